@@ -1,0 +1,6 @@
+//! Plummer: a wafer-scale chip in software.
+//!
+//! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
+
+pub mod math;
+pub mod units;
