@@ -2,5 +2,7 @@
 //!
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
+pub mod link;
 pub mod math;
+pub mod sync;
 pub mod units;

@@ -1,0 +1,193 @@
+//! A lane: the FIFO at one router for one color, with the route behind it.
+//!
+//! A burst in a lane goes through three states; the three cursors walk the ring of slots in this order:
+//! ```text
+//!   push --> waiting --forward--> forwarded --take--> free
+//!   in_at            fwd_at                 free_at
+//! ```
+//! A lane without ramp output is freed by the forward itself. Forwarding is all or nothing over the outputs.
+//!
+//! Invariant: `unforwarded <= used <= lane_depth`. A dead slot's `head` is the time at which it was freed, which *is*
+//! the credit of the burst that will use it next.
+
+use super::burst::Burst;
+use super::ticket::NONE;
+
+/// What a lane is, beside its outputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneFlags(pub u8);
+
+impl LaneFlags {
+    /// The local compute element is an output.
+    pub const RAMP: u8 = 1;
+    /// Stands for a lane of another worker: a push becomes a message.
+    pub const REMOTE: u8 = 2;
+    /// Output 0, 1, 2 turns (three bits from here).
+    pub const TURN0: u8 = 4;
+
+    /// Is bit `flag` set?
+    #[inline(always)]
+    pub fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+}
+
+/// Who writes into a lane, and so who waits for its slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Upstream {
+    /// A lane of this worker.
+    Lane,
+    /// A send port of this worker.
+    Port,
+    /// A lane or port of the worker in `Lane::peer`; the id is that of its stand-in there.
+    Worker,
+}
+
+/// One lane; 64 bytes. Times are absolute cycles.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub struct Lane {
+    /// Next lanes, `n_outs` of them.
+    pub outs: [u32; 3],
+    /// Outputs other than the ramp.
+    pub n_outs: u8,
+    /// Ramp, remote, turns.
+    pub flags: LaneFlags,
+    /// Answers that a burst entering this worker here waits for (sinks and crossings below).
+    pub answers: u16,
+    /// Id of the writer, read as `upstream_kind` says.
+    pub upstream: u32,
+    /// Reader PE (on this worker); of a remote lane: its id on the other worker.
+    pub reader: u32,
+    /// Cycles from the sender's router to here without waiting: alpha x hops + turns.
+    pub path: u32,
+    /// What `upstream` is.
+    pub upstream_kind: Upstream,
+    pub(super) in_at: u8,
+    pub(super) fwd_at: u8,
+    pub(super) free_at: u8,
+    pub(super) unforwarded: u8,
+    pub(super) used: u8,
+    /// The other worker, of remote lanes and of lanes fed by one.
+    pub peer: u16,
+    /// Bursts that entered.
+    pub bursts: u32,
+    pub(super) tail_departure: u64,
+    pub(super) take_end: u64,
+    /// Wavelets that entered.
+    pub wavelets: u64,
+}
+
+const _: () = assert!(std::mem::size_of::<Lane>() == 64);
+
+impl Lane {
+    /// A lane without outputs, writer or reader.
+    pub fn new() -> Self {
+        Self {
+            outs: [NONE; 3],
+            n_outs: 0,
+            flags: LaneFlags::default(),
+            answers: 0,
+            upstream: NONE,
+            reader: NONE,
+            path: 0,
+            upstream_kind: Upstream::Port,
+            in_at: 0,
+            fwd_at: 0,
+            free_at: 0,
+            unforwarded: 0,
+            used: 0,
+            peer: 0,
+            bursts: 0,
+            tail_departure: 0,
+            take_end: 0,
+            wavelets: 0,
+        }
+    }
+
+    /// Adds a next lane; `turns` when the burst changes direction here.
+    pub fn add_out(&mut self, lane: u32, turns: bool) {
+        let at = usize::from(self.n_outs);
+        self.outs[at] = lane;
+        self.n_outs += 1;
+        if turns {
+            self.flags.0 |= LaneFlags::TURN0 << at;
+        }
+    }
+
+    /// Does output `at` turn?
+    #[inline(always)]
+    pub fn turns(&self, at: usize) -> bool {
+        self.flags.has(LaneFlags::TURN0 << at)
+    }
+
+    /// Is there a slot for one more burst?
+    #[inline(always)]
+    pub fn has_room(&self, depth: u8) -> bool {
+        self.used < depth
+    }
+
+    /// Bursts that the reader can take.
+    #[inline(always)]
+    pub fn takeable(&self) -> u8 {
+        if self.flags.has(LaneFlags::RAMP) { self.used - self.unforwarded } else { 0 }
+    }
+
+    /// Bursts that are here, forwarded or not.
+    pub fn held(&self) -> u8 {
+        self.used
+    }
+
+    /// Bursts that wait to be forwarded.
+    pub fn waiting(&self) -> u8 {
+        self.unforwarded
+    }
+
+    /// Index of the slot of the next push; its `head` is the credit.
+    #[inline(always)]
+    pub(super) fn next_slot(&self, lane: u32, depth: u8) -> usize {
+        lane as usize * usize::from(depth) + usize::from(self.in_at)
+    }
+
+    /// Counts a burst in and moves the entry cursor.
+    #[inline(always)]
+    pub(super) fn enter(&mut self, burst: &Burst, depth: u8) {
+        self.in_at = after(self.in_at, depth);
+        self.used += 1;
+        self.unforwarded += 1;
+        self.bursts += 1;
+        self.wavelets += u64::from(burst.wavelets());
+    }
+
+    /// Moves the forward cursor and returns the slot it was on.
+    #[inline(always)]
+    pub(super) fn forward(&mut self, depth: u8) -> u8 {
+        let at = self.fwd_at;
+        self.fwd_at = after(at, depth);
+        self.unforwarded -= 1;
+        at
+    }
+
+    /// Moves the free cursor and returns the slot it was on.
+    #[inline(always)]
+    pub(super) fn release(&mut self, depth: u8) -> u8 {
+        let at = self.free_at;
+        self.free_at = after(at, depth);
+        self.used -= 1;
+        at
+    }
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The slot after `at` in a ring of `depth`.
+#[inline(always)]
+fn after(at: u8, depth: u8) -> u8 {
+    let next = at + 1;
+    if next == depth { 0 } else { next }
+}

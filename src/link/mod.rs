@@ -1,0 +1,31 @@
+//! Links: what carries bursts between routers, and every rule of virtual time that concerns them.
+//!
+//! ```text
+//!  PE program --post--> Port --emit--> Lane --pump--> Lane --...--> Lane (ramp) --take--> PE program
+//!                        |              ^  credit: freed time of burst n - depth           |
+//!                        +-- Ticket <---+------------- start of take (rendezvous) ---------+
+//! ```
+//!
+//! Invariant: one writer and one reader per lane; a lane never holds more than `Timing::lane_depth` bursts; no
+//! payload lives outside a tile, a bounded short-burst buffer or a stand-in of a tile on another worker.
+//! Invariant: times are computed from the rules of the contract alone, never from the order in which the host runs.
+//! Called by `pe` (operations of programs) and `exec` (the step loop). Knows neither programs nor chips.
+
+mod burst;
+mod emit;
+mod lane;
+mod message;
+mod net;
+mod pump;
+mod record;
+mod ring;
+mod ticket;
+
+pub use burst::{Burst, Ctrl, Timing};
+pub use emit::{SendRequest, Taken};
+pub use lane::{Lane, LaneFlags, Upstream};
+pub use message::Message;
+pub use net::{Net, NetBuilder, Schedule, Store, Work};
+pub use record::{Record, Status};
+pub use ring::{Consumer, LINE_WORDS, Producer, ring};
+pub use ticket::{NONE, Port, Ticket, TicketKind, TicketState};

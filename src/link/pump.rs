@@ -1,0 +1,128 @@
+//! Routers: transit, multicast and arrival.                                      (design.md section 3: transit, credit)
+//!
+//! departure = max(head, tail departure of the previous burst in the lane, credit of all outputs);
+//! tail departure = max(departure + Ser, tail in); each output adds alpha, and the turn where there is one.
+//!
+//! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
+
+use super::burst::Burst;
+use super::lane::LaneFlags;
+use super::message::Message;
+use super::net::{Net, Schedule, Store};
+use super::record::Status;
+use super::ticket::NONE;
+
+impl<S: Store> Net<S> {
+    /// Puts a burst into a lane that has room; transit through empty routers happens at once (depth-first).
+    #[inline]
+    pub(super) fn push(&mut self, mut id: u32, mut burst: Burst) {
+        let depth = self.timing.lane_depth;
+        while let Some(next) = self.pass_through(id, &mut burst) {
+            id = next;
+        }
+        let slot = self.lanes[id as usize].next_slot(id, depth);
+        self.slots[slot] = burst;
+        self.lanes[id as usize].enter(&burst, depth);
+        if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
+    }
+
+    /// A burst that meets an empty pure-transit lane with room beyond is carried on in registers: counters, credit
+    /// and departure are those of a stop. The next lane, or `None` where it has to stop.
+    #[inline(always)]
+    fn pass_through(&mut self, id: u32, burst: &mut Burst) -> Option<u32> {
+        let depth = self.timing.lane_depth;
+        let lane = &self.lanes[id as usize];
+        let stops = LaneFlags::RAMP | LaneFlags::REMOTE;
+        if lane.flags.has(stops) || lane.n_outs != 1 || lane.used > 0 {
+            return None;
+        }
+        let out = lane.outs[0];
+        let next = &self.lanes[out as usize];
+        if !next.has_room(depth) || self.schedule != Schedule::DepthFirst {
+            return None;
+        }
+        let credit = self.slots[next.next_slot(out, depth)].head;
+        let ser = self.timing.ser(burst.wavelets());
+        let (alpha, turn) = (u64::from(self.timing.alpha), u64::from(self.timing.turn));
+        let slot = lane.next_slot(id, depth);
+        let lane = &mut self.lanes[id as usize];
+        let departure = burst.head.max(lane.tail_departure).max(credit);
+        let tail = (departure + ser).max(burst.tail());
+        lane.enter(burst, depth);
+        lane.forward(depth);
+        lane.release(depth);
+        lane.tail_departure = tail;
+        self.slots[slot].head = tail;
+        burst.head = departure + alpha + if lane.turns(0) { turn } else { 0 };
+        burst.span = (tail - departure) as u32;
+        Some(out)
+    }
+
+    /// Forwards what a lane can forward.
+    pub(super) fn pump(&mut self, id: u32) {
+        let depth = self.timing.lane_depth;
+        while self.lanes[id as usize].unforwarded > 0 {
+            let lane = &self.lanes[id as usize];
+            let (outs, n_outs, flags) = (lane.outs, usize::from(lane.n_outs), lane.flags);
+            let Some(credit) = self.credit(&outs[..n_outs]) else { return };
+            let ser_of = self.timing;
+            let lane = &mut self.lanes[id as usize];
+            let slot = id as usize * usize::from(depth) + usize::from(lane.forward(depth));
+            let mut burst = self.slots[slot];
+            let departure = burst.head.max(lane.tail_departure).max(credit);
+            let tail = (departure + ser_of.ser(burst.wavelets())).max(burst.tail());
+            lane.tail_departure = tail;
+            burst.span = (tail - departure) as u32;
+            if flags.has(LaneFlags::RAMP) {
+                self.slots[slot].head = departure;
+                self.slots[slot].span = burst.span;
+            }
+            for (at, &out) in outs[..n_outs].iter().enumerate() {
+                let turn = if flags.has(LaneFlags::TURN0 << at) { self.timing.turn } else { 0 };
+                burst.head = departure + u64::from(self.timing.alpha) + u64::from(turn);
+                self.push(out, burst);
+            }
+            if flags.has(LaneFlags::RAMP) { self.arrived(id) } else { self.free(id, tail) }
+        }
+    }
+
+    /// The credit of a burst that would enter all of `outs`, or `None` while one of them is full.
+    #[inline]
+    pub(super) fn credit(&self, outs: &[u32]) -> Option<u64> {
+        let depth = self.timing.lane_depth;
+        let mut credit = 0;
+        for &out in outs {
+            let next = &self.lanes[out as usize];
+            if !next.has_room(depth) {
+                return None;
+            }
+            credit = self.slots[next.next_slot(out, depth)].head.max(credit);
+        }
+        Some(credit)
+    }
+
+    /// A burst became takeable: the waiting reader runs, or a posted receive takes it.
+    #[inline]
+    fn arrived(&mut self, lane: u32) {
+        let reader = self.lanes[lane as usize].reader;
+        let record = &self.records[reader as usize];
+        if matches!(record.status, Status::OnLane | Status::OnPass) && record.wait_on == lane {
+            self.wake(reader);
+        } else if record.n_receives > 0 {
+            self.take_posted(reader, lane);
+        }
+    }
+
+    /// A burst goes over to the worker that owns the lane behind a remote lane. Its slot there is freed by message.
+    fn cross(&mut self, id: u32, burst: Burst) {
+        let lane = &mut self.lanes[id as usize];
+        lane.forward(self.timing.lane_depth);
+        let (peer, there) = (lane.peer, lane.reader);
+        let place = self.place_of(&burst);
+        let wet = !self.dry && burst.words > 0;
+        self.post(peer, Message::Burst { lane: there, burst, wet }, place);
+        if !burst.rendezvous && place != NONE {
+            self.store.release(place);
+        }
+    }
+}

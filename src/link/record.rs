@@ -1,0 +1,84 @@
+//! What the fabric knows of a compute element: its clock, what it waits for, its open tickets.
+//!
+//! ```text
+//!   Runnable --polled--> (blocks) OnLane / OnTicket / OnPass --wake--> Runnable
+//!            --polled--> Finished | Failed
+//! ```
+//! Invariant: a PE is in the ready list exactly when its status is `Runnable`.
+
+use std::panic::Location;
+
+use super::ticket::NONE;
+
+/// What a PE is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// In the ready list.
+    Runnable,
+    /// Waits for a burst in a lane.
+    OnLane,
+    /// Waits for the end of a ticket.
+    OnTicket,
+    /// Parked at the first receive of a pass: counts as finished.
+    OnPass,
+    /// The program returned.
+    Finished,
+    /// The program was stopped by an error.
+    Failed,
+}
+
+/// Clock and wait state of one PE.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Time of the compute element.
+    pub now: u64,
+    /// Cycles spent computing and issuing.
+    pub busy: u64,
+    /// Longest chain of dependent messages that led here.
+    pub depth: u32,
+    /// Lane or ticket it waits for.
+    pub wait_on: u32,
+    /// First open ticket (newest first).
+    pub open: u32,
+    /// Open tickets.
+    pub n_open: u8,
+    /// Queued posted receives among them.
+    pub n_receives: u8,
+    /// Doing what.
+    pub status: Status,
+    /// The operation in the program's source where it blocked last.
+    pub place: Option<&'static Location<'static>>,
+}
+
+impl Record {
+    /// Most tickets that a PE may have open (design.md section 2).
+    pub const OPEN_MAX: u8 = 8;
+
+    /// A PE at time zero, about to start.
+    pub fn new() -> Self {
+        Self {
+            now: 0,
+            busy: 0,
+            depth: 0,
+            wait_on: NONE,
+            open: NONE,
+            n_open: 0,
+            n_receives: 0,
+            status: Status::Runnable,
+            place: None,
+        }
+    }
+
+    /// Notes what the PE waits for.
+    #[inline]
+    pub fn block(&mut self, status: Status, on: u32) {
+        self.status = status;
+        self.wait_on = on;
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,188 @@
+//! Send ports and tickets: the queue of one color at a compute element, and the account of one open operation.
+//!
+//! ```text
+//!   send:    Queued --emit--> InFlight --last sink began--> Done --await--> (free)
+//!            Queued --emit (short burst)------------------> Done
+//!   receive: Queued --take-------------------------------> Done
+//!   stand-in (a rendezvous that came from another worker): InFlight --last answer--> (free, answered)
+//! ```
+//! Invariant: sends of a port end in the order in which they were posted: the next one is not emitted before the
+//! previous one's end is known, because that end is part of its time.
+
+use super::burst::Ctrl;
+
+/// "No index".
+pub const NONE: u32 = u32::MAX;
+
+/// What a ticket accounts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketKind {
+    /// A send of a PE (or of the host).
+    Send,
+    /// A posted receive.
+    Receive,
+    /// The tile of a sender on another worker.
+    StandIn,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TicketState {
+    /// Waits for its turn, credit or burst.
+    Queued,
+    /// Emitted; sinks have not all begun.
+    InFlight,
+    /// Its end is known.
+    Done,
+}
+
+/// One open operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    /// Send, receive or stand-in.
+    pub kind: TicketKind,
+    /// State.
+    pub state: TicketState,
+    /// Receive: adds into the tile instead of overwriting it. (Unused by sends.)
+    pub has_ctrl: bool,
+    /// Someone waits for the end.
+    pub awaited: bool,
+    /// Answers outstanding.
+    pub outstanding: u16,
+    /// Payload words.
+    pub words: u16,
+    /// Owner PE; of a stand-in: the worker that answers go to.
+    pub pe: u32,
+    /// Port (sends) or lane (receives); of a stand-in: the ticket there.
+    pub at: u32,
+    /// Where the payload is, in the store's units.
+    pub place: u32,
+    /// Next in the port's queue, or next free.
+    pub next: u32,
+    /// Next open ticket of the PE.
+    pub next_open: u32,
+    /// Depth of the message.
+    pub depth: u32,
+    /// Control words (sends: to be sent; receives: received).
+    pub ctrl: Ctrl,
+    /// Earliest start.
+    pub ready: u64,
+    /// A combine's earliest tail; 0 otherwise.
+    pub min_tail: u64,
+    /// Head as sent.
+    pub head: u64,
+    /// Tail as sent.
+    pub tail: u64,
+    /// While in flight: the largest (start of take - path). Done: the end.
+    pub end: u64,
+}
+
+impl Ticket {
+    /// A blank ticket.
+    pub fn new(kind: TicketKind) -> Self {
+        Self {
+            kind,
+            state: TicketState::Queued,
+            has_ctrl: false,
+            awaited: false,
+            outstanding: 0,
+            words: 0,
+            pe: NONE,
+            at: NONE,
+            place: 0,
+            next: NONE,
+            next_open: NONE,
+            depth: 0,
+            ctrl: Ctrl::default(),
+            ready: 0,
+            min_tail: 0,
+            head: 0,
+            tail: 0,
+            end: 0,
+        }
+    }
+}
+
+/// The queue of one color between a compute element and its router.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// Lanes that a send enters.
+    pub outs: [u32; 4],
+    /// How many.
+    pub n_outs: u8,
+    /// Sinks on this worker plus crossings to others.
+    pub answers: u16,
+    /// Owner PE, or `NONE` for the host.
+    pub pe: u32,
+    /// Emitted and not ended.
+    pub current: u32,
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) previous_end: u64,
+}
+
+impl Port {
+    /// A port of `pe` without outputs.
+    pub fn new(pe: u32) -> Self {
+        Self { outs: [NONE; 4], n_outs: 0, answers: 0, pe, current: NONE, first: NONE, last: NONE, previous_end: 0 }
+    }
+
+    /// Adds a lane that sends enter.
+    pub fn add_out(&mut self, lane: u32) {
+        self.outs[usize::from(self.n_outs)] = lane;
+        self.n_outs += 1;
+    }
+
+    /// A send that was posted and not emitted.
+    pub fn queued(&self) -> u32 {
+        self.first
+    }
+}
+
+/// Tickets, reused last in first out so that the hot ones stay in cache.
+#[derive(Debug, Default)]
+pub struct Tickets {
+    all: Vec<Ticket>,
+    free: Option<u32>,
+}
+
+impl Tickets {
+    /// Takes a free ticket.
+    #[inline]
+    pub fn open(&mut self, ticket: Ticket) -> u32 {
+        match self.free {
+            Some(id) => {
+                let next = self.all[id as usize].next;
+                self.free = (next != NONE).then_some(next);
+                self.all[id as usize] = ticket;
+                id
+            }
+            None => {
+                self.all.push(ticket);
+                (self.all.len() - 1) as u32
+            }
+        }
+    }
+
+    /// Gives a ticket back.
+    #[inline]
+    pub fn close(&mut self, id: u32) {
+        self.all[id as usize].next = self.free.unwrap_or(NONE);
+        self.free = Some(id);
+    }
+}
+
+impl std::ops::Index<u32> for Tickets {
+    type Output = Ticket;
+    #[inline(always)]
+    fn index(&self, id: u32) -> &Ticket {
+        &self.all[id as usize]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Tickets {
+    #[inline(always)]
+    fn index_mut(&mut self, id: u32) -> &mut Ticket {
+        &mut self.all[id as usize]
+    }
+}
