@@ -3,4 +3,5 @@
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
 pub mod math;
+pub mod oracle;
 pub mod units;

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod exp;
 pub mod fma;
 pub mod gemv;
+pub mod random_checkpoint;
 pub mod reduce;
 pub mod rope;
 pub mod simd;
