@@ -119,6 +119,14 @@ fn gemv_scalar(format: WeightFormat, shape: PackedShape, w: &[u16], x: &[f32], y
 }
 
 /// AVX2, FMA and F16C. `BF16` chooses how weights widen.
+///
+/// 16 bfloat16 are widened by one shift (the odd ones by a mask), into accumulators of even and of odd columns, which are
+/// interleaved once at the end: half the instructions of zero-extending eight at a time, and 1.5 to 2 times as fast on
+/// full panels in L1.
+///
+/// Not done: running a narrow last panel together with the full one before it, for more chains in flight. Relative to a
+/// read loop that was about 1.25 times as fast in L2 for 36 x 80 tiles, but as much slower from DRAM, where decode's
+/// weights are: two streams instead of one.
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2 {
     use super::{PANEL, PackedShape};
@@ -135,8 +143,7 @@ pub(crate) mod avx2 {
         x: &[f32],
         y: &mut [f32],
     ) {
-        let mut w = w.as_ptr();
-        let mut y = y.as_mut_ptr();
+        let (mut w, mut y) = (w.as_ptr(), y.as_mut_ptr());
         let mut left = shape.n;
         // SAFETY: panels are `k * width` elements one after the other and their widths add up to n, so every panel lies
         // inside the tile and writes `width` elements inside y.
@@ -161,7 +168,7 @@ pub(crate) mod avx2 {
         }
     }
 
-    /// One panel of `8 (V - 1) < width <= 8 V` columns with V accumulators.
+    /// One panel of `8 (V - 1) < width <= 8 V` columns with V accumulators, which stay in registers.
     ///
     /// If `8 V > width`, the last vector of a row reaches into the next row: its surplus lanes are computed and dropped.
     /// The last rows, where it would reach past the panel, go through a copy.
@@ -197,21 +204,12 @@ pub(crate) mod avx2 {
                 row = row.add(width);
             }
         }
-        // SAFETY: `y` is valid for `width` writes: all full vectors, then what is left of the last one.
-        unsafe {
-            for (v, acc) in acc.iter().enumerate().take(width / 8) {
-                _mm256_storeu_ps(y.add(8 * v), *acc);
-            }
-            if !width.is_multiple_of(8) {
-                let mut last = [0f32; 8];
-                _mm256_storeu_ps(last.as_mut_ptr(), acc[V - 1]);
-                y.add(width / 8 * 8)
-                    .copy_from_nonoverlapping(last.as_ptr(), width % 8);
-            }
-        }
+        // SAFETY: `y` is valid for `width` writes.
+        unsafe { store::<V, BF16>(&acc, width, y) }
     }
 
-    /// `acc[n] = fma(x, row[n], acc[n])` for 8 V columns.
+    /// `acc = fma(x, row, acc)` for 8 V columns. With BF16, accumulators `2 i` and `2 i + 1` hold the even and the odd
+    /// ones of columns `16 i .. 16 i + 16`; an odd last accumulator holds its 8 columns in order.
     ///
     /// # Safety
     /// `row` is valid for 8 V reads; the host has the features.
@@ -223,15 +221,76 @@ pub(crate) mod avx2 {
         acc: &mut [__m256; V],
     ) {
         let x = _mm256_set1_ps(x);
-        for (v, acc) in acc.iter_mut().enumerate() {
-            // SAFETY: the caller guarantees 8 V elements.
-            let bits = unsafe { _mm_loadu_si128(row.add(8 * v).cast()) };
+        let (pairs, last) = acc.as_chunks_mut::<2>();
+        let n_pairs = pairs.len();
+        for (i, [even, odd]) in pairs.iter_mut().enumerate() {
+            // SAFETY: the caller guarantees 8 V elements, 16 for each pair.
+            let (low, high) = unsafe {
+                let at = row.add(16 * i);
+                if BF16 {
+                    let bits = _mm256_loadu_si256(at.cast());
+                    let high = _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32 as i32));
+                    (
+                        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)),
+                        _mm256_castsi256_ps(high),
+                    )
+                } else {
+                    let next = at.add(8);
+                    (
+                        _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
+                        _mm256_cvtph_ps(_mm_loadu_si128(next.cast())),
+                    )
+                }
+            };
+            *even = _mm256_fmadd_ps(x, low, *even);
+            *odd = _mm256_fmadd_ps(x, high, *odd);
+        }
+        for acc in last {
+            // SAFETY: an odd V has 8 more elements after its pairs.
+            let bits = unsafe { _mm_loadu_si128(row.add(16 * n_pairs).cast()) };
             let wide = if BF16 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
             } else {
                 _mm256_cvtph_ps(bits)
             };
             *acc = _mm256_fmadd_ps(x, wide, *acc);
+        }
+    }
+
+    /// Writes the first `width` of 8 V accumulated columns, in column order.
+    ///
+    /// # Safety
+    /// `y` is valid for `width` writes, `8 (V - 1) < width <= 8 V`; the host has the features.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    unsafe fn store<const V: usize, const BF16: bool>(
+        acc: &[__m256; V],
+        width: usize,
+        y: *mut f32,
+    ) {
+        let mut acc = *acc;
+        if BF16 {
+            for [even, odd] in acc.as_chunks_mut::<2>().0 {
+                // 0 1 2 3 8 9 10 11 and 4 5 6 7 12 13 14 15, then the halves change places.
+                let (low, high) = (
+                    _mm256_unpacklo_ps(*even, *odd),
+                    _mm256_unpackhi_ps(*even, *odd),
+                );
+                *even = _mm256_permute2f128_ps::<0x20>(low, high);
+                *odd = _mm256_permute2f128_ps::<0x31>(low, high);
+            }
+        }
+        // SAFETY: all full vectors, then what is left of the last one: `width` writes.
+        unsafe {
+            for (v, acc) in acc.iter().enumerate().take(width / 8) {
+                _mm256_storeu_ps(y.add(8 * v), *acc);
+            }
+            if !width.is_multiple_of(8) {
+                let mut last = [0f32; 8];
+                _mm256_storeu_ps(last.as_mut_ptr(), acc[V - 1]);
+                y.add(width / 8 * 8)
+                    .copy_from_nonoverlapping(last.as_ptr(), width % 8);
+            }
         }
     }
 }
