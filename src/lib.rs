@@ -4,5 +4,6 @@
 
 pub mod link;
 pub mod math;
+pub mod oracle;
 pub mod sync;
 pub mod units;

@@ -3,3 +3,16 @@
 //! Invariant: every function defines the order of its operations, so that its bits do not depend on the host.
 
 pub mod checkpoint;
+pub mod exp;
+pub mod fma;
+pub mod gemv;
+pub mod random_checkpoint;
+pub mod reduce;
+pub mod rope;
+pub mod simd;
+pub mod split;
+pub mod vector;
+
+pub use exp::{exp, exp_slice};
+pub use fma::fma;
+pub use simd::{Kernels, SimdLevel};
