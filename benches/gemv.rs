@@ -12,24 +12,14 @@ use std::hint::black_box;
 use std::time::Instant;
 
 /// k x n: QKV, O, gate|up and down of SmolLM2-135M on 12 x 16 PEs; its head on a 49-column region; a full panel.
-const SHAPES: [(usize, usize); 6] = [
-    (36, 80),
-    (48, 36),
-    (36, 256),
-    (128, 36),
-    (36, 1003),
-    (128, 64),
-];
+const SHAPES: [(usize, usize); 6] = [(36, 80), (48, 36), (36, 256), (128, 36), (36, 1003), (128, 64)];
 const PLACES: [(&str, usize); 3] = [("L1", 24 << 10), ("L2", 384 << 10), ("DRAM", 128 << 20)];
 const ROUNDS: usize = 15;
 
 fn main() {
     let kernels = Kernels::detect();
     println!("{kernels:?}; median (best) of {ROUNDS} interleaved rounds");
-    println!(
-        "{:>10} {:>5} {:>5}  {:>16}  {:>16}  {:>6}",
-        "k x n", "type", "in", "gemv GB/s", "read GB/s", "ratio"
-    );
+    println!("{:>10} {:>5} {:>5}  {:>16}  {:>16}  {:>6}", "k x n", "type", "in", "gemv GB/s", "read GB/s", "ratio");
     for (k, n) in SHAPES {
         for (place, bytes) in PLACES {
             for format in [WeightFormat::F16, WeightFormat::Bf16] {
@@ -42,9 +32,7 @@ fn main() {
 fn measure(kernels: Kernels, format: WeightFormat, shape: PackedShape, place: &str, bytes: usize) {
     let tiles = (bytes / (2 * shape.len())).max(1);
     // 0x3c00 + small: finite and normal in both formats.
-    let w: Vec<u16> = (0..tiles * shape.len())
-        .map(|i| 0x3c00 + (i % 251) as u16)
-        .collect();
+    let w: Vec<u16> = (0..tiles * shape.len()).map(|i| 0x3c00 + (i % 251) as u16).collect();
     let x: Vec<f32> = (0..shape.k).map(|i| i as f32 / 64.0).collect();
     let mut y = vec![0.0; shape.n];
     let passes = ((32 << 20) / (2 * w.len())).max(1);

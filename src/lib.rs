@@ -2,8 +2,12 @@
 //!
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
+pub mod arena;
+pub mod exec;
+pub mod fabric;
 pub mod link;
 pub mod math;
 pub mod oracle;
+pub mod pe;
 pub mod sync;
 pub mod units;

@@ -134,6 +134,7 @@ impl<S: Store> Net<S> {
         let Some(credit) = self.credit(&outs[..n_outs]) else { return };
         let t = self.tickets[id];
         self.ports[port_id as usize].first = t.next;
+        self.ports[port_id as usize].emitted += 1;
 
         let mut burst = Burst {
             words: t.words,

@@ -57,8 +57,7 @@ impl Message {
         });
         match self {
             Self::Burst { lane, burst: b, wet } => {
-                let bits =
-                    u32::from(b.has_ctrl) | u32::from(b.rendezvous) << 1 | u32::from(*wet) << 2;
+                let bits = u32::from(b.has_ctrl) | u32::from(b.rendezvous) << 1 | u32::from(*wet) << 2;
                 [
                     BURST,
                     *lane,

@@ -58,14 +58,8 @@ pub struct Consumer {
 pub fn ring(lines: usize) -> (Producer, Consumer) {
     let lines = lines.next_power_of_two();
     let line = || Line { stamp: AtomicU32::new(0), words: UnsafeCell::new([0; LINE_WORDS]) };
-    let shared = Arc::new(Shared {
-        lines: (0..lines).map(|_| line()).collect(),
-        read: Progress(AtomicU32::new(0)),
-    });
-    (
-        Producer { shared: Arc::clone(&shared), written: 0, read_seen: 0 },
-        Consumer { shared, read: 0, published: 0 },
-    )
+    let shared = Arc::new(Shared { lines: (0..lines).map(|_| line()).collect(), read: Progress(AtomicU32::new(0)) });
+    (Producer { shared: Arc::clone(&shared), written: 0, read_seen: 0 }, Consumer { shared, read: 0, published: 0 })
 }
 
 /// Lines that a message with `payload` words takes.

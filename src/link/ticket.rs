@@ -116,6 +116,8 @@ pub struct Port {
     pub pe: u32,
     /// Emitted and not ended.
     pub current: u32,
+    /// Sends emitted.
+    pub emitted: u64,
     pub(super) first: u32,
     pub(super) last: u32,
     pub(super) previous_end: u64,
@@ -124,7 +126,17 @@ pub struct Port {
 impl Port {
     /// A port of `pe` without outputs.
     pub fn new(pe: u32) -> Self {
-        Self { outs: [NONE; 4], n_outs: 0, answers: 0, pe, current: NONE, first: NONE, last: NONE, previous_end: 0 }
+        Self {
+            outs: [NONE; 4],
+            n_outs: 0,
+            answers: 0,
+            pe,
+            current: NONE,
+            emitted: 0,
+            first: NONE,
+            last: NONE,
+            previous_end: 0,
+        }
     }
 
     /// Adds a lane that sends enter.

@@ -29,14 +29,7 @@ const LN2_HIGH: f32 = 45426.0 / 65536.0;
 /// ln(2) - `LN2_HIGH`.
 const LN2_LOW: f32 = (std::f64::consts::LN_2 - 45426.0 / 65536.0) as f32;
 /// 1/7!, 1/6!, .., 1/2!.
-const COEFFICIENTS: [f32; 6] = [
-    1.0 / 5040.0,
-    1.0 / 720.0,
-    1.0 / 120.0,
-    1.0 / 24.0,
-    1.0 / 6.0,
-    0.5,
-];
+const COEFFICIENTS: [f32; 6] = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5];
 
 /// e^x, to 2 ulp; `exp(-inf) = 0`, `exp(inf) = inf`, `exp(NaN) = NaN`.
 #[inline]
@@ -105,11 +98,7 @@ mod tests {
             check(-f32::from_bits(bits));
         }
         assert!(worst.0 <= 1.0, "{} ulp at {}", worst.0, worst.1);
-        assert!(
-            worst.0 > 0.4,
-            "a correctly rounded result would show up to 0.5: {}",
-            worst.0
-        );
+        assert!(worst.0 > 0.4, "a correctly rounded result would show up to 0.5: {}", worst.0);
     }
 
     #[test]
@@ -127,18 +116,10 @@ mod tests {
             (88.722_84, f32::INFINITY),
             (1e-30, 1.0),
         ] {
-            assert_eq!(
-                exp(x).to_bits(),
-                f32::to_bits(expect),
-                "exp({x}) = {}",
-                exp(x)
-            );
+            assert_eq!(exp(x).to_bits(), f32::to_bits(expect), "exp({x}) = {}", exp(x));
         }
         assert!(exp(88.722_83).is_finite());
-        assert!(
-            exp(-100.0) > 0.0 && exp(-100.0) < f32::MIN_POSITIVE,
-            "denormal results are kept"
-        );
+        assert!(exp(-100.0) > 0.0 && exp(-100.0) < f32::MIN_POSITIVE, "denormal results are kept");
         assert!(exp(f32::NAN).is_nan() && exp(-f32::NAN).is_nan());
     }
 
@@ -146,13 +127,9 @@ mod tests {
     fn never_steps_back_by_more_than_two_ulp_at_reduction_boundaries() {
         for n in -149..128 {
             let edge = (n as f32 + 0.5) * std::f32::consts::LN_2;
-            let mut last = exp(f32::from_bits(
-                edge.to_bits() - 50 * (edge.signum() as i32) as u32,
-            ));
+            let mut last = exp(f32::from_bits(edge.to_bits() - 50 * (edge.signum() as i32) as u32));
             for step in -49i32..50 {
-                let bits = edge
-                    .to_bits()
-                    .wrapping_add_signed(step * edge.signum() as i32);
+                let bits = edge.to_bits().wrapping_add_signed(step * edge.signum() as i32);
                 let now = exp(f32::from_bits(bits));
                 assert!(now >= last * (1.0 - 2.5e-7), "near {edge}");
                 last = now;
@@ -164,29 +141,16 @@ mod tests {
     fn every_level_gives_the_scalar_bits() {
         let mut xs: Vec<f32> = (0..=u32::MAX).step_by(997).map(f32::from_bits).collect();
         for edge in [-104.0f32, -103.972_08, -87.336_55, 88.722_84, 89.0, 0.0] {
-            xs.extend(
-                (-200i32..200).map(|d| f32::from_bits(edge.to_bits().wrapping_add_signed(d))),
-            );
+            xs.extend((-200i32..200).map(|d| f32::from_bits(edge.to_bits().wrapping_add_signed(d))));
         }
-        xs.extend([
-            f32::NAN,
-            -f32::NAN,
-            f32::INFINITY,
-            f32::NEG_INFINITY,
-            f32::from_bits(0x7f80_0001),
-        ]);
+        xs.extend([f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::from_bits(0x7f80_0001)]);
         let expect: Vec<u32> = xs.iter().map(|x| exp(*x).to_bits()).collect();
         for level in SimdLevel::available() {
             let kernels = Kernels::for_level(level).expect("available");
             let mut got = xs.clone();
             crate::math::vector::exp_assign(kernels, &mut got);
             for ((x, y), expect) in xs.iter().zip(&got).zip(&expect) {
-                assert_eq!(
-                    y.to_bits(),
-                    *expect,
-                    "{level:?}: exp({x}), bits {:#x}",
-                    x.to_bits()
-                );
+                assert_eq!(y.to_bits(), *expect, "{level:?}: exp({x}), bits {:#x}", x.to_bits());
             }
         }
     }

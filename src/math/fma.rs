@@ -65,11 +65,7 @@ mod tests {
         for _ in 0..100_000 {
             let (a, b, c) = (next(), next(), next());
             let exact = f64::from(a) * f64::from(b) + f64::from(c);
-            assert_eq!(
-                fma(a, b, c).to_bits(),
-                (exact as f32).to_bits(),
-                "fma({a}, {b}, {c})"
-            );
+            assert_eq!(fma(a, b, c).to_bits(), (exact as f32).to_bits(), "fma({a}, {b}, {c})");
         }
     }
 

@@ -43,19 +43,13 @@ impl PackedShape {
     /// Where element `(k, n)` lies in the packed tile.
     pub const fn offset(self, k: usize, n: usize) -> usize {
         let first = n / PANEL * PANEL;
-        let width = if self.n - first < PANEL {
-            self.n - first
-        } else {
-            PANEL
-        };
+        let width = if self.n - first < PANEL { self.n - first } else { PANEL };
         first * self.k + k * width + (n - first)
     }
 
     /// First column and width of every panel.
     fn panels(self) -> impl Iterator<Item = (usize, usize)> {
-        (0..self.n)
-            .step_by(PANEL)
-            .map(move |first| (first, (self.n - first).min(PANEL)))
+        (0..self.n).step_by(PANEL).map(move |first| (first, (self.n - first).min(PANEL)))
     }
 }
 
@@ -74,14 +68,7 @@ pub fn pack(shape: PackedShape, out: &mut [u16], mut get: impl FnMut(usize, usiz
 
 /// `y = x W` for a packed tile `w` of `shape`, in the order of the invariant above. Overwrites `y`.
 #[inline]
-pub fn gemv(
-    kernels: Kernels,
-    format: WeightFormat,
-    shape: PackedShape,
-    w: &[u16],
-    x: &[f32],
-    y: &mut [f32],
-) {
+pub fn gemv(kernels: Kernels, format: WeightFormat, shape: PackedShape, w: &[u16], x: &[f32], y: &mut [f32]) {
     assert!(
         w.len() == shape.len() && x.len() == shape.k && y.len() == shape.n,
         "gemv: {shape:?} with w {}, x {}, y {}",
@@ -137,12 +124,7 @@ pub(crate) mod avx2 {
     /// # Safety
     /// The host has AVX2, FMA and F16C, and the lengths are as above.
     #[target_feature(enable = "avx2,fma,f16c")]
-    pub(crate) unsafe fn gemv<const BF16: bool>(
-        shape: PackedShape,
-        w: &[u16],
-        x: &[f32],
-        y: &mut [f32],
-    ) {
+    pub(crate) unsafe fn gemv<const BF16: bool>(shape: PackedShape, w: &[u16], x: &[f32], y: &mut [f32]) {
         let (mut w, mut y) = (w.as_ptr(), y.as_mut_ptr());
         let mut left = shape.n;
         // SAFETY: panels are `k * width` elements one after the other and their widths add up to n, so every panel lies
@@ -177,12 +159,7 @@ pub(crate) mod avx2 {
     /// `w` is valid for `x.len() * width` reads, `y` for `width` writes; the host has the features.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn panel<const V: usize, const BF16: bool>(
-        w: *const u16,
-        width: usize,
-        x: &[f32],
-        y: *mut f32,
-    ) {
+    unsafe fn panel<const V: usize, const BF16: bool>(w: *const u16, width: usize, x: &[f32], y: *mut f32) {
         let k = x.len();
         // Row i may be read in place if 8 V elements follow its start: (k - i) * width >= 8 V.
         let copied = k.min((8 * V).div_ceil(width) - 1);
@@ -215,11 +192,7 @@ pub(crate) mod avx2 {
     /// `row` is valid for 8 V reads; the host has the features.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn step<const V: usize, const BF16: bool>(
-        row: *const u16,
-        x: f32,
-        acc: &mut [__m256; V],
-    ) {
+    unsafe fn step<const V: usize, const BF16: bool>(row: *const u16, x: f32, acc: &mut [__m256; V]) {
         let x = _mm256_set1_ps(x);
         let (pairs, last) = acc.as_chunks_mut::<2>();
         let n_pairs = pairs.len();
@@ -230,16 +203,10 @@ pub(crate) mod avx2 {
                 if BF16 {
                     let bits = _mm256_loadu_si256(at.cast());
                     let high = _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32 as i32));
-                    (
-                        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)),
-                        _mm256_castsi256_ps(high),
-                    )
+                    (_mm256_castsi256_ps(_mm256_slli_epi32::<16>(bits)), _mm256_castsi256_ps(high))
                 } else {
                     let next = at.add(8);
-                    (
-                        _mm256_cvtph_ps(_mm_loadu_si128(at.cast())),
-                        _mm256_cvtph_ps(_mm_loadu_si128(next.cast())),
-                    )
+                    (_mm256_cvtph_ps(_mm_loadu_si128(at.cast())), _mm256_cvtph_ps(_mm_loadu_si128(next.cast())))
                 }
             };
             *even = _mm256_fmadd_ps(x, low, *even);
@@ -263,19 +230,12 @@ pub(crate) mod avx2 {
     /// `y` is valid for `width` writes, `8 (V - 1) < width <= 8 V`; the host has the features.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn store<const V: usize, const BF16: bool>(
-        acc: &[__m256; V],
-        width: usize,
-        y: *mut f32,
-    ) {
+    unsafe fn store<const V: usize, const BF16: bool>(acc: &[__m256; V], width: usize, y: *mut f32) {
         let mut acc = *acc;
         if BF16 {
             for [even, odd] in acc.as_chunks_mut::<2>().0 {
                 // 0 1 2 3 8 9 10 11 and 4 5 6 7 12 13 14 15, then the halves change places.
-                let (low, high) = (
-                    _mm256_unpacklo_ps(*even, *odd),
-                    _mm256_unpackhi_ps(*even, *odd),
-                );
+                let (low, high) = (_mm256_unpacklo_ps(*even, *odd), _mm256_unpackhi_ps(*even, *odd));
                 *even = _mm256_permute2f128_ps::<0x20>(low, high);
                 *odd = _mm256_permute2f128_ps::<0x31>(low, high);
             }
@@ -288,8 +248,7 @@ pub(crate) mod avx2 {
             if !width.is_multiple_of(8) {
                 let mut last = [0f32; 8];
                 _mm256_storeu_ps(last.as_mut_ptr(), acc[V - 1]);
-                y.add(width / 8 * 8)
-                    .copy_from_nonoverlapping(last.as_ptr(), width % 8);
+                y.add(width / 8 * 8).copy_from_nonoverlapping(last.as_ptr(), width % 8);
             }
         }
     }

@@ -28,15 +28,8 @@ impl RandomCheckpoint {
             .into_iter()
             .map(|(id, rows, cols)| (id, random_matrix(&shape, format, seed, id, rows, cols)))
             .collect();
-        let vectors = vector_ids(&shape)
-            .into_iter()
-            .map(|(id, len)| (id, random_vector(seed, id, len)))
-            .collect();
-        Self {
-            shape,
-            matrices,
-            vectors,
-        }
+        let vectors = vector_ids(&shape).into_iter().map(|(id, len)| (id, random_vector(seed, id, len))).collect();
+        Self { shape, matrices, vectors }
     }
 }
 
@@ -51,12 +44,7 @@ impl Checkpoint for RandomCheckpoint {
             _ => id,
         };
         let matrix = &self.matrices[&held];
-        Matrix {
-            rows: matrix.rows,
-            cols: matrix.cols,
-            format: matrix.format,
-            bits: Cow::Borrowed(&matrix.bits),
-        }
+        Matrix { rows: matrix.rows, cols: matrix.cols, format: matrix.format, bits: Cow::Borrowed(&matrix.bits) }
     }
 
     fn vector(&self, id: VectorId) -> Cow<'_, [f32]> {
@@ -66,11 +54,7 @@ impl Checkpoint for RandomCheckpoint {
 
 /// Every matrix that the shape implies, with its rows and columns.
 fn matrix_ids(shape: &ModelShape) -> Vec<(MatrixId, usize, usize)> {
-    let (hidden, q_dim, kv_dim) = (
-        shape.hidden,
-        shape.n_heads * shape.head_dim,
-        shape.n_kv_heads * shape.head_dim,
-    );
+    let (hidden, q_dim, kv_dim) = (shape.hidden, shape.n_heads * shape.head_dim, shape.n_kv_heads * shape.head_dim);
     let mut ids = vec![(MatrixId::Embedding, shape.vocab, hidden)];
     if !shape.tied {
         ids.push((MatrixId::Output, shape.vocab, hidden));
@@ -150,12 +134,7 @@ fn random_matrix(
             WeightFormat::Bf16 => bf16::from_f32(value).to_bits(),
         }
     };
-    Matrix {
-        rows,
-        cols,
-        format,
-        bits: (0..rows * cols).map(|_| draw()).collect(),
-    }
+    Matrix { rows, cols, format, bits: (0..rows * cols).map(|_| draw()).collect() }
 }
 
 fn random_vector(seed: u64, id: VectorId, len: usize) -> Vec<f32> {
@@ -209,8 +188,7 @@ mod tests {
             for (id, len) in vector_ids(&shape) {
                 assert_eq!(checkpoint.vector(id).len(), len, "{id:?}");
             }
-            let same = checkpoint.matrix(MatrixId::Output).bits
-                == checkpoint.matrix(MatrixId::Embedding).bits;
+            let same = checkpoint.matrix(MatrixId::Output).bits == checkpoint.matrix(MatrixId::Embedding).bits;
             assert_eq!(same, tied);
         }
     }
@@ -218,15 +196,9 @@ mod tests {
     #[test]
     fn seed_and_tensor_choose_the_bits_and_nothing_else_does() {
         let bits = |seed, tied, id| {
-            RandomCheckpoint::new(shape(tied, false), WeightFormat::Bf16, seed)
-                .matrix(id)
-                .bits
-                .into_owned()
+            RandomCheckpoint::new(shape(tied, false), WeightFormat::Bf16, seed).matrix(id).bits.into_owned()
         };
-        assert_eq!(
-            bits(1, true, MatrixId::Q(1)),
-            bits(1, false, MatrixId::Q(1))
-        );
+        assert_eq!(bits(1, true, MatrixId::Q(1)), bits(1, false, MatrixId::Q(1)));
         assert_ne!(bits(1, true, MatrixId::Q(1)), bits(2, true, MatrixId::Q(1)));
         assert_ne!(bits(1, true, MatrixId::Q(1)), bits(1, true, MatrixId::Q(0)));
         assert_ne!(bits(1, true, MatrixId::K(0)), bits(1, true, MatrixId::V(0)));

@@ -16,11 +16,7 @@ pub fn fmax(a: f32, b: f32) -> f32 {
 /// The better of two (logit, id) candidates: the larger logit, at equal logits the lower id. `a` was there first.
 #[inline]
 pub fn max_id(a: (f32, u32), b: (f32, u32)) -> (f32, u32) {
-    if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) {
-        b
-    } else {
-        a
-    }
+    if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a }
 }
 
 /// Index and value of the largest logit, the lowest index on ties; nothing for an empty slice. NaN never wins against
@@ -56,17 +52,12 @@ mod tests {
 
     #[test]
     fn max_id_is_commutative_and_associative_on_a_small_world() {
-        let world: Vec<(f32, u32)> = [-1.0f32, -0.0, 0.0, 2.0]
-            .iter()
-            .flat_map(|l| (0..3).map(move |id| (*l, id)))
-            .collect();
+        let world: Vec<(f32, u32)> =
+            [-1.0f32, -0.0, 0.0, 2.0].iter().flat_map(|l| (0..3).map(move |id| (*l, id))).collect();
         for &a in &world {
             for &b in &world {
                 let ab = max_id(a, b);
-                assert!(
-                    ab.0 == max_id(b, a).0 && ab.1 == max_id(b, a).1,
-                    "{a:?} {b:?}"
-                );
+                assert!(ab.0 == max_id(b, a).0 && ab.1 == max_id(b, a).1, "{a:?} {b:?}");
                 for &c in &world {
                     let (left, right) = (max_id(ab, c), max_id(a, max_id(b, c)));
                     assert!(left.0 == right.0 && left.1 == right.1, "{a:?} {b:?} {c:?}");

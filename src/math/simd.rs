@@ -25,11 +25,7 @@ impl SimdLevel {
 
     /// The best level of this host.
     pub fn detect() -> Self {
-        if Self::Avx2.is_available() {
-            Self::Avx2
-        } else {
-            Self::Scalar
-        }
+        if Self::Avx2.is_available() { Self::Avx2 } else { Self::Scalar }
     }
 
     /// Whether this host can run it.
@@ -38,9 +34,7 @@ impl SimdLevel {
             Self::Scalar => true,
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
-                is_x86_feature_detected!("avx2")
-                    && is_x86_feature_detected!("fma")
-                    && is_x86_feature_detected!("f16c")
+                is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 => false,

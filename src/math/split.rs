@@ -25,11 +25,7 @@ pub fn part_of(n: usize, parts: usize, index: usize) -> usize {
     assert!(index < n, "index {index} of {n}");
     let (base, longer) = (n / parts, n % parts);
     let in_longer = longer * (base + 1);
-    if index < in_longer {
-        index / (base + 1)
-    } else {
-        longer + (index - in_longer) / base
-    }
+    if index < in_longer { index / (base + 1) } else { longer + (index - in_longer) / base }
 }
 
 #[cfg(test)]
@@ -45,14 +41,8 @@ mod tests {
                 let mut next = 0;
                 for (i, range) in ranges.iter().enumerate() {
                     assert_eq!(range.start, next);
-                    assert_eq!(
-                        range.len(),
-                        n / parts + usize::from(i < n % parts),
-                        "split({n}, {parts})[{i}]"
-                    );
-                    range
-                        .clone()
-                        .for_each(|index| assert_eq!(part_of(n, parts, index), i));
+                    assert_eq!(range.len(), n / parts + usize::from(i < n % parts), "split({n}, {parts})[{i}]");
+                    range.clone().for_each(|index| assert_eq!(part_of(n, parts, index), i));
                     next = range.end;
                 }
                 assert_eq!(next, n);

@@ -261,15 +261,13 @@ pub(crate) mod avx2 {
         for (out, x) in out_eights.iter_mut().zip(x_eights) {
             // SAFETY: both arrays hold eight elements; the instructions take any alignment.
             unsafe {
-                let rounded =
-                    _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr()));
+                let rounded = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm256_loadu_ps(x.as_ptr()));
                 _mm_storeu_si128(out.as_mut_ptr().cast(), rounded);
             }
             out.iter().for_each(|bits| check(*bits));
         }
         for (out, x) in out_rest.iter_mut().zip(x_rest) {
-            *out = _mm_extract_epi16::<0>(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(*x)))
-                as u16;
+            *out = _mm_extract_epi16::<0>(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(*x))) as u16;
             check(*out);
         }
         finite

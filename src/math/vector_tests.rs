@@ -26,10 +26,7 @@ fn data(n: usize) -> Data {
     };
     let mut values = |n: usize| (0..n).map(|_| value()).collect::<Vec<f32>>();
     let (a, x, y, z) = (values(1)[0] + 0.7, values(n), values(n), values(n));
-    let bits = values(n)
-        .iter()
-        .map(|v| f16::from_f32(v.clamp(-9.0, 9.0)).to_bits())
-        .collect();
+    let bits = values(n).iter().map(|v| f16::from_f32(v.clamp(-9.0, 9.0)).to_bits()).collect();
     Data { a, x, y, z, bits }
 }
 
@@ -59,62 +56,26 @@ fn zip(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> Vec<f32> {
 
 #[test]
 fn axpy_is_one_fma_per_element() {
-    check(
-        "axpy",
-        |k, d| edit(&d.y, |y| axpy(k, d.a, &d.x, y)),
-        |d| zip(&d.x, &d.y, |x, y| fma(d.a, x, y)),
-    );
+    check("axpy", |k, d| edit(&d.y, |y| axpy(k, d.a, &d.x, y)), |d| zip(&d.x, &d.y, |x, y| fma(d.a, x, y)));
     check(
         "axpy_f16",
         |k, d| edit(&d.y, |y| axpy_f16(k, d.a, &d.bits, y)),
-        |d| {
-            d.bits
-                .iter()
-                .zip(&d.y)
-                .map(|(b, y)| fma(d.a, f16::from_bits(*b).to_f32(), *y))
-                .collect()
-        },
+        |d| d.bits.iter().zip(&d.y).map(|(b, y)| fma(d.a, f16::from_bits(*b).to_f32(), *y)).collect(),
     );
     check(
         "axpy_bf16",
         |k, d| edit(&d.y, |y| axpy_widen(k, WeightFormat::Bf16, d.a, &d.bits, y)),
-        |d| {
-            d.bits
-                .iter()
-                .zip(&d.y)
-                .map(|(b, y)| fma(d.a, bf16::from_bits(*b).to_f32(), *y))
-                .collect()
-        },
+        |d| d.bits.iter().zip(&d.y).map(|(b, y)| fma(d.a, bf16::from_bits(*b).to_f32(), *y)).collect(),
     );
 }
 
 #[test]
 fn elementwise_operations_are_their_expressions() {
-    check(
-        "add",
-        |k, d| edit(&d.y, |y| add_assign(k, y, &d.x)),
-        |d| zip(&d.y, &d.x, |y, x| y + x),
-    );
-    check(
-        "max",
-        |k, d| edit(&d.y, |y| max_assign(k, y, &d.x)),
-        |d| zip(&d.y, &d.x, fmax),
-    );
-    check(
-        "scale",
-        |k, d| edit(&d.y, |y| scale(k, d.a, y)),
-        |d| d.y.iter().map(|y| d.a * y).collect(),
-    );
-    check(
-        "div",
-        |k, d| edit(&d.y, |y| div_assign(k, d.a, y)),
-        |d| d.y.iter().map(|y| y / d.a).collect(),
-    );
-    check(
-        "mul",
-        |k, d| edit(&d.y, |y| mul(k, &d.x, &d.z, y)),
-        |d| zip(&d.x, &d.z, |x, z| x * z),
-    );
+    check("add", |k, d| edit(&d.y, |y| add_assign(k, y, &d.x)), |d| zip(&d.y, &d.x, |y, x| y + x));
+    check("max", |k, d| edit(&d.y, |y| max_assign(k, y, &d.x)), |d| zip(&d.y, &d.x, fmax));
+    check("scale", |k, d| edit(&d.y, |y| scale(k, d.a, y)), |d| d.y.iter().map(|y| d.a * y).collect());
+    check("div", |k, d| edit(&d.y, |y| div_assign(k, d.a, y)), |d| d.y.iter().map(|y| y / d.a).collect());
+    check("mul", |k, d| edit(&d.y, |y| mul(k, &d.x, &d.z, y)), |d| zip(&d.x, &d.z, |x, z| x * z));
     check(
         "silu_mul",
         |k, d| edit(&d.y, |y| silu_mul(k, &d.x, &d.z, y)),
@@ -124,11 +85,7 @@ fn elementwise_operations_are_their_expressions() {
 
 #[test]
 fn chains_take_elements_in_ascending_order() {
-    check(
-        "sum_squares",
-        |k, d| vec![sum_squares(k, &d.x)],
-        |d| vec![d.x.iter().fold(0.0, |sum, x| fma(*x, *x, sum))],
-    );
+    check("sum_squares", |k, d| vec![sum_squares(k, &d.x)], |d| vec![d.x.iter().fold(0.0, |sum, x| fma(*x, *x, sum))]);
     check(
         "exp_sub_sum",
         |k, d| {
@@ -150,10 +107,7 @@ fn rounding_to_f16_is_to_nearest_even_at_every_level() {
     // Around every f16 value: the value, the midpoint to the next, and the f32 on both sides of each.
     let mut xs = Vec::new();
     for bits in 0..0x7c00u16 {
-        let (here, next) = (
-            f16::from_bits(bits).to_f32(),
-            f16::from_bits(bits + 1).to_f32(),
-        );
+        let (here, next) = (f16::from_bits(bits).to_f32(), f16::from_bits(bits + 1).to_f32());
         let next = if next.is_finite() { next } else { 65536.0 };
         for x in [here, (here + next) / 2.0] {
             let x = x.to_bits();
@@ -189,10 +143,7 @@ fn rounding_to_f16_reports_overflow_wherever_it_is() {
                 for value in [65520.0, f32::NEG_INFINITY, f32::NAN] {
                     let mut x = vec![1.0; n];
                     x[bad] = value;
-                    assert!(
-                        !f32_to_f16(kernels, &x, &mut out),
-                        "{level:?}: {value} at {bad} of {n}"
-                    );
+                    assert!(!f32_to_f16(kernels, &x, &mut out), "{level:?}: {value} at {bad} of {n}");
                 }
             }
         }

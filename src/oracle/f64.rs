@@ -44,12 +44,10 @@ impl<'a> F64Oracle<'a> {
                 MatrixId::Down(l),
             ]
             .map(|id| checkpoint.matrix(id)),
-            biases: shape.qkv_bias.then(|| {
-                [VectorId::QBias(l), VectorId::KBias(l), VectorId::VBias(l)]
-                    .map(|id| checkpoint.vector(id))
-            }),
-            norms: [VectorId::AttentionNorm(l), VectorId::FfnNorm(l)]
-                .map(|id| checkpoint.vector(id)),
+            biases: shape
+                .qkv_bias
+                .then(|| [VectorId::QBias(l), VectorId::KBias(l), VectorId::VBias(l)].map(|id| checkpoint.vector(id))),
+            norms: [VectorId::AttentionNorm(l), VectorId::FfnNorm(l)].map(|id| checkpoint.vector(id)),
             k: Vec::new(),
             v: Vec::new(),
         };
@@ -73,9 +71,7 @@ impl<'a> F64Oracle<'a> {
         let id = id as usize;
         let mut x = vec![0.0; shape.hidden];
         if id < shape.vocab {
-            x = (0..shape.hidden)
-                .map(|i| f64::from(self.embedding.at(id, i)))
-                .collect();
+            x = (0..shape.hidden).map(|i| f64::from(self.embedding.at(id, i))).collect();
         }
         for layer in &mut self.layers {
             let [q_w, k_w, v_w, o_w, gate_w, up_w, down_w] = &layer.matrices;
@@ -83,9 +79,7 @@ impl<'a> F64Oracle<'a> {
             let mut qkv = [q_w, k_w, v_w].map(|w| multiply(w, &normed));
             if let Some(biases) = &layer.biases {
                 for (y, bias) in qkv.iter_mut().zip(biases) {
-                    y.iter_mut()
-                        .zip(bias.iter())
-                        .for_each(|(y, b)| *y += f64::from(*b));
+                    y.iter_mut().zip(bias.iter()).for_each(|(y, b)| *y += f64::from(*b));
                 }
             }
             let [mut q, mut k, v] = qkv;
@@ -93,18 +87,11 @@ impl<'a> F64Oracle<'a> {
             rotate(shape, &mut k, pos);
             layer.k.push(stored(self.kv_type, k));
             layer.v.push(stored(self.kv_type, v));
-            accumulate(
-                &mut x,
-                &multiply(o_w, &attend(shape, &q, &layer.k, &layer.v)),
-            );
+            accumulate(&mut x, &multiply(o_w, &attend(shape, &q, &layer.k, &layer.v)));
 
             let normed = rms_norm(shape, &x, &layer.norms[1]);
             let (gate, up) = (multiply(gate_w, &normed), multiply(up_w, &normed));
-            let h: Vec<f64> = gate
-                .iter()
-                .zip(&up)
-                .map(|(z, up)| z / (1.0 + libm::exp(-z)) * up)
-                .collect();
+            let h: Vec<f64> = gate.iter().zip(&up).map(|(z, up)| z / (1.0 + libm::exp(-z)) * up).collect();
             accumulate(&mut x, &multiply(down_w, &h));
         }
         multiply(&self.output, &rms_norm(shape, &x, &self.final_norm))
@@ -112,14 +99,7 @@ impl<'a> F64Oracle<'a> {
 }
 
 fn multiply(w: &Matrix<'_>, x: &[f64]) -> Vec<f64> {
-    (0..w.rows)
-        .map(|row| {
-            x.iter()
-                .enumerate()
-                .map(|(col, x)| x * f64::from(w.at(row, col)))
-                .sum()
-        })
-        .collect()
+    (0..w.rows).map(|row| x.iter().enumerate().map(|(col, x)| x * f64::from(w.at(row, col))).sum()).collect()
 }
 
 fn accumulate(x: &mut [f64], y: &[f64]) {
@@ -129,10 +109,7 @@ fn accumulate(x: &mut [f64], y: &[f64]) {
 fn rms_norm(shape: &ModelShape, x: &[f64], g: &[f32]) -> Vec<f64> {
     let mean = x.iter().map(|x| x * x).sum::<f64>() / x.len() as f64;
     let inv = 1.0 / (mean + f64::from(shape.norm_eps)).sqrt();
-    x.iter()
-        .zip(g)
-        .map(|(x, g)| x * inv * f64::from(*g))
-        .collect()
+    x.iter().zip(g).map(|(x, g)| x * inv * f64::from(*g)).collect()
 }
 
 fn rotate(shape: &ModelShape, y: &mut [f64], pos: usize) {
@@ -150,10 +127,7 @@ fn rotate(shape: &ModelShape, y: &mut [f64], pos: usize) {
 fn stored(kv_type: KvType, y: Vec<f64>) -> Vec<f64> {
     match kv_type {
         KvType::F32 => y,
-        KvType::F16 => y
-            .into_iter()
-            .map(|y| half::f16::from_f64(y).to_f64())
-            .collect(),
+        KvType::F16 => y.into_iter().map(|y| half::f16::from_f64(y).to_f64()).collect(),
     }
 }
 
@@ -161,23 +135,16 @@ fn stored(kv_type: KvType, y: Vec<f64>) -> Vec<f64> {
 fn attend(shape: &ModelShape, q: &[f64], k: &[Vec<f64>], v: &[Vec<f64>]) -> Vec<f64> {
     let queries = shape.n_heads / shape.n_kv_heads;
     let mut o = vec![0.0; q.len()];
-    let heads = q
-        .chunks_exact(shape.head_dim)
-        .zip(o.chunks_exact_mut(shape.head_dim));
+    let heads = q.chunks_exact(shape.head_dim).zip(o.chunks_exact_mut(shape.head_dim));
     for (head, (q, o)) in heads.enumerate() {
         let held = head / queries * shape.head_dim..(head / queries + 1) * shape.head_dim;
         let dot = |k: &[f64]| q.iter().zip(k).map(|(q, k)| q * k).sum::<f64>();
-        let scores: Vec<f64> = k
-            .iter()
-            .map(|k| dot(&k[held.clone()]) / (shape.head_dim as f64).sqrt())
-            .collect();
+        let scores: Vec<f64> = k.iter().map(|k| dot(&k[held.clone()]) / (shape.head_dim as f64).sqrt()).collect();
         let max = scores.iter().fold(f64::NEG_INFINITY, |m, s| m.max(*s));
         let e: Vec<f64> = scores.iter().map(|s| libm::exp(s - max)).collect();
         let sum: f64 = e.iter().sum();
         for (e, v) in e.iter().zip(v) {
-            o.iter_mut()
-                .zip(&v[held.clone()])
-                .for_each(|(o, v)| *o += e / sum * v);
+            o.iter_mut().zip(&v[held.clone()]).for_each(|(o, v)| *o += e / sum * v);
         }
     }
     o

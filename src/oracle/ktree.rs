@@ -24,9 +24,7 @@ pub(super) fn add(acc: f32, newcomer: f32) -> f32 {
 pub(super) fn ktree(members: Vec<Vec<f32>>, groups: &[usize], combine: Combine) -> Vec<f32> {
     let mut level = members;
     for &count in groups {
-        level = split(level.len(), count.min(level.len()))
-            .map(|group| reduce_group(&level[group], combine))
-            .collect();
+        level = split(level.len(), count.min(level.len())).map(|group| reduce_group(&level[group], combine)).collect();
     }
     assert_eq!(level.len(), 1, "the last level has one group");
     level.swap_remove(0)
@@ -88,10 +86,7 @@ mod tests {
         assert_eq!(order(5, &[9, 1]), five, "at most as many groups as members");
         // Three levels: 4 groups of 2, then 2 groups of 2 roots, then 1 of 2.
         let pair = |a: f32, b: f32| f(b, a);
-        let halves = [
-            pair(pair(1.0, 2.0), pair(3.0, 4.0)),
-            pair(pair(5.0, 6.0), pair(7.0, 8.0)),
-        ];
+        let halves = [pair(pair(1.0, 2.0), pair(3.0, 4.0)), pair(pair(5.0, 6.0), pair(7.0, 8.0))];
         assert_eq!(order(8, &[4, 2, 1]), pair(halves[0], halves[1]));
     }
 

@@ -75,25 +75,16 @@ impl Recipe {
     }
 
     fn check(&self) -> Result<(), RecipeError> {
-        for (place, have) in [
-            ("cols", self.cols),
-            ("rows", self.rows),
-            ("head_cols", self.head_cols),
-        ] {
+        for (place, have) in [("cols", self.cols), ("rows", self.rows), ("head_cols", self.head_cols)] {
             if have == 0 {
                 return Err(RecipeError::EmptyMesh { place });
             }
         }
-        for (place, have) in [
-            ("groups_y", &self.groups_y),
-            ("groups_x", &self.groups_x),
-            ("groups_head", &self.groups_head),
-        ] {
+        for (place, have) in
+            [("groups_y", &self.groups_y), ("groups_x", &self.groups_x), ("groups_head", &self.groups_head)]
+        {
             if have.last() != Some(&1) || have.contains(&0) {
-                return Err(RecipeError::Groups {
-                    place,
-                    have: have.clone(),
-                });
+                return Err(RecipeError::Groups { place, have: have.clone() });
             }
         }
         Ok(())

@@ -37,20 +37,11 @@ impl Weights {
                 }
             }
         }
-        Self {
-            outputs: matrix.rows,
-            format: matrix.format,
-            bits,
-        }
+        Self { outputs: matrix.rows, format: matrix.format, bits }
     }
 
     /// `y[n] = +0.0`, then `y[n] = fma(x[k], w[k][n], y[n])` for k in the order given.
-    fn gemv(
-        &self,
-        kernels: Kernels,
-        x: &[f32],
-        order: impl IntoIterator<Item = usize>,
-    ) -> Vec<f32> {
+    fn gemv(&self, kernels: Kernels, x: &[f32], order: impl IntoIterator<Item = usize>) -> Vec<f32> {
         let mut y = vec![0.0; self.outputs];
         for k in order {
             let row = &self.bits[k * self.outputs..][..self.outputs];
@@ -77,11 +68,7 @@ impl<'a> Layer<'a> {
     fn new(checkpoint: &'a dyn Checkpoint, layer: usize) -> Self {
         let weights = |id| Weights::new(&checkpoint.matrix(id));
         let vector = |id| checkpoint.vector(id);
-        let biases = [
-            VectorId::QBias(layer),
-            VectorId::KBias(layer),
-            VectorId::VBias(layer),
-        ];
+        let biases = [VectorId::QBias(layer), VectorId::KBias(layer), VectorId::VBias(layer)];
         Self {
             qkv: [MatrixId::Q(layer), MatrixId::K(layer), MatrixId::V(layer)].map(weights),
             biases: checkpoint.shape().qkv_bias.then(|| biases.map(vector)),
@@ -124,18 +111,11 @@ impl<'a> Oracle<'a> {
         let shape = checkpoint.shape();
         let heads = Heads::new(shape, recipe.cols);
         Ok(Self {
-            plan: Plan {
-                shape,
-                recipe,
-                heads,
-                kernels: Kernels::detect(),
-            },
+            plan: Plan { shape, recipe, heads, kernels: Kernels::detect() },
             embedding: checkpoint.matrix(MatrixId::Embedding),
             output: Weights::new(&checkpoint.matrix(MatrixId::Output)),
             final_norm: checkpoint.vector(VectorId::FinalNorm),
-            layers: (0..shape.n_layers)
-                .map(|layer| Layer::new(checkpoint, layer))
-                .collect(),
+            layers: (0..shape.n_layers).map(|layer| Layer::new(checkpoint, layer)).collect(),
             pos: 0,
         })
     }
@@ -161,9 +141,7 @@ impl<'a> Oracle<'a> {
         let Plan { shape, recipe, .. } = &self.plan;
         let columns = split(shape.vocab, recipe.head_cols)
             .map(|vocab| match vocab.contains(&id) {
-                true => (0..shape.hidden)
-                    .map(|i| self.embedding.at(id, i))
-                    .collect(),
+                true => (0..shape.hidden).map(|i| self.embedding.at(id, i)).collect(),
                 false => vec![0.0; shape.hidden],
             })
             .collect();
@@ -173,19 +151,11 @@ impl<'a> Oracle<'a> {
 
 impl Plan<'_> {
     /// RMSNorm fused into the GEMVs that follow it: `inv * (sum (x g) W)` with the sum of squares in the same reduction.
-    fn normed_gemv<const N: usize>(
-        &self,
-        x: &[f32],
-        g: &[f32],
-        weights: [&Weights; N],
-    ) -> [Vec<f32>; N] {
+    fn normed_gemv<const N: usize>(&self, x: &[f32], g: &[f32], weights: [&Weights; N]) -> [Vec<f32>; N] {
         let xg: Vec<f32> = x.iter().zip(g).map(|(x, g)| x * g).collect();
         let rows = split(self.shape.hidden, self.recipe.rows)
             .map(|slice| {
-                let mut y: Vec<f32> = weights
-                    .iter()
-                    .flat_map(|w| w.gemv(self.kernels, &xg, slice.clone()))
-                    .collect();
+                let mut y: Vec<f32> = weights.iter().flat_map(|w| w.gemv(self.kernels, &xg, slice.clone())).collect();
                 y.push(x[slice].iter().fold(0.0, |ss, x| fma(*x, *x, ss)));
                 y
             })
@@ -199,16 +169,8 @@ impl Plan<'_> {
     }
 
     /// A GEMV whose inputs are spread over columns, added to the residual stream.
-    fn add_projection(
-        &self,
-        x: &mut [f32],
-        w: &Weights,
-        input: &[f32],
-        columns: impl Iterator<Item = Vec<usize>>,
-    ) {
-        let partial = columns
-            .map(|order| w.gemv(self.kernels, input, order))
-            .collect();
+    fn add_projection(&self, x: &mut [f32], w: &Weights, input: &[f32], columns: impl Iterator<Item = Vec<usize>>) {
+        let partial = columns.map(|order| w.gemv(self.kernels, input, order)).collect();
         let y = ktree(partial, &self.recipe.groups_x, add);
         for (x, y) in x.iter_mut().zip(y) {
             *x += y;
@@ -255,10 +217,7 @@ impl Plan<'_> {
     fn stored(&self, y: Vec<f32>) -> Vec<f32> {
         match self.recipe.kv_type {
             KvType::F32 => y,
-            KvType::F16 => y
-                .into_iter()
-                .map(|y| half::f16::from_f32(y).to_f32())
-                .collect(),
+            KvType::F16 => y.into_iter().map(|y| half::f16::from_f32(y).to_f32()).collect(),
         }
     }
 
@@ -276,17 +235,11 @@ impl Plan<'_> {
         });
         let s = ktree(partial.collect(), &[1], add);
 
-        let row_max = |row: &std::ops::Range<usize>| {
-            vec![
-                s[row.clone()]
-                    .iter()
-                    .fold(f32::NEG_INFINITY, |m, s| fmax(m, *s)),
-            ]
-        };
+        let row_max =
+            |row: &std::ops::Range<usize>| vec![s[row.clone()].iter().fold(f32::NEG_INFINITY, |m, s| fmax(m, *s))];
         let m = ktree(rows.iter().map(row_max).collect(), groups_y, fmax)[0];
         let e: Vec<f32> = s.iter().map(|s| exp(s - m)).collect();
-        let row_sum =
-            |row: &std::ops::Range<usize>| vec![e[row.clone()].iter().fold(0.0, |sum, e| sum + e)];
+        let row_sum = |row: &std::ops::Range<usize>| vec![e[row.clone()].iter().fold(0.0, |sum, e| sum + e)];
         let sum = ktree(rows.iter().map(row_sum).collect(), groups_y, add)[0];
 
         let row_output = |row: &std::ops::Range<usize>| {
@@ -306,11 +259,7 @@ impl Plan<'_> {
         let [gate_w, up_w] = &layer.gate_up;
         let [gate, up] = self.normed_gemv(x, &layer.ffn_norm, [gate_w, up_w]);
         let silu = |z: f32| z / (1.0 + exp(-z));
-        let h: Vec<f32> = gate
-            .iter()
-            .zip(&up)
-            .map(|(gate, up)| silu(*gate) * up)
-            .collect();
+        let h: Vec<f32> = gate.iter().zip(&up).map(|(gate, up)| silu(*gate) * up).collect();
         let columns = split(self.shape.ffn, self.recipe.cols).map(Iterator::collect);
         self.add_projection(x, &layer.down, &h, columns);
     }

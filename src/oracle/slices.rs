@@ -48,9 +48,7 @@ fn band_columns(n_kv: usize, cols: usize, kv_head: usize) -> Range<usize> {
     if cols >= n_kv {
         return part(cols, n_kv, kv_head);
     }
-    let owner = split(n_kv, cols)
-        .take_while(|heads| heads.end <= kv_head)
-        .count();
+    let owner = split(n_kv, cols).take_while(|heads| heads.end <= kv_head).count();
     owner..owner + 1
 }
 
@@ -69,9 +67,7 @@ pub(super) fn positions_of_rows(kv: KvMode, rows: usize, n: usize) -> Vec<Range<
                 .collect()
         }
         KvMode::Concat { prompt } => {
-            let mut held: Vec<_> = split(prompt, rows)
-                .map(|range| range.start.min(n)..range.end.min(n))
-                .collect();
+            let mut held: Vec<_> = split(prompt, rows).map(|range| range.start.min(n)..range.end.min(n)).collect();
             held[rows - 1].end = n.max(held[rows - 1].start);
             held
         }
@@ -150,14 +146,8 @@ mod tests {
     fn shift_is_balanced_with_the_longer_rows_at_the_bottom() {
         for rows in 1..9 {
             for n in 0..40 {
-                let lens: Vec<_> = positions_of_rows(KvMode::Shift, rows, n)
-                    .iter()
-                    .map(|r| r.len())
-                    .collect();
-                assert!(
-                    lens.is_sorted() && lens[rows - 1] - lens[0] <= 1,
-                    "{lens:?}"
-                );
+                let lens: Vec<_> = positions_of_rows(KvMode::Shift, rows, n).iter().map(|r| r.len()).collect();
+                assert!(lens.is_sorted() && lens[rows - 1] - lens[0] <= 1, "{lens:?}");
             }
         }
         // One more position moves at most one entry up per row: each boundary moves by 0 or 1.

@@ -8,13 +8,7 @@ use crate::math::{exp, fma, rope};
 const IDS: [u32; 12] = [3, 17, 0, 40, 17, 5, 22, 1, 36, 9, 9, 28];
 
 /// A tiny model with dimensions that divide nothing.
-fn model(
-    n_heads: usize,
-    n_kv_heads: usize,
-    head_dim: usize,
-    tied: bool,
-    qkv_bias: bool,
-) -> ModelShape {
+fn model(n_heads: usize, n_kv_heads: usize, head_dim: usize, tied: bool, qkv_bias: bool) -> ModelShape {
     let half = head_dim / 2;
     ModelShape {
         hidden: 37,
@@ -25,9 +19,7 @@ fn model(
         ffn: 53,
         vocab: 41,
         norm_eps: 1e-5,
-        inv_freq: (0..half)
-            .map(|i| libm::pow(10_000.0, -(i as f64) / half as f64))
-            .collect(),
+        inv_freq: (0..half).map(|i| libm::pow(10_000.0, -(i as f64) / half as f64)).collect(),
         tied,
         qkv_bias,
     }
@@ -41,9 +33,7 @@ fn models() -> Vec<RandomCheckpoint> {
         (model(6, 3, 4, false, false), WeightFormat::Bf16),
     ];
     let seeded = shapes.into_iter().zip(1..);
-    seeded
-        .map(|((shape, format), seed)| RandomCheckpoint::new(shape, format, seed))
-        .collect()
+    seeded.map(|((shape, format), seed)| RandomCheckpoint::new(shape, format, seed)).collect()
 }
 
 /// Meshes with fewer columns than KV heads, as many, many more, and more rows than positions or inputs.
@@ -56,31 +46,23 @@ fn recipes(kv_type: KvType) -> Vec<Recipe> {
         (23, 40, 9, vec![5, 2, 1], vec![4, 2, 1]),
     ];
     let kvs = [KvMode::Shift, KvMode::Concat { prompt: 7 }];
-    let recipe =
-        |(cols, rows, head_cols, groups_y, groups_x): (_, _, _, Vec<usize>, Vec<usize>), kv| {
-            Recipe {
-                cols,
-                rows,
-                head_cols,
-                groups_y,
-                groups_head: groups_x.clone(),
-                groups_x,
-                kv,
-                kv_type,
-            }
-        };
-    meshes
-        .into_iter()
-        .flat_map(|mesh| kvs.map(|kv| recipe(mesh.clone(), kv)))
-        .collect()
+    let recipe = |(cols, rows, head_cols, groups_y, groups_x): (_, _, _, Vec<usize>, Vec<usize>), kv| Recipe {
+        cols,
+        rows,
+        head_cols,
+        groups_y,
+        groups_head: groups_x.clone(),
+        groups_x,
+        kv,
+        kv_type,
+    };
+    meshes.into_iter().flat_map(|mesh| kvs.map(|kv| recipe(mesh.clone(), kv))).collect()
 }
 
 /// Logits of every position.
 fn run(checkpoint: &dyn Checkpoint, recipe: Recipe) -> Vec<Vec<f32>> {
     let mut oracle = Oracle::new(checkpoint, recipe).expect("a valid recipe");
-    IDS.iter()
-        .map(|id| oracle.step(*id, true).expect("wanted"))
-        .collect()
+    IDS.iter().map(|id| oracle.step(*id, true).expect("wanted")).collect()
 }
 
 fn bits(logits: &[Vec<f32>]) -> Vec<u32> {
@@ -95,10 +77,7 @@ fn every_recipe_is_close_to_the_f64_oracle() {
             let mut exact = F64Oracle::new(checkpoint, kv_type);
             let exact: Vec<f64> = IDS.iter().flat_map(|id| exact.step(*id)).collect();
             let largest = exact.iter().fold(0.0f64, |m, l| m.max(l.abs()));
-            assert!(
-                largest > 1.0,
-                "model {i}: logits that are all small would pass anything"
-            );
+            assert!(largest > 1.0, "model {i}: logits that are all small would pass anything");
             for recipe in recipes(kv_type) {
                 let logits = run(checkpoint, recipe.clone()).concat();
                 let differ = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs();
@@ -113,21 +92,14 @@ fn every_recipe_is_close_to_the_f64_oracle() {
 fn the_mesh_shows_in_the_bits() {
     let checkpoint = &models()[1];
     let mut seen: Vec<Vec<u32>> = Vec::new();
-    for recipe in recipes(KvType::F32)
-        .into_iter()
-        .skip(2)
-        .filter(|r| r.kv == KvMode::Shift)
-    {
+    for recipe in recipes(KvType::F32).into_iter().skip(2).filter(|r| r.kv == KvMode::Shift) {
         let mut other_tree = recipe.clone();
         other_tree.groups_y = vec![recipe.rows - 1, 1];
         seen.push(bits(&run(checkpoint, recipe)));
         seen.push(bits(&run(checkpoint, other_tree)));
     }
     for (i, a) in seen.iter().enumerate() {
-        assert!(
-            seen[..i].iter().all(|b| a != b),
-            "two recipes with the same bits test nothing"
-        );
+        assert!(seen[..i].iter().all(|b| a != b), "two recipes with the same bits test nothing");
     }
 }
 
@@ -142,10 +114,7 @@ fn unwanted_logits_change_nothing_and_unknown_ids_embed_to_zero() {
     assert_eq!(oracle.step(*last, true).as_ref(), all.last());
     let mut oracle = Oracle::new(checkpoint, recipe).expect("valid");
     let logits = oracle.step(1000, true).expect("wanted");
-    assert!(
-        logits.iter().all(|l| *l == 0.0),
-        "no layer of a bias-free model moves zero"
-    );
+    assert!(logits.iter().all(|l| *l == 0.0), "no layer of a bias-free model moves zero");
 }
 
 #[test]
@@ -155,10 +124,7 @@ fn recipes_without_a_mesh_or_a_tree_are_refused() {
     let refuse = |edit: fn(&mut Recipe)| {
         let mut recipe = good.clone();
         edit(&mut recipe);
-        Oracle::new(checkpoint, recipe)
-            .err()
-            .expect("refused")
-            .to_string()
+        Oracle::new(checkpoint, recipe).err().expect("refused").to_string()
     };
     assert!(refuse(|r| r.rows = 0).contains("rows is 0"));
     assert!(refuse(|r| r.head_cols = 0).contains("head_cols is 0"));
@@ -172,12 +138,7 @@ fn one_pe_equals_the_direct_implementation() {
     for kv_type in [KvType::F16, KvType::F32] {
         for checkpoint in models() {
             let got = run(&checkpoint, Recipe::one_pe(kv_type));
-            let mut direct = Direct {
-                checkpoint: &checkpoint,
-                kv_type,
-                kv: vec![Vec::new(); 3],
-                pos: 0,
-            };
+            let mut direct = Direct { checkpoint: &checkpoint, kv_type, kv: vec![Vec::new(); 3], pos: 0 };
             for (got, id) in got.iter().zip(IDS) {
                 let expect: Vec<u32> = direct.step(id).iter().map(|l| l.to_bits()).collect();
                 let got: Vec<u32> = got.iter().map(|l| l.to_bits()).collect();
@@ -198,9 +159,7 @@ struct Direct<'a> {
 impl Direct<'_> {
     fn gemv(&self, id: MatrixId, x: &[f32]) -> Vec<f32> {
         let w = self.checkpoint.matrix(id);
-        (0..w.rows)
-            .map(|n| (0..w.cols).fold(0.0, |y, k| fma(x[k], w.at(n, k), y)))
-            .collect()
+        (0..w.rows).map(|n| (0..w.cols).fold(0.0, |y, k| fma(x[k], w.at(n, k), y))).collect()
     }
 
     fn normed(&self, norm: VectorId, id: MatrixId, x: &[f32]) -> Vec<f32> {
@@ -228,8 +187,7 @@ impl Direct<'_> {
             let i = n % shape.head_dim;
             if i < shape.head_dim / 2 {
                 let (s, c) = rope::sin_cos(self.pos as u64, shape.inv_freq[i]);
-                (y[n], y[n + shape.head_dim / 2]) =
-                    rope::rotate(y[n], y[n + shape.head_dim / 2], c, s);
+                (y[n], y[n + shape.head_dim / 2]) = rope::rotate(y[n], y[n + shape.head_dim / 2], c, s);
             }
         }
         y
@@ -239,9 +197,7 @@ impl Direct<'_> {
         let shape = self.checkpoint.shape().clone();
         let (hd, queries) = (shape.head_dim, shape.n_heads / shape.n_kv_heads);
         let table = self.checkpoint.matrix(MatrixId::Embedding);
-        let mut x: Vec<f32> = (0..shape.hidden)
-            .map(|i| table.at(id as usize, i))
-            .collect();
+        let mut x: Vec<f32> = (0..shape.hidden).map(|i| table.at(id as usize, i)).collect();
         for l in 0..shape.n_layers {
             let scale = (1.0 / (hd as f64).sqrt()) as f32;
             let mut q = self.rotated(self.projected(l, MatrixId::Q(l), VectorId::QBias(l), &x));
@@ -257,29 +213,20 @@ impl Direct<'_> {
             let mut o = vec![0.0; shape.n_heads * hd];
             for h in 0..shape.n_heads {
                 let at = h / queries * hd;
-                let s: Vec<f32> = kv
-                    .iter()
-                    .map(|kv| (0..hd).fold(0.0, |s, d| fma(q[h * hd + d], kv[0][at + d], s)))
-                    .collect();
-                let m = s
-                    .iter()
-                    .fold(f32::NEG_INFINITY, |m, s| if *s > m { *s } else { m });
+                let s: Vec<f32> =
+                    kv.iter().map(|kv| (0..hd).fold(0.0, |s, d| fma(q[h * hd + d], kv[0][at + d], s))).collect();
+                let m = s.iter().fold(f32::NEG_INFINITY, |m, s| if *s > m { *s } else { m });
                 let e: Vec<f32> = s.iter().map(|s| exp(s - m)).collect();
                 let sum = e.iter().fold(0.0, |sum, e| sum + e);
                 for d in 0..hd {
-                    o[h * hd + d] = kv
-                        .iter()
-                        .zip(&e)
-                        .fold(0.0, |o, (kv, e)| fma(e / sum, kv[1][at + d], o));
+                    o[h * hd + d] = kv.iter().zip(&e).fold(0.0, |o, (kv, e)| fma(e / sum, kv[1][at + d], o));
                 }
             }
             let y = self.gemv(MatrixId::O(l), &o);
             (0..shape.hidden).for_each(|n| x[n] += y[n]);
             let gate = self.normed(VectorId::FfnNorm(l), MatrixId::Gate(l), &x);
             let up = self.normed(VectorId::FfnNorm(l), MatrixId::Up(l), &x);
-            let h: Vec<f32> = (0..shape.ffn)
-                .map(|n| gate[n] / (1.0 + exp(-gate[n])) * up[n])
-                .collect();
+            let h: Vec<f32> = (0..shape.ffn).map(|n| gate[n] / (1.0 + exp(-gate[n])) * up[n]).collect();
             let y = self.gemv(MatrixId::Down(l), &h);
             (0..shape.hidden).for_each(|n| x[n] += y[n]);
         }

@@ -1,0 +1,122 @@
+//! The account of one PE's 48 KiB: who owns which bytes.
+//!
+//! Invariant: the sum of all entries and the reserve is at most the budget, or there is an error that prints the sum.
+
+use std::fmt;
+
+use crate::units::{Bytes, Coord};
+
+/// What a tile is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// Weights and other constants of the model.
+    Weights,
+    /// Keys and values.
+    Kv,
+    /// Activations.
+    Activations,
+    /// Buffers that bursts are received into.
+    Receive,
+}
+
+impl Owner {
+    /// Every owner, in printing order.
+    pub const ALL: [Self; 4] = [Self::Weights, Self::Kv, Self::Activations, Self::Receive];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Kv => "KV",
+            Self::Activations => "activations",
+            Self::Receive => "receive buffers",
+        }
+    }
+}
+
+/// Named sums of one PE.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// (tile, owner, bytes), in address order.
+    pub entries: Vec<(&'static str, Owner, u64)>,
+}
+
+impl Ledger {
+    /// Adds a tile.
+    pub fn charge(&mut self, tile: &'static str, owner: Owner, bytes: u64) {
+        self.entries.push((tile, owner, bytes));
+    }
+
+    /// Bytes of one owner.
+    pub fn of(&self, owner: Owner) -> Bytes {
+        Bytes(self.entries.iter().filter(|e| e.1 == owner).map(|e| e.2).sum())
+    }
+
+    /// Bytes of all tiles, each rounded up to the 16-byte grid of tiles.
+    pub fn total(&self) -> Bytes {
+        Bytes(self.entries.iter().map(|e| e.2.next_multiple_of(16)).sum())
+    }
+
+    /// Holds the ledger to a budget.
+    ///
+    /// # Errors
+    /// Over budget: PE, need, have, every entry, and the largest tile as the one to shrink.
+    pub fn check(&self, pe: Coord, budget: Bytes, reserved: Bytes) -> Result<(), LedgerError> {
+        let need = self.total() + reserved;
+        if need <= budget {
+            return Ok(());
+        }
+        let largest = self.entries.iter().max_by_key(|e| e.2).map_or("-", |e| e.0);
+        Err(LedgerError { pe, need, budget, reserved, ledger: self.clone(), largest })
+    }
+}
+
+impl fmt::Display for Ledger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (tile, owner, bytes) in &self.entries {
+            writeln!(f, "  {tile:<16} {bytes:>7} B  {}", owner.name())?;
+        }
+        write!(f, "  {:<16} {:>7} B", "tiles", self.total().0)
+    }
+}
+
+/// A PE that needs more than it has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "arena of PE {pe} is over budget: need {} ({} for code and stack), have {budget}; the largest tile is `{largest}`\n{ledger}",
+    need,
+    reserved
+)]
+pub struct LedgerError {
+    /// Which PE.
+    pub pe: Coord,
+    /// Tiles and reserve.
+    pub need: Bytes,
+    /// The arena.
+    pub budget: Bytes,
+    /// Code and stack.
+    pub reserved: Bytes,
+    /// Every tile.
+    pub ledger: Ledger,
+    /// The tile to shrink.
+    pub largest: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_arena_passes_and_one_byte_more_is_refused_with_the_ledger() {
+        let mut ledger = Ledger::default();
+        ledger.charge("w_qkv", Owner::Weights, 40_000);
+        ledger.charge("kv", Owner::Kv, 960);
+        let pe = Coord::new(3, 4);
+        assert_eq!(ledger.check(pe, Bytes(49_152), Bytes(8_192)), Ok(()));
+        ledger.charge("x", Owner::Activations, 1);
+        let error = ledger.check(pe, Bytes(49_152), Bytes(8_192)).unwrap_err().to_string();
+        for part in ["(3, 4)", "49168 B", "49152 B", "w_qkv", "40000 B", "receive"] {
+            assert_eq!(error.contains(part), part != "receive", "{part} in {error}");
+        }
+    }
+}

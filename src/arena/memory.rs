@@ -1,0 +1,171 @@
+//! The words of one worker's tiles, and the bounded buffers that back short bursts and tiles of other workers.
+//!
+//! ```text
+//!   | tiles, in visiting order (or PE by PE, 48 KiB each, poisoned) | buffers: header, words, header, words ... |
+//! ```
+//! Invariant: tiles are disjoint; a buffer is owned by its readers until the last has released it, then it goes back to
+//! the free list of its size. Places are word indices.
+//! Buffers are taken from a reserve that the host backs lazily; it is bounded by lanes x depth.
+
+use memmap2::{MmapMut, MmapOptions};
+
+use crate::link::Store;
+
+/// A program's handle of a tile: words at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tile {
+    pub(crate) place: u32,
+    pub(crate) words: u32,
+}
+
+impl Tile {
+    /// An empty tile.
+    pub const EMPTY: Self = Self { place: 0, words: 0 };
+
+    /// Length in 32-bit words.
+    pub fn words(self) -> usize {
+        self.words as usize
+    }
+
+    /// `len` words from word `from` on.
+    ///
+    /// # Panics
+    /// When they are not inside the tile: a defect of the program.
+    #[must_use]
+    pub fn slice(self, from: usize, len: usize) -> Self {
+        assert!(from + len <= self.words as usize, "slice {from}+{len} of a tile of {} words", self.words);
+        Self { place: self.place + from as u32, words: len as u32 }
+    }
+
+    /// Do the two share a word?
+    pub fn overlaps(self, other: Self) -> bool {
+        self.place < other.place + other.words && other.place < self.place + self.words
+    }
+}
+
+/// Words in front of a buffer: readers left, size class.
+const HEADER: usize = 4;
+/// What uncovered bytes of a full arena hold: a signalling pattern that is a NaN in every format.
+pub const POISON: u32 = 0xffff_ffff;
+
+/// See the module.
+pub struct Memory {
+    map: MmapMut,
+    tiles: usize,
+    bump: usize,
+    free: Vec<Vec<u32>>,
+}
+
+impl Memory {
+    /// Room for `tiles` words of tiles and up to `buffers` words of buffers.
+    ///
+    /// # Errors
+    /// When the host does not give the address space.
+    pub fn new(tiles: usize, buffers: usize, poison: bool) -> std::io::Result<Self> {
+        let bytes = (tiles + buffers).max(1) * 4;
+        let mut map = MmapOptions::new().len(bytes).no_reserve_swap().map_anon()?;
+        #[cfg(target_os = "linux")]
+        map.advise(memmap2::Advice::HugePage).ok();
+        if poison {
+            map[..tiles * 4].fill(POISON as u8);
+        }
+        Ok(Self { map, tiles, bump: tiles, free: vec![Vec::new(); 20] })
+    }
+
+    fn all(&self) -> &[u32] {
+        bytemuck::cast_slice(&self.map)
+    }
+
+    fn all_mut(&mut self) -> &mut [u32] {
+        bytemuck::cast_slice_mut(&mut self.map)
+    }
+
+    /// The words of a tile.
+    #[inline]
+    pub fn tile(&self, tile: Tile) -> &[u32] {
+        self.words(tile.place, tile.words as usize)
+    }
+
+    /// The words of several disjoint tiles, to be written.
+    ///
+    /// # Panics
+    /// When two tiles overlap: a defect of the program.
+    #[inline]
+    pub fn tiles_mut<const N: usize>(&mut self, tiles: [Tile; N]) -> [&mut [u32]; N] {
+        let ranges = tiles.map(|t| t.place as usize..(t.place + t.words) as usize);
+        match self.all_mut().get_disjoint_mut(ranges) {
+            Ok(slices) => slices,
+            Err(error) => panic!("tiles {tiles:?}: {error}"),
+        }
+    }
+
+    /// Words of buffers that were ever in use at once, with their headers.
+    pub fn buffer_words_used(&self) -> usize {
+        self.bump - self.tiles
+    }
+}
+
+impl Store for Memory {
+    #[inline]
+    fn words(&self, place: u32, words: usize) -> &[u32] {
+        &self.all()[place as usize..place as usize + words]
+    }
+
+    #[inline]
+    fn words_mut(&mut self, place: u32, words: usize) -> &mut [u32] {
+        &mut self.all_mut()[place as usize..place as usize + words]
+    }
+
+    #[inline]
+    fn copy(&mut self, from: u32, to: u32, words: usize) {
+        let from = from as usize;
+        self.all_mut().copy_within(from..from + words, to as usize);
+    }
+
+    fn buffer(&mut self, words: usize, readers: u16) -> u32 {
+        let class = words.max(4).next_power_of_two().trailing_zeros() as usize;
+        let place = self.free[class].pop().unwrap_or_else(|| {
+            let place = self.bump + HEADER;
+            self.bump = place + (1 << class);
+            assert!(self.bump * 4 <= self.map.len(), "burst buffers exceed lanes x depth: a defect");
+            place as u32
+        });
+        let header = self.words_mut(place - HEADER as u32, 2);
+        header.copy_from_slice(&[u32::from(readers), class as u32]);
+        place
+    }
+
+    #[inline]
+    fn release(&mut self, place: u32) {
+        let header = self.words_mut(place - HEADER as u32, 2);
+        header[0] -= 1;
+        if header[0] == 0 {
+            let class = header[1] as usize;
+            self.free[class].push(place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_returns_after_its_last_reader_and_is_used_again() {
+        let mut m = Memory::new(8, 1024, false).unwrap();
+        let a = m.buffer(5, 2);
+        let b = m.buffer(5, 1);
+        assert_ne!(a, b);
+        m.release(a);
+        assert_ne!(m.buffer(6, 1), a, "one reader is left");
+        m.release(a);
+        assert_eq!(m.buffer(6, 1), a);
+    }
+
+    #[test]
+    fn a_poisoned_arena_is_nan_in_f32_and_in_f16() {
+        let m = Memory::new(4, 64, true).unwrap();
+        let word = m.words(0, 1)[0];
+        assert!(f32::from_bits(word).is_nan() && half::f16::from_bits(word as u16).is_nan());
+    }
+}

@@ -1,0 +1,302 @@
+//! From a layout to the nets of the workers: the check before a launch, lanes and ports with their ids, what crosses.
+//!
+//! Every lane traces back to exactly one ramp (or the host): routes are walked from each port, lanes that no walk
+//! reaches are an error, and a lane reached twice cannot be, because a router has one receive port per color.
+//!
+//! Invariant: `answers` of a port (and of a lane fed by another worker) = sinks on its worker + crossings out of it,
+//! up to the next worker; so every rendezvous gets exactly the answers that it waits for.
+
+use std::collections::HashMap;
+
+use crate::link::{Lane, LaneFlags, NONE, NetBuilder, Port, Upstream, ring};
+use crate::units::{Bytes, Color, Coord};
+
+use super::chip::Chip;
+use super::layout::{Layout, LayoutError, TileId};
+use super::route::{Direction, Tx};
+
+/// What one PE's program can reach, by color and tile id.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// Position.
+    pub coord: Option<Coord>,
+    /// Send ports by color.
+    pub tx: Vec<(Color, u32)>,
+    /// Ramp lanes by color.
+    pub rx: Vec<(Color, u32)>,
+    /// Tiles: id, place and words.
+    pub tiles: Vec<(TileId, u32, u32)>,
+}
+
+/// A lane from the host: worker, port id there.
+#[derive(Clone, Copy, Debug)]
+pub struct HostLane {
+    /// PE that reads it.
+    pub pe: Coord,
+    /// Worker.
+    pub worker: u16,
+    /// Port id on that worker.
+    pub port: u32,
+}
+
+/// One worker's part, ready to run.
+#[derive(Default)]
+pub struct Part {
+    /// Lanes, ports, rings.
+    pub net: NetBuilder,
+    /// By local PE id.
+    pub endpoints: Vec<Endpoints>,
+    /// Words of tiles.
+    pub tile_words: usize,
+    /// Most words of short bursts and stand-ins that can be alive.
+    pub buffer_words: usize,
+}
+
+/// Everything that a launch needs.
+pub struct Fleet {
+    /// By worker.
+    pub parts: Vec<Part>,
+    /// By PE of the layout: worker and local id.
+    pub homes: Vec<(u16, u32)>,
+    /// Lanes from the host.
+    pub host: Vec<HostLane>,
+    /// Most colors at one PE.
+    pub colors_max: u32,
+}
+
+struct Builder<'a> {
+    layout: &'a Layout,
+    chip: &'a Chip,
+    homes: Vec<(u16, u32)>,
+    parts: Vec<Part>,
+    lanes: HashMap<(u32, u8), u32>,
+    fed: Vec<Vec<bool>>,
+}
+
+/// Checks a layout and builds the parts of `workers` workers; `full` backs whole arenas.
+///
+/// # Errors
+/// The first reason why this chip cannot run the layout.
+pub fn build(layout: &Layout, chip: &Chip, workers: usize, full: bool) -> Result<Fleet, LayoutError> {
+    let colors_max = check_budgets(layout, chip)?;
+    let mut parts: Vec<Part> = (0..workers).map(|_| Part::default()).collect();
+    let mut homes = Vec::with_capacity(layout.pes.len());
+    for pe in &layout.pes {
+        let worker = usize::from(pe.share) * workers >> 16;
+        homes.push((worker as u16, parts[worker].endpoints.len() as u32));
+        parts[worker].endpoints.push(Endpoints { coord: Some(pe.coord), ..Endpoints::default() });
+    }
+    place_tiles(layout, chip, &homes, &mut parts, full);
+    let mut b = Builder { layout, chip, homes, parts, lanes: HashMap::new(), fed: Vec::new() };
+    b.number_lanes();
+    let host = b.connect()?;
+    b.check_fed()?;
+    b.finish();
+    Ok(Fleet { parts: b.parts, homes: b.homes, host, colors_max })
+}
+
+fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
+    let mut colors_max = 0;
+    for pe in &layout.pes {
+        let (cols, rows) = (chip.cols, chip.rows);
+        if pe.coord.col >= cols || pe.coord.row >= rows {
+            return Err(LayoutError::OffMesh { pe: pe.coord, cols, rows });
+        }
+        let need = pe.routes.iter().filter(|r| r.rx != Direction::Host).count() as u32;
+        let have = chip.usable_colors();
+        if need > have {
+            return Err(LayoutError::Colors { pe: pe.coord, need, have });
+        }
+        colors_max = colors_max.max(need);
+        pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes)).map_err(Box::new)?;
+    }
+    Ok(colors_max)
+}
+
+/// Gives every tile its place on the host: in visiting order, or PE by PE over whole arenas.
+fn place_tiles(layout: &Layout, chip: &Chip, homes: &[(u16, u32)], parts: &mut [Part], full: bool) {
+    let mut order: Vec<(u64, u32, u32)> = Vec::new();
+    for (g, pe) in layout.pes.iter().enumerate() {
+        parts[usize::from(homes[g].0)].endpoints[homes[g].1 as usize].tiles =
+            pe.tiles.iter().map(|t| (t.id, 0, t.bytes.div_ceil(4))).collect();
+        for (i, tile) in pe.tiles.iter().enumerate() {
+            order.push((if full { 0 } else { tile.visit }, g as u32, i as u32));
+        }
+    }
+    order.sort_unstable();
+    let mut last = NONE;
+    for (_, g, i) in order {
+        let (worker, local) = homes[g as usize];
+        let part = &mut parts[usize::from(worker)];
+        if full && g != last {
+            part.tile_words = local as usize * (chip.arena_bytes as usize).div_ceil(4);
+            last = g;
+        }
+        let tile = &mut part.endpoints[local as usize].tiles[i as usize];
+        tile.1 = part.tile_words as u32;
+        part.tile_words += (tile.2 as usize).next_multiple_of(if full { 4 } else { 16 });
+    }
+    if full {
+        for part in parts {
+            part.tile_words = part.endpoints.len() * (chip.arena_bytes as usize).div_ceil(4);
+        }
+    }
+}
+
+impl Builder<'_> {
+    /// One lane per PE and color that is received from a link or the host.
+    fn number_lanes(&mut self) {
+        for (g, pe) in self.layout.pes.iter().enumerate() {
+            let (worker, local) = self.homes[g];
+            let part = &mut self.parts[usize::from(worker)];
+            for route in pe.routes.iter().filter(|r| r.rx != Direction::Ramp) {
+                let id = part.net.lanes.len() as u32;
+                let mut lane = Lane::new();
+                lane.reader = local;
+                if route.tx.has(Direction::Ramp) {
+                    lane.flags.0 |= LaneFlags::RAMP;
+                    part.endpoints[local as usize].rx.push((route.color, id));
+                }
+                part.net.lanes.push(lane);
+                self.lanes.insert((g as u32, route.color.0), id);
+            }
+        }
+        self.fed = self.parts.iter().map(|p| vec![false; p.net.lanes.len()]).collect();
+    }
+
+    /// One port per ramp route (and host lane); walks its tree.
+    fn connect(&mut self) -> Result<Vec<HostLane>, LayoutError> {
+        let mut host = Vec::new();
+        for g in 0..self.layout.pes.len() as u32 {
+            let pe = &self.layout.pes[g as usize];
+            let (worker, local) = self.homes[g as usize];
+            for route in &pe.routes {
+                if route.tx == Tx::NONE {
+                    return Err(LayoutError::Nowhere { pe: pe.coord, color: route.color });
+                }
+                let id = self.parts[usize::from(worker)].net.ports.len() as u32;
+                let mut port = match route.rx {
+                    Direction::Ramp => Port::new(local),
+                    Direction::Host => Port::new(NONE),
+                    _ => continue,
+                };
+                let mut answers = 0;
+                if route.rx == Direction::Host {
+                    let lane = self.lanes[&(g, route.color.0)];
+                    answers += self.walk(g, route.color, lane, 0)?;
+                    self.feed(worker, lane, Upstream::Port, id, 0);
+                    port.add_out(lane);
+                    host.push(HostLane { pe: pe.coord, worker, port: id });
+                } else {
+                    for d in route.tx.links() {
+                        let (lane, below) = self.step(g, route.color, d, Upstream::Port, id, self.chip.alpha)?;
+                        answers += below;
+                        port.add_out(lane);
+                    }
+                    self.parts[usize::from(worker)].endpoints[local as usize].tx.push((route.color, id));
+                }
+                port.answers = answers;
+                self.parts[usize::from(worker)].net.ports.push(port);
+            }
+        }
+        Ok(host)
+    }
+
+    fn feed(&mut self, worker: u16, lane: u32, kind: Upstream, upstream: u32, peer: u16) {
+        let l = &mut self.parts[usize::from(worker)].net.lanes[lane as usize];
+        (l.upstream_kind, l.upstream, l.peer) = (kind, upstream, peer);
+        self.fed[usize::from(worker)][lane as usize] = true;
+    }
+
+    /// From PE `g` over link `d`: the lane to write into on this worker (a remote one where the link crosses), and
+    /// the answers to expect from it.
+    fn step(
+        &mut self,
+        g: u32,
+        color: Color,
+        d: Direction,
+        kind: Upstream,
+        upstream: u32,
+        path: u32,
+    ) -> Result<(u32, u16), LayoutError> {
+        let pe = &self.layout.pes[g as usize];
+        let fail = |found| LayoutError::Undeliverable { pe: pe.coord, color, to: d, found };
+        let to = d.neighbour(pe.coord, self.chip.cols, self.chip.rows).ok_or_else(|| fail("the mesh ends there"))?;
+        let next = self.layout.find(to).ok_or_else(|| fail("the PE there is not in use"))?;
+        let route = self.layout.pes[next as usize].routes.iter().find(|r| r.color == color);
+        let route = route.ok_or_else(|| fail("the router there has no route for the color"))?;
+        if route.rx != d.opposite() {
+            return Err(fail("the router there receives the color from another side"));
+        }
+        let lane = self.lanes[&(next, color.0)];
+        let (here, there) = (self.homes[g as usize].0, self.homes[next as usize].0);
+        if here == there {
+            self.feed(here, lane, kind, upstream, 0);
+            let below = self.walk(next, color, lane, path)?;
+            return Ok((lane, below));
+        }
+        let mut remote = Lane::new();
+        remote.flags.0 |= LaneFlags::REMOTE;
+        (remote.peer, remote.reader) = (there, lane);
+        (remote.upstream_kind, remote.upstream) = (kind, upstream);
+        let id = self.parts[usize::from(here)].net.lanes.len() as u32;
+        self.parts[usize::from(here)].net.lanes.push(remote);
+        self.fed[usize::from(here)].push(true);
+        self.feed(there, lane, Upstream::Worker, id, here);
+        let below = self.walk(next, color, lane, path)?;
+        self.parts[usize::from(there)].net.lanes[lane as usize].answers = below;
+        Ok((id, 1))
+    }
+
+    /// Walks on from a lane; its answers on this worker.
+    fn walk(&mut self, g: u32, color: Color, lane: u32, path: u32) -> Result<u16, LayoutError> {
+        let worker = usize::from(self.homes[g as usize].0);
+        let pe = &self.layout.pes[g as usize];
+        let Some(route) = pe.routes.iter().find(|r| r.color == color).copied() else { return Ok(0) };
+        self.parts[worker].net.lanes[lane as usize].path = path;
+        let mut answers = u16::from(route.tx.has(Direction::Ramp));
+        for d in route.tx.links() {
+            let turns = route.rx != Direction::Host && d != route.rx.opposite();
+            let cost = self.chip.alpha + if turns { self.chip.turn_cycles } else { 0 };
+            let (next, below) = self.step(g, color, d, Upstream::Lane, lane, path + cost)?;
+            self.parts[worker].net.lanes[lane as usize].add_out(next, turns);
+            answers += below;
+        }
+        Ok(answers)
+    }
+
+    fn check_fed(&self) -> Result<(), LayoutError> {
+        for (g, pe) in self.layout.pes.iter().enumerate() {
+            for route in pe.routes.iter().filter(|r| r.rx != Direction::Ramp) {
+                let lane = self.lanes[&(g as u32, route.color.0)];
+                if !self.fed[usize::from(self.homes[g].0)][lane as usize] {
+                    return Err(LayoutError::Unfed { pe: pe.coord, color: route.color });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rings between all workers, sizes of buffers.
+    fn finish(&mut self) {
+        let n = self.parts.len();
+        let slot = (self.chip.queue_wavelets as usize).max(4).next_power_of_two() + 4;
+        let tile = (self.chip.arena_bytes as usize / 4).next_power_of_two() + 4;
+        for part in &mut self.parts {
+            part.net.pes = part.endpoints.len();
+            part.net.producers = (0..n).map(|_| None).collect();
+            part.net.consumers = (0..n).map(|_| None).collect();
+            let depth = usize::from(self.chip.lane_depth);
+            let crossings = part.net.lanes.iter().filter(|l| l.upstream_kind == Upstream::Worker).count();
+            part.buffer_words = (part.net.lanes.len() + 1) * (depth + 1) * slot + crossings * (depth + 1) * tile;
+        }
+        // 2,048 lines hold the longest message (a whole arena: 820 lines) with room for others.
+        for from in 0..n {
+            for to in (0..n).filter(|to| *to != from) {
+                let (producer, consumer) = ring(2048);
+                self.parts[from].net.producers[to] = Some(producer);
+                self.parts[to].net.consumers[from] = Some(consumer);
+            }
+        }
+    }
+}

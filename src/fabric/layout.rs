@@ -1,0 +1,152 @@
+//! A layout: the PEs in use, their routes and their tiles; and the errors of a layout that the chip cannot run.
+//!
+//! Invariant: per PE and color there is one route; per PE and tile id one tile.
+
+use std::collections::HashMap;
+
+use crate::arena::{Ledger, LedgerError, Owner};
+use crate::units::{Color, Coord};
+
+use super::route::{Direction, Route, Tx};
+
+/// A kernel's name of a tile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TileId(pub u16);
+
+/// A tile that a PE declares.
+#[derive(Clone, Copy, Debug)]
+pub struct TileDecl {
+    /// How programs find it.
+    pub id: TileId,
+    /// How people read it.
+    pub name: &'static str,
+    /// Who is charged.
+    pub owner: Owner,
+    /// Size in bytes.
+    pub bytes: u32,
+    /// Place in the host's memory: tiles lie in ascending order of this key, ties by PE.
+    pub visit: u64,
+}
+
+/// One PE in use.
+#[derive(Clone, Debug)]
+pub struct PeDecl {
+    /// Where.
+    pub coord: Coord,
+    /// Worker that runs it, as a share of its region's columns in 0..=65535 (scaled to the number of workers).
+    pub share: u16,
+    /// Routes by color.
+    pub routes: Vec<Route>,
+    /// Tiles in address order.
+    pub tiles: Vec<TileDecl>,
+}
+
+impl PeDecl {
+    /// The account of its arena.
+    pub fn ledger(&self) -> Ledger {
+        let mut ledger = Ledger::default();
+        self.tiles.iter().for_each(|t| ledger.charge(t.name, t.owner, u64::from(t.bytes)));
+        ledger
+    }
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Layout {
+    /// PEs, in the order in which they were named.
+    pub pes: Vec<PeDecl>,
+    index: HashMap<Coord, u32>,
+}
+
+/// Why a layout cannot run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Two routes for one color at one PE.
+    #[error("two writers on one lane: PE {pe} routes {color} from {first:?} and from {second:?}")]
+    TwoWriters { pe: Coord, color: Color, first: Direction, second: Direction },
+    /// A transmit port that leads to a router without a matching receive.
+    #[error("undeliverable burst: PE {pe} sends {color} {to:?}, but {found}")]
+    Undeliverable { pe: Coord, color: Color, to: Direction, found: &'static str },
+    /// A route that no ramp feeds: a cycle of routers, or a receive that nobody sends to.
+    #[error("{color} at PE {pe} is not fed by any ramp: a cycle of routes, or nobody sends there")]
+    Unfed { pe: Coord, color: Color },
+    /// A route without outputs.
+    #[error("{color} at PE {pe} goes nowhere: the route has no transmit port")]
+    Nowhere { pe: Coord, color: Color },
+    /// More colors than the chip has.
+    #[error("routing resource exhaustion: PE {pe} needs {need} colors, the chip has {have} usable")]
+    Colors { pe: Coord, need: u32, have: u32 },
+    /// A PE outside the mesh.
+    #[error("PE {pe} is outside the chip's mesh of {cols}x{rows}")]
+    OffMesh { pe: Coord, cols: u32, rows: u32 },
+    /// Over budget.
+    #[error(transparent)]
+    Arena(#[from] Box<LedgerError>),
+}
+
+impl Layout {
+    /// The PE at `coord`, made known if it is new.
+    pub fn pe(&mut self, coord: Coord) -> &mut PeDecl {
+        let at = *self.index.entry(coord).or_insert_with(|| {
+            self.pes.push(PeDecl { coord, share: 0, routes: Vec::new(), tiles: Vec::new() });
+            (self.pes.len() - 1) as u32
+        });
+        &mut self.pes[at as usize]
+    }
+
+    /// Index of the PE at `coord`.
+    pub fn find(&self, coord: Coord) -> Option<u32> {
+        self.index.get(&coord).copied()
+    }
+
+    /// Adds a route. Routes of the same color and receive port at one PE unite.
+    ///
+    /// # Errors
+    /// `TwoWriters` where the color already has another receive port.
+    pub fn route(&mut self, coord: Coord, color: Color, rx: Direction, tx: Tx) -> Result<(), LayoutError> {
+        let pe = self.pe(coord);
+        let Some(old) = pe.routes.iter_mut().find(|r| r.color == color) else {
+            pe.routes.push(Route { color, rx, tx });
+            return Ok(());
+        };
+        if old.rx != rx {
+            return Err(LayoutError::TwoWriters { pe: coord, color, first: old.rx, second: rx });
+        }
+        for d in [Direction::North, Direction::East, Direction::South, Direction::West, Direction::Ramp] {
+            if tx.has(d) {
+                old.tx = old.tx.and(d);
+            }
+        }
+        Ok(())
+    }
+
+    /// Routes a color along a straight line from PE `from` (its ramp) to PE `to`, which takes it; the PEs between only
+    /// route. With `takers`, the PEs between take it too.
+    ///
+    /// # Errors
+    /// `TwoWriters` as in `route`.
+    pub fn line(&mut self, color: Color, from: Coord, to: Coord, takers: bool) -> Result<(), LayoutError> {
+        let direction = match (to.col.cmp(&from.col), to.row.cmp(&from.row)) {
+            (std::cmp::Ordering::Greater, std::cmp::Ordering::Equal) => Direction::East,
+            (std::cmp::Ordering::Less, std::cmp::Ordering::Equal) => Direction::West,
+            (std::cmp::Ordering::Equal, std::cmp::Ordering::Greater) => Direction::South,
+            _ => Direction::North,
+        };
+        self.route(from, color, Direction::Ramp, Tx::to(direction))?;
+        let mut at = from;
+        loop {
+            at = direction.neighbour(at, u32::MAX, u32::MAX).unwrap_or(to);
+            let rx = direction.opposite();
+            if at == to {
+                return self.route(at, color, rx, Tx::RAMP);
+            }
+            let tx = if takers { Tx::RAMP.and(direction) } else { Tx::to(direction) };
+            self.route(at, color, rx, tx)?;
+        }
+    }
+
+    /// Declares a tile.
+    pub fn tile(&mut self, coord: Coord, tile: TileDecl) {
+        self.pe(coord).tiles.push(tile);
+    }
+}

@@ -1,0 +1,195 @@
+//! The handle of one PE, the part of the wafer behind it, and what a kernel is.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+
+use crate::arena::{Memory, Tile};
+use crate::fabric::{Endpoints, TileId};
+use crate::link::{NONE, Net, Status};
+use crate::math::Kernels;
+use crate::units::{Color, Coord, Cycles};
+
+use super::fault::{Fault, FaultKind};
+use super::view::View;
+
+/// A program for every PE of a layout.
+pub trait Kernel: Send + Sync + 'static {
+    /// The program of one PE. Look up ports and tiles before the first `.await`.
+    fn program<'a>(&'a self, pe: Pe<'a>) -> impl Future<Output = ()> + 'a;
+}
+
+/// A phase mark: which PE's program passed which point, when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Kernel-defined id of the point.
+    pub id: u16,
+    /// Kernel-defined id of who marks.
+    pub who: u16,
+    /// Clock of the PE.
+    pub now: u64,
+}
+
+/// The part of a wafer that one worker runs.
+pub struct Part {
+    pub(crate) net: RefCell<Net<Memory>>,
+    endpoints: Vec<Endpoints>,
+    kernels: Kernels,
+    faults: RefCell<Vec<Fault>>,
+    marks: RefCell<Vec<Mark>>,
+    marking: Cell<bool>,
+}
+
+impl Part {
+    /// A part at time zero.
+    pub fn new(net: Net<Memory>, endpoints: Vec<Endpoints>, kernels: Kernels) -> Self {
+        Self {
+            net: RefCell::new(net),
+            endpoints,
+            kernels,
+            faults: RefCell::default(),
+            marks: RefCell::default(),
+            marking: Cell::new(true),
+        }
+    }
+
+    /// PEs of the part.
+    pub fn pes(&self) -> u32 {
+        self.endpoints.len() as u32
+    }
+
+    /// Position of a PE.
+    pub fn coord(&self, pe: u32) -> Coord {
+        self.endpoints[pe as usize].coord.unwrap_or(Coord::new(0, 0))
+    }
+
+    /// Ramp lanes and ports of a PE by color, for reports.
+    pub fn endpoints(&self, pe: u32) -> &Endpoints {
+        &self.endpoints[pe as usize]
+    }
+
+    /// A tile of a PE.
+    pub fn tile(&self, pe: u32, id: TileId) -> Option<Tile> {
+        let found = self.endpoints[pe as usize].tiles.iter().find(|t| t.0 == id);
+        found.map(|&(_, place, words)| Tile { place, words })
+    }
+
+    /// The arithmetic of this host.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    pub(super) fn report(&self, fault: Fault) {
+        self.faults.borrow_mut().push(fault);
+    }
+
+    /// Faults so far.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.faults.borrow().clone()
+    }
+
+    /// Takes the phase marks.
+    pub fn take_marks(&self) -> Vec<Mark> {
+        std::mem::take(&mut self.marks.borrow_mut())
+    }
+
+    /// The handle that a program of PE `id` gets.
+    pub fn handle(&self, id: u32) -> Pe<'_> {
+        Pe { part: self, id }
+    }
+}
+
+/// A color that this PE can send on.
+#[derive(Clone, Copy, Debug)]
+pub struct Tx(pub(super) u32);
+
+/// A color that this PE receives.
+#[derive(Clone, Copy, Debug)]
+pub struct Rx(pub(super) u32);
+
+/// A program's handle of its PE.
+#[derive(Clone, Copy)]
+pub struct Pe<'a> {
+    pub(super) part: &'a Part,
+    pub(super) id: u32,
+}
+
+impl<'a> Pe<'a> {
+    /// Where this PE is.
+    pub fn coord(self) -> Coord {
+        self.part.coord(self.id)
+    }
+
+    /// The send port of a color.
+    ///
+    /// # Panics
+    /// When the layout gives this PE none: program and layout of a kernel disagree, a defect.
+    pub fn tx(self, color: Color) -> Tx {
+        match self.part.endpoints(self.id).tx.iter().find(|t| t.0 == color) {
+            Some(&(_, port)) => Tx(port),
+            None => panic!("PE {}: the layout has no send route for {color}", self.coord()),
+        }
+    }
+
+    /// The receive lane of a color.
+    ///
+    /// # Panics
+    /// As `tx`.
+    pub fn rx(self, color: Color) -> Rx {
+        match self.part.endpoints(self.id).rx.iter().find(|r| r.0 == color) {
+            Some(&(_, lane)) => Rx(lane),
+            None => panic!("PE {}: the layout has no receive route for {color}", self.coord()),
+        }
+    }
+
+    /// A declared tile; its bytes in 32-bit words, rounded up.
+    ///
+    /// # Panics
+    /// As `tx`.
+    pub fn tile(self, id: TileId) -> Tile {
+        match self.part.tile(self.id, id) {
+            Some(tile) => tile,
+            None => panic!("PE {}: the layout has no tile {id:?}", self.coord()),
+        }
+    }
+
+    /// Computes: charges `cost`, and runs `f` on the tiles unless this is a dry run.
+    #[inline]
+    pub fn compute(self, cost: Cycles, f: impl FnOnce(&mut View<'_>)) {
+        let mut net = self.part.net.borrow_mut();
+        let record = &mut net.records[self.id as usize];
+        if record.status == Status::Failed {
+            return;
+        }
+        record.now += cost.0;
+        record.busy += cost.0;
+        if net.dry {
+            return;
+        }
+        let mut view = View::new(&mut net, self.id, self.part.kernels);
+        f(&mut view);
+        if let Some(kind) = view.fault {
+            drop(net);
+            self.fail(kind);
+        }
+    }
+
+    /// Stops this PE: its program never runs on after the next `.await`.
+    pub fn fail(self, kind: FaultKind) {
+        let mut net = self.part.net.borrow_mut();
+        let record = &mut net.records[self.id as usize];
+        if record.status == Status::Failed {
+            return;
+        }
+        let now = record.now;
+        record.block(Status::Failed, NONE);
+        self.part.faults.borrow_mut().push(Fault { now, pe: self.coord(), kind });
+    }
+
+    /// Notes that the program passed point `id`.
+    pub fn mark(self, who: u16, id: u16) {
+        if self.part.marking.get() {
+            let now = self.part.net.borrow().records[self.id as usize].now;
+            self.part.marks.borrow_mut().push(Mark { id, who, now });
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! A processing element as its program sees it: tiles, sends, receives, combines, compute; nothing else.
+//!
+//! Invariant: a program cannot see another PE, a clock, or whether a burst is there. Every read blocks; every lane has
+//! one writer. So data, cycles and deadlock do not depend on the schedule (a Kahn network with bounded lanes).
+//! Invariant: only tile handles live across an `.await`.
+
+mod fault;
+mod handle;
+mod ops;
+mod view;
+
+pub use fault::{Fault, FaultKind};
+pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
+pub use ops::{Combine, Fold, Join, Recv, Send, Ticket};
+pub use view::View;

@@ -1,0 +1,326 @@
+//! The operations that block: send, receive, combine, join. Plain struct futures, so that a program stays small.
+//!
+//! Invariant: each is a sequence of fabric calls whose times depend on virtual time alone. A future is polled again only
+//! after the lane or ticket that it waits for has moved.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::arena::{Memory, Tile};
+use crate::link::{Ctrl, NONE, Net, SendRequest, Status, Store, Taken, TicketState};
+use crate::math::vector::{add_assign, max_assign};
+
+use super::fault::FaultKind;
+use super::handle::{Pe, Rx, Tx};
+
+/// What a receive does with the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fold {
+    /// Overwrite the tile.
+    Set,
+    /// Add in f32: tile = tile + burst.
+    Add,
+    /// Larger value in f32, -0.0 counted as +0.0.
+    Max,
+    /// (logit, id) pairs: larger logit, lower id on ties.
+    MaxId,
+}
+
+/// An open posted operation; must be joined.
+#[must_use = "a ticket that is not joined keeps its tile closed"]
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket(u32);
+
+/// A blocking send.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Send<'a> {
+    pe: Pe<'a>,
+    tx: Tx,
+    tile: Tile,
+    ctrl: Option<Ctrl>,
+    ticket: u32,
+    place: &'static Location<'static>,
+}
+
+/// A blocking receive; gives the control words.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Recv<'a> {
+    pe: Pe<'a>,
+    rx: Rx,
+    tile: Tile,
+    fold: Fold,
+    pass: bool,
+    place: &'static Location<'static>,
+}
+
+/// A streaming combine: receive, fold into the tile, forward.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Combine<'a> {
+    pe: Pe<'a>,
+    rx: Rx,
+    tx: Tx,
+    tile: Tile,
+    fold: Fold,
+    ticket: u32,
+    place: &'static Location<'static>,
+}
+
+/// The end of a posted operation; gives the control words of a receive.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Join<'a> {
+    pe: Pe<'a>,
+    ticket: Ticket,
+    place: &'static Location<'static>,
+}
+
+impl<'a> Pe<'a> {
+    /// Sends a tile.
+    #[track_caller]
+    pub fn send(self, tx: Tx, tile: Tile) -> Send<'a> {
+        Send { pe: self, tx, tile, ctrl: None, ticket: NONE, place: Location::caller() }
+    }
+
+    /// Sends a tile behind control words.
+    #[track_caller]
+    pub fn send_ctrl(self, tx: Tx, ctrl: Ctrl, tile: Tile) -> Send<'a> {
+        Send { ctrl: Some(ctrl), ..self.send(tx, tile) }
+    }
+
+    /// Receives into a tile of exactly the burst's words.
+    #[track_caller]
+    pub fn recv(self, rx: Rx, tile: Tile) -> Recv<'a> {
+        self.recv_fold(rx, tile, Fold::Set)
+    }
+
+    /// Receives and folds into a tile, in stream.
+    #[track_caller]
+    pub fn recv_fold(self, rx: Rx, tile: Tile, fold: Fold) -> Recv<'a> {
+        Recv { pe: self, rx, tile, fold, pass: false, place: Location::caller() }
+    }
+
+    /// The first receive of a pass: a program that waits here counts as finished.
+    #[track_caller]
+    pub fn recv_pass(self, rx: Rx, tile: Tile) -> Recv<'a> {
+        Recv { pass: true, ..self.recv(rx, tile) }
+    }
+
+    /// Receives, folds its own tile in, and forwards the result.
+    #[track_caller]
+    pub fn combine(self, rx: Rx, tx: Tx, tile: Tile, fold: Fold) -> Combine<'a> {
+        Combine { pe: self, rx, tx, tile, fold, ticket: NONE, place: Location::caller() }
+    }
+
+    /// Starts a send; costs the issue alone.
+    pub fn post_send(self, tx: Tx, tile: Tile) -> Ticket {
+        let mut net = self.part.net.borrow_mut();
+        if !self.may_post(&mut net) {
+            return Ticket(NONE);
+        }
+        Ticket(self.start_send(&mut net, tx, tile, None, 0))
+    }
+
+    /// Starts a receive; free.
+    pub fn post_recv(self, rx: Rx, tile: Tile) -> Ticket {
+        let mut net = self.part.net.borrow_mut();
+        if !self.may_post(&mut net) {
+            return Ticket(NONE);
+        }
+        Ticket(net.post_receive(self.id, rx.0, tile.place, tile.words as u16))
+    }
+
+    /// Waits for a posted operation.
+    #[track_caller]
+    pub fn join(self, ticket: Ticket) -> Join<'a> {
+        Join { pe: self, ticket, place: Location::caller() }
+    }
+
+    fn may_post(self, net: &mut Net<Memory>) -> bool {
+        let record = &net.records[self.id as usize];
+        if record.status == Status::Failed || record.n_open < crate::link::Record::OPEN_MAX {
+            return record.status != Status::Failed;
+        }
+        let now = record.now;
+        net.records[self.id as usize].block(Status::Failed, NONE);
+        self.report(now, FaultKind::Tickets);
+        false
+    }
+
+    fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> u32 {
+        let issue = u64::from(net.timing.issue);
+        let record = &mut net.records[self.id as usize];
+        let combining = min_tail > 0;
+        if !combining {
+            record.now += issue;
+            record.busy += issue;
+        }
+        let (ready, depth) = (record.now, record.depth + 1);
+        let words = tile.words as u16;
+        net.post_send(SendRequest { pe: self.id, port: tx.0, place: tile.place, words, ctrl, ready, min_tail, depth })
+    }
+
+    /// Polls the end of a ticket: on the end the clock moves and the ticket closes.
+    fn poll_end(self, net: &mut Net<Memory>, ticket: u32, place: &'static Location<'static>) -> Poll<Ctrl> {
+        let t = &mut net.tickets[ticket];
+        if t.state != TicketState::Done {
+            t.awaited = true;
+            let record = &mut net.records[self.id as usize];
+            record.block(Status::OnTicket, ticket);
+            record.place = Some(place);
+            return Poll::Pending;
+        }
+        let (ctrl, depth, received) = (t.ctrl, t.depth, t.kind == crate::link::TicketKind::Receive);
+        let end = net.close(self.id, ticket);
+        let record = &mut net.records[self.id as usize];
+        record.now = record.now.max(end);
+        if received {
+            record.depth = record.depth.max(depth);
+        }
+        Poll::Ready(ctrl)
+    }
+
+    /// Takes the burst at the front of a lane into a tile, or notes that the program waits for it.
+    fn poll_take(
+        self,
+        net: &mut Net<Memory>,
+        rx: Rx,
+        tile: Tile,
+        fold: Fold,
+        wait: (Status, &'static Location<'static>),
+    ) -> Poll<Option<Taken>> {
+        let record = &net.records[self.id as usize];
+        let behind_posted = record.n_receives > 0 && net.oldest_receive(self.id, rx.0).is_some();
+        let Some(found) = net.front(rx.0).map(|b| u32::from(b.words)).filter(|_| !behind_posted) else {
+            let record = &mut net.records[self.id as usize];
+            record.block(wait.0, rx.0);
+            record.place = Some(wait.1);
+            return Poll::Pending;
+        };
+        let now = record.now;
+        if found != tile.words {
+            net.records[self.id as usize].block(Status::Failed, NONE);
+            self.report(now, FaultKind::Length { need: tile.words, found });
+            return Poll::Ready(None);
+        }
+        let taken = net.take(rx.0, now);
+        if !net.dry && tile.words > 0 {
+            self.fold(net, &taken, tile, fold);
+        }
+        net.finish_take(&taken);
+        let record = &mut net.records[self.id as usize];
+        record.depth = record.depth.max(taken.burst.depth);
+        Poll::Ready(Some(taken))
+    }
+
+    fn fold(self, net: &mut Net<Memory>, taken: &Taken, tile: Tile, fold: Fold) {
+        if fold == Fold::Set {
+            net.store.copy(taken.place, tile.place, tile.words());
+            return;
+        }
+        let source = Tile { place: taken.place, words: tile.words };
+        let kernels = self.part.kernels();
+        let [own, other] = net.store.tiles_mut([tile, source]);
+        let (own, other): (&mut [f32], &mut [f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice_mut(other));
+        match fold {
+            Fold::Set => {}
+            Fold::Add => add_assign(kernels, own, other),
+            Fold::Max => max_assign(kernels, own, other),
+            Fold::MaxId => fold_max_id(own, other),
+        }
+    }
+
+    fn report(self, now: u64, kind: FaultKind) {
+        self.part.report(super::Fault { now, pe: self.coord(), kind });
+    }
+
+    fn is_failed(self, net: &Net<Memory>) -> bool {
+        net.records[self.id as usize].status == Status::Failed
+    }
+}
+
+/// Pairs (logit, id as bits).
+fn fold_max_id(own: &mut [f32], other: &[f32]) {
+    for (a, b) in own.chunks_exact_mut(2).zip(other.chunks_exact(2)) {
+        let best = crate::math::reduce::max_id((a[0], a[1].to_bits()), (b[0], b[1].to_bits()));
+        (a[0], a[1]) = (best.0, f32::from_bits(best.1));
+    }
+}
+
+impl Future for Send<'_> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        if self.ticket == NONE {
+            if !pe.may_post(&mut net) {
+                return Poll::Pending;
+            }
+            self.ticket = pe.start_send(&mut net, self.tx, self.tile, self.ctrl, 0);
+        }
+        pe.poll_end(&mut net, self.ticket, self.place).map(|_| ())
+    }
+}
+
+impl Future for Recv<'_> {
+    type Output = Ctrl;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        let status = if self.pass { Status::OnPass } else { Status::OnLane };
+        match pe.poll_take(&mut net, self.rx, self.tile, self.fold, (status, self.place)) {
+            Poll::Ready(Some(taken)) => {
+                let record = &mut net.records[pe.id as usize];
+                record.now = taken.end;
+                net.settle();
+                Poll::Ready(taken.burst.ctrl)
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+impl Future for Combine<'_> {
+    type Output = Ctrl;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        if self.ticket == NONE {
+            let wait = (Status::OnLane, self.place);
+            let Poll::Ready(Some(taken)) = pe.poll_take(&mut net, self.rx, self.tile, self.fold, wait) else {
+                return Poll::Pending;
+            };
+            let (ramp, stage) = (u64::from(net.timing.ramp), u64::from(net.timing.stage));
+            net.records[pe.id as usize].now = taken.start + stage;
+            let min_tail = taken.tail + 2 * ramp + stage;
+            let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
+            self.ticket = pe.start_send(&mut net, self.tx, self.tile, ctrl, min_tail);
+        }
+        pe.poll_end(&mut net, self.ticket, self.place)
+    }
+}
+
+impl Future for Join<'_> {
+    type Output = Ctrl;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) || self.ticket.0 == NONE {
+            return Poll::Pending;
+        }
+        pe.poll_end(&mut net, self.ticket.0, self.place)
+    }
+}

@@ -1,0 +1,77 @@
+//! Tiles as numbers, inside a compute operation.
+//!
+//! Invariant: a tile under an open ticket cannot be touched: the access is a fault that names both.
+
+use crate::arena::{Memory, Tile};
+use crate::link::{NONE, Net};
+use crate::math::Kernels;
+
+use super::fault::FaultKind;
+
+/// The memory of a worker, seen by one PE during one compute operation.
+pub struct View<'a> {
+    net: &'a mut Net<Memory>,
+    pe: u32,
+    kernels: Kernels,
+    pub(super) fault: Option<FaultKind>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(net: &'a mut Net<Memory>, pe: u32, kernels: Kernels) -> Self {
+        Self { net, pe, kernels, fault: None }
+    }
+
+    /// The arithmetic of this host.
+    pub fn kernels(&self) -> Kernels {
+        self.kernels
+    }
+
+    #[inline]
+    fn check(&mut self, tile: Tile) {
+        let record = &self.net.records[self.pe as usize];
+        if record.n_open == 0 {
+            return;
+        }
+        let mut at = record.open;
+        while at != NONE {
+            let t = &self.net.tickets[at];
+            let open = Tile { place: t.place, words: u32::from(t.words) };
+            if open.overlaps(tile) {
+                let kind = FaultKind::Touched { tile: (tile.place, tile.words), ticket: (open.place, open.words) };
+                self.fault = self.fault.take().or(Some(kind));
+            }
+            at = t.next_open;
+        }
+    }
+
+    /// Words of a tile.
+    #[inline]
+    pub fn words(&mut self, tile: Tile) -> &[u32] {
+        self.check(tile);
+        self.net.store.tile(tile)
+    }
+
+    /// Values of a tile.
+    #[inline]
+    pub fn f32(&mut self, tile: Tile) -> &[f32] {
+        bytemuck::cast_slice(self.words(tile))
+    }
+
+    /// Words of several disjoint tiles, to be read or written.
+    #[inline]
+    pub fn words_mut<const N: usize>(&mut self, tiles: [Tile; N]) -> [&mut [u32]; N] {
+        tiles.into_iter().for_each(|t| self.check(t));
+        self.net.store.tiles_mut(tiles)
+    }
+
+    /// Values of several disjoint tiles, to be read or written.
+    #[inline]
+    pub fn f32_mut<const N: usize>(&mut self, tiles: [Tile; N]) -> [&mut [f32]; N] {
+        self.words_mut(tiles).map(bytemuck::cast_slice_mut)
+    }
+
+    /// Stops the PE after this operation.
+    pub fn raise(&mut self, kind: FaultKind) {
+        self.fault = self.fault.take().or(Some(kind));
+    }
+}
