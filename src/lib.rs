@@ -3,11 +3,15 @@
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
 pub mod arena;
+pub mod collectives;
 pub mod exec;
 pub mod fabric;
+pub mod host;
+pub mod kernels;
 pub mod link;
 pub mod math;
 pub mod oracle;
 pub mod pe;
+pub mod placement;
 pub mod sync;
 pub mod units;

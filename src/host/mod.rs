@@ -1,0 +1,12 @@
+//! The host beside the wafer: a session plans, launches, feeds tokens, and reads what the wafer found.
+//!
+//! Invariant: the host computes no number of the model; it observes (logits) and, when it samples, chooses ids.
+
+mod report;
+mod session;
+
+pub use report::{ArenaUse, PlacementSummary, Report};
+pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
+
+/// How K and V are kept.
+pub use crate::kernels::decode::KvFormat as KvType;

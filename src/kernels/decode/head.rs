@@ -1,0 +1,152 @@
+//! The program of a PE in the head region: embedding by one-hot select, lm_head, argmax.
+//!
+//! Invariant: the id of a generated token never leaves this region; the host only observes.
+
+use crate::fabric::TileId;
+use crate::link::Ctrl;
+use crate::math::checkpoint::widen;
+use crate::math::vector;
+use crate::pe::{FaultKind, Fold, Pe, Rx, Tx, View};
+
+use super::stage::{Axis, inverse_rms, normed};
+use super::{Decode, packed, pass, point, tile};
+
+/// Runs passes until the session ends.
+pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize) {
+    let h = Box::new(Head::new(d, pe, col));
+    let (x, logits) = (pe.tile(tile::X), pe.tile(tile::LOGITS));
+    let n = d.vocab_of(col).len();
+    loop {
+        let ctrl = h.command().await;
+        pe.compute(d.chip.elementwise(x.words()), |v| h.select(v));
+        h.x.reduce(pe, x, Fold::Add).await;
+        if let Some(tx) = h.hand_out {
+            pe.send_ctrl(tx, ctrl, x).await;
+        }
+        h.mark(point::EMBEDDING);
+        if ctrl.kind_slot & pass::WANT_LOGITS == 0 {
+            continue;
+        }
+        pe.recv(h.back, x).await;
+        h.mark(point::ARRIVED);
+        let chip = &d.chip;
+        let cost = chip.elementwise(x.words()) + chip.gemv(x.words(), n) + chip.elementwise(x.words());
+        pe.compute(cost, |v| {
+            let (kernels, format) = (v.kernels(), d.format);
+            let tiles = [x, pe.tile(tile::FINAL_NORM), pe.tile(tile::XG), pe.tile(tile::OUTPUT), logits];
+            normed(v, kernels, format, tiles);
+        });
+        h.y.reduce(pe, logits, Fold::Add).await;
+        if h.y.is_root {
+            let first = d.vocab_of(col).start;
+            pe.compute(chip.elementwise(n) + chip.elementwise(n), |v| h.finish(v, first, n));
+            h.x.reduce(pe, pe.tile(tile::BEST), Fold::MaxId).await;
+        }
+        if h.is_root {
+            pe.compute(chip.elementwise(1), |v| {
+                let [best, own] = v.words_mut([pe.tile(tile::BEST), pe.tile(tile::OWN)]);
+                own[0] = best[1];
+            });
+        }
+        h.mark(point::HEAD);
+    }
+}
+
+struct Head<'a> {
+    d: &'a Decode,
+    pe: Pe<'a>,
+    col: usize,
+    x: Axis,
+    y: Axis,
+    is_root: bool,
+    commands: Rx,
+    relay: Option<Tx>,
+    hand_out: Option<Tx>,
+    back: Rx,
+}
+
+impl<'a> Head<'a> {
+    fn new(d: &'a Decode, pe: Pe<'a>, col: usize) -> Self {
+        let row = pe.coord().row as usize;
+        let (x_tree, y_tree) = (d.x_tree(0, d.plan.head_cols, row, &d.plan.groups_head), d.y_tree(col));
+        // No broadcast in this region: what all need comes as a command or as the return.
+        let axis = |tree: &crate::collectives::Tree, member| Axis {
+            steps: tree.steps(pe, member),
+            ends: (None, None),
+            is_root: tree.root() == member,
+        };
+        let (x, y) = (axis(&x_tree, col), axis(&y_tree, row));
+        let is_root = pe.coord() == d.head_root();
+        let many = d.plan.head_cols * d.plan.rows > 1;
+        Self {
+            commands: pe.rx(if is_root { d.host_color() } else { d.command_color() }),
+            relay: (is_root && many).then(|| pe.tx(d.command_color())),
+            hand_out: x.is_root.then(|| pe.tx(d.hand_over_color(0))),
+            back: pe.rx(d.return_color()),
+            is_root,
+            x,
+            y,
+            d,
+            pe,
+            col,
+        }
+    }
+
+    fn mark(&self, point: u16) {
+        if self.is_root {
+            self.pe.mark(u16::MAX, point);
+        }
+    }
+
+    /// The pass's control words; the id is in the command tile afterwards.
+    async fn command(&self) -> Ctrl {
+        let command = self.pe.tile(tile::COMMAND);
+        let ctrl = self.pe.recv_pass(self.commands, command).await;
+        if self.is_root && ctrl.kind_slot & pass::OWN_ID != 0 {
+            self.pe.compute(self.d.chip.elementwise(1), |v| {
+                let [command, own] = v.words_mut([command, self.pe.tile(tile::OWN)]);
+                command[0] = own[0];
+            });
+        }
+        self.mark(point::HEAD);
+        if let Some(tx) = self.relay {
+            self.pe.send_ctrl(tx, ctrl, command).await;
+        }
+        ctrl
+    }
+
+    fn table(&self) -> TileId {
+        if self.d.shape.tied { tile::OUTPUT } else { tile::EMBEDDING }
+    }
+
+    /// x = the row slice of the token's embedding if it is in this column, else zeros.
+    fn select(&self, v: &mut View<'_>) {
+        let vocab = self.d.vocab_of(self.col);
+        let tiles = [tile::X, self.table(), tile::COMMAND].map(|id| self.pe.tile(id));
+        let [x, table, command] = v.words_mut(tiles);
+        let x: &mut [f32] = bytemuck::cast_slice_mut(x);
+        let table: &[u16] = bytemuck::cast_slice(table);
+        let id = command[0] as usize;
+        let shape = packed(x.len(), vocab.len());
+        for (k, x) in x.iter_mut().enumerate() {
+            let here = vocab.contains(&id);
+            *x = if here { widen(self.d.format, table[shape.offset(k, id - vocab.start)]) } else { 0.0 };
+        }
+    }
+
+    /// Norm and local argmax, at the y root.
+    fn finish(&self, v: &mut View<'_>, first: usize, n: usize) {
+        let kernels = v.kernels();
+        let (hidden, eps) = (self.d.shape.hidden, self.d.shape.norm_eps);
+        let [logits, best] = v.f32_mut([self.pe.tile(tile::LOGITS), self.pe.tile(tile::BEST)]);
+        let inv = inverse_rms(logits[n], hidden, eps);
+        vector::scale(kernels, inv, &mut logits[..n]);
+        let (logit, id) = crate::math::reduce::argmax(&logits[..n]).unwrap_or((f32::NEG_INFINITY, 0));
+        best[0] = logit;
+        best[1] = f32::from_bits(first as u32 + id);
+        let nan = logits[..n].iter().any(|l| l.is_nan());
+        if nan {
+            v.raise(FaultKind::Numeric { phase: "logits" });
+        }
+    }
+}

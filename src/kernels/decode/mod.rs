@@ -1,0 +1,288 @@
+//! Decode: one token through the whole model.                                  (WaferLLM section 4.2 and 4.3; arith.md)
+//!
+//! ```text
+//!   head region        stage 0            stage 1                       (all `rows` high)
+//!   select, lm_head -> layers ->(hand-over, one multicast a row)-> layers -> ... --return--> head
+//! ```
+//! Activations alternate axes: x lies on y (row r holds its slice, every column the same), QKV and gate|up reduce along
+//! y, O and down along x. A K-tree reduction ends at a root, the root does the element-wise work, then broadcasts.
+//!
+//! | colors (K levels)   | what                                  |
+//! |---------------------|---------------------------------------|
+//! | 0 .. 2K             | tree and broadcast along y            |
+//! | 2K+1 .. 4K+1        | tree and broadcast along x            |
+//! | +0, +1, +2          | in-band chain and broadcast; in the head region +0 is the command multicast |
+//! | +3, +4              | KV shift, by row parity               |
+//! | +5, +6              | hand-over, by stage parity            |
+//! | +7                  | return to the head                    |
+//!
+//! At K = 2 these are 18 colors, at K = 3 they are 22.
+//!
+//! Invariant: routes, sizes and cycles depend on positions and shapes, never on values.
+
+mod contents;
+mod head;
+mod layout;
+mod stage;
+
+use crate::fabric::{Chip, TileId};
+use crate::math::checkpoint::{ModelShape, WeightFormat};
+use crate::math::gemv::PackedShape;
+use crate::math::split::part;
+use crate::pe::{Kernel, Pe};
+use crate::placement::{Columns, HeadSlice, Plan};
+use crate::units::{Color, Coord};
+
+pub use contents::Contents;
+
+/// How K and V are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KvFormat {
+    /// binary16.
+    F16,
+    /// binary32.
+    F32,
+}
+
+impl KvFormat {
+    /// Bytes of an element.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+}
+
+/// The kernel: plain numbers from which layout, contents and programs follow.
+#[derive(Clone, Debug)]
+pub struct Decode {
+    /// The model.
+    pub shape: ModelShape,
+    /// Mesh, stages, trees.
+    pub plan: Plan,
+    /// Format of every weight matrix.
+    pub format: WeightFormat,
+    /// Format of K and V.
+    pub kv: KvFormat,
+    /// `concat`: prompt positions, which are distributed; later ones go to the bottom row. `None`: shift.
+    pub concat_prompt: Option<usize>,
+    /// Costs.
+    pub chip: Chip,
+}
+
+/// Control word of a pass: bits of its high half.
+pub mod pass {
+    /// The id is the one that the head found in the pass before.
+    pub const OWN_ID: u32 = 1 << 16;
+    /// The pass goes through the lm_head.
+    pub const WANT_LOGITS: u32 = 1 << 17;
+}
+
+/// Tiles.
+pub mod tile {
+    use super::TileId;
+    /// Per layer: this + layer x 16.
+    pub const LAYER: u16 = 64;
+    pub const X: TileId = TileId(0);
+    pub const XG: TileId = TileId(1);
+    pub const Y: TileId = TileId(2);
+    pub const WIDE: TileId = TileId(3);
+    pub const ACT: TileId = TileId(4);
+    pub const SCORE: TileId = TileId(5);
+    pub const ATT: TileId = TileId(6);
+    pub const MAX: TileId = TileId(7);
+    pub const SUM: TileId = TileId(8);
+    pub const SHIFT_OUT: TileId = TileId(9);
+    pub const SHIFT_IN: TileId = TileId(10);
+    pub const FREQ: TileId = TileId(11);
+    pub const SIN_COS: TileId = TileId(12);
+    pub const COMMAND: TileId = TileId(13);
+    pub const OWN: TileId = TileId(14);
+    pub const BEST: TileId = TileId(15);
+    pub const LOGITS: TileId = TileId(16);
+    pub const OUTPUT: TileId = TileId(17);
+    pub const EMBEDDING: TileId = TileId(18);
+    pub const FINAL_NORM: TileId = TileId(19);
+    /// The parts of one layer.
+    pub const W_QKV: u16 = 0;
+    pub const W_O: u16 = 1;
+    pub const W_UP: u16 = 2;
+    pub const W_DOWN: u16 = 3;
+    pub const NORM_ATT: u16 = 4;
+    pub const NORM_FFN: u16 = 5;
+    pub const BIAS: u16 = 6;
+    pub const KEYS: u16 = 7;
+    pub const VALUES: u16 = 8;
+
+    /// Tile `which` of layer `layer`.
+    pub const fn of_layer(layer: usize, which: u16) -> TileId {
+        TileId(LAYER + layer as u16 * 16 + which)
+    }
+}
+
+/// Points of a pass that a probe PE marks.
+pub mod point {
+    /// Names in the order of a pass; the time up to a point belongs to its name.
+    pub const NAMES: [&str; 10] =
+        ["hand-over", "QKV", "shift", "score", "softmax", "AV", "O", "FFN", "head", "embedding"];
+    pub const ARRIVED: u16 = 0;
+    pub const QKV: u16 = 1;
+    pub const SHIFT: u16 = 2;
+    pub const SCORE: u16 = 3;
+    pub const SOFTMAX: u16 = 4;
+    pub const AV: u16 = 5;
+    pub const O: u16 = 6;
+    pub const FFN: u16 = 7;
+    pub const HEAD: u16 = 8;
+    pub const EMBEDDING: u16 = 9;
+}
+
+/// Where a PE is in the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Region {
+    /// Head region, its column.
+    Head(usize),
+    /// Stage, column in it.
+    Stage(usize, usize),
+}
+
+impl Decode {
+    /// Region of a PE.
+    pub fn region(&self, pe: Coord) -> Region {
+        let col = pe.col as usize;
+        match col.checked_sub(self.plan.head_cols) {
+            None => Region::Head(col),
+            Some(c) => Region::Stage(c / self.plan.cols, c % self.plan.cols),
+        }
+    }
+
+    /// First column of a stage on the wafer.
+    pub fn stage_col(&self, stage: usize) -> usize {
+        self.plan.head_cols + stage * self.plan.cols
+    }
+
+    fn levels(&self) -> u8 {
+        self.plan.groups_y.len() as u8
+    }
+
+    fn y_base(&self) -> u8 {
+        0
+    }
+
+    fn x_base(&self) -> u8 {
+        2 * self.levels() + 1
+    }
+
+    fn band_base(&self) -> u8 {
+        2 * (2 * self.levels() + 1)
+    }
+
+    fn shift_color(&self, row: usize) -> Color {
+        Color(self.band_base() + 3 + (row % 2) as u8)
+    }
+
+    fn hand_over_color(&self, stage: usize) -> Color {
+        Color(self.band_base() + 5 + (stage % 2) as u8)
+    }
+
+    fn return_color(&self) -> Color {
+        Color(self.band_base() + 7)
+    }
+
+    fn command_color(&self) -> Color {
+        Color(self.band_base())
+    }
+
+    fn host_color(&self) -> Color {
+        Color(self.band_base() + 8)
+    }
+
+    fn columns(&self) -> Columns {
+        Columns::new(&self.shape, self.plan.cols)
+    }
+
+    fn hidden_of(&self, row: usize) -> std::ops::Range<usize> {
+        part(self.shape.hidden, self.plan.rows, row)
+    }
+
+    fn ffn_of(&self, col: usize) -> std::ops::Range<usize> {
+        part(self.shape.ffn, self.plan.cols, col)
+    }
+
+    fn vocab_of(&self, col: usize) -> std::ops::Range<usize> {
+        part(self.shape.vocab, self.plan.head_cols, col)
+    }
+
+    /// Counts of a column.
+    fn local(&self, col: usize) -> Local {
+        let columns = self.columns();
+        let slice = columns.slice(col);
+        let dims = 2 * slice.pairs.len();
+        let kv_heads = slice.kv_heads.len();
+        Local { kv_heads, group: columns.group, dims, slice }
+    }
+
+    /// PE of the head region that takes the host's commands and finds the next id.
+    pub fn head_root(&self) -> Coord {
+        Coord::new(self.tree_root(&self.plan.groups_head, self.plan.head_cols), self.root_row())
+    }
+
+    fn root_row(&self) -> u32 {
+        self.tree_root(&self.plan.groups_y, self.plan.rows)
+    }
+
+    fn tree_root(&self, groups: &[usize], n: usize) -> u32 {
+        let line = (0..n as u32).map(|i| Coord::new(i, 0)).collect();
+        crate::collectives::Tree { line, groups: groups.to_vec(), base: 0 }.root() as u32
+    }
+
+    /// Colors that the fullest PE needs.
+    pub fn colors(&self) -> u32 {
+        u32::from(self.band_base()) + 8
+    }
+}
+
+/// What a column holds of the heads, in counts.
+#[derive(Clone, Debug)]
+struct Local {
+    kv_heads: usize,
+    group: usize,
+    dims: usize,
+    slice: HeadSlice,
+}
+
+impl Local {
+    fn q_heads(&self) -> usize {
+        self.kv_heads * self.group
+    }
+
+    /// Words of q, k and v.
+    fn qkv(&self) -> usize {
+        (self.group + 2) * self.kv_heads * self.dims
+    }
+
+    /// Words of the attention output.
+    fn att(&self) -> usize {
+        self.q_heads() * self.dims
+    }
+
+    /// Words of K (or V) of one position.
+    fn kv(&self) -> usize {
+        self.kv_heads * self.dims
+    }
+}
+
+/// Shape of a packed tile of `k` inputs and `n` outputs.
+fn packed(k: usize, n: usize) -> PackedShape {
+    PackedShape { k, n }
+}
+
+impl Kernel for Decode {
+    async fn program<'a>(&'a self, pe: Pe<'a>) {
+        match self.region(pe.coord()) {
+            Region::Head(col) => head::run(self, pe, col).await,
+            Region::Stage(stage, col) => stage::run(self, pe, stage, col).await,
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Kernels: mesh-wide algorithms, each a layout and a program per PE.
+//!
+//! Invariant: a kernel never names a worker.
+
+pub mod decode;

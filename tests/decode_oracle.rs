@@ -1,0 +1,176 @@
+//! The wafer equals the serial oracle bit for bit: random tiny models over meshes, workers, schedules, KV modes.
+
+use plummer::fabric::Chip;
+use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::math::checkpoint::{ModelShape, WeightFormat};
+use plummer::math::random_checkpoint::RandomCheckpoint;
+use plummer::oracle::{self, KvMode, Oracle, Recipe};
+
+const PROMPT: [u32; 4] = [3, 17, 0, 5];
+const GENERATED: usize = 5;
+
+fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> ModelShape {
+    ModelShape {
+        hidden: 22,
+        n_layers: 3,
+        n_heads,
+        n_kv_heads,
+        head_dim: 6,
+        ffn: 29,
+        vocab: 37,
+        norm_eps: 1e-5,
+        inv_freq: vec![1.0, 0.1, 0.01],
+        tied,
+        qkv_bias,
+    }
+}
+
+fn config(mesh: (u32, u32)) -> SessionConfig {
+    SessionConfig {
+        chip: Chip::preset("wse2").unwrap(),
+        mesh: Some(mesh),
+        kv: Kv::Shift,
+        kv_type: KvType::F16,
+        k_tree: 2,
+        context: PROMPT.len() + GENERATED,
+        prompt: PROMPT.len(),
+        workers: 1,
+        arena_full: false,
+        random_schedule: None,
+        kernels: None,
+    }
+}
+
+/// Logits of every step that has them, ids, final cycles and counters.
+type Outcome = (Vec<Vec<u32>>, Vec<u32>, u64, (u64, u64, u64));
+
+fn on_wafer(model: &RandomCheckpoint, config: SessionConfig) -> (Outcome, Recipe) {
+    let (kv, kv_type, prompt) = (config.kv, config.kv_type, config.prompt);
+    let mut session = Session::new(model, config).unwrap_or_else(|e| panic!("{e}"));
+    let plan = session.decode().plan.clone();
+    let recipe = Recipe {
+        cols: plan.cols,
+        rows: plan.rows,
+        head_cols: plan.head_cols,
+        groups_y: plan.groups_y,
+        groups_x: plan.groups_x,
+        groups_head: plan.groups_head,
+        kv: match kv {
+            Kv::Shift => KvMode::Shift,
+            Kv::Concat => KvMode::Concat { prompt },
+        },
+        kv_type: match kv_type {
+            KvType::F16 => oracle::KvType::F16,
+            KvType::F32 => oracle::KvType::F32,
+        },
+    };
+    let (mut logits, mut ids) = (Vec::new(), Vec::new());
+    let mut cycles = 0;
+    for i in 0..PROMPT.len() + GENERATED {
+        let token = if i < PROMPT.len() { Token::Given(PROMPT[i]) } else { Token::Own };
+        let want = i + 1 >= PROMPT.len();
+        let step = session.step(token, want).unwrap_or_else(|e| panic!("{e}"));
+        cycles = step.cycles;
+        if want {
+            logits.push(session.logits().unwrap().iter().map(|l| l.to_bits()).collect());
+            ids.push(step.argmax.unwrap());
+        }
+    }
+    let r = session.report();
+    ((logits, ids, cycles, (r.hops, r.wavelets, r.cycles_total)), recipe)
+}
+
+fn by_oracle(model: &RandomCheckpoint, recipe: Recipe) -> (Vec<Vec<u32>>, Vec<u32>) {
+    let mut oracle = Oracle::new(model, recipe).unwrap();
+    let (mut logits, mut ids) = (Vec::new(), Vec::new());
+    for i in 0..PROMPT.len() + GENERATED {
+        let id = if i < PROMPT.len() { PROMPT[i] } else { ids[ids.len() - 1] };
+        if let Some(l) = oracle.step(id, i + 1 >= PROMPT.len()) {
+            ids.push(plummer::math::reduce::argmax(&l).unwrap().1);
+            logits.push(l.iter().map(|x| x.to_bits()).collect());
+        }
+    }
+    (logits, ids)
+}
+
+fn check(model: &RandomCheckpoint, config: SessionConfig, what: &str) -> Outcome {
+    let (outcome, recipe) = on_wafer(model, config);
+    let (logits, ids) = by_oracle(model, recipe);
+    assert_eq!(outcome.1, ids, "{what}: ids");
+    assert!(outcome.0 == logits, "{what}: logits differ in bits");
+    outcome
+}
+
+#[test]
+fn every_mesh_up_to_4x4_equals_the_oracle() {
+    for (heads, kv_heads, tied, bias) in [(4, 4, true, false), (6, 2, false, true), (3, 1, true, true)] {
+        for format in [WeightFormat::F16, WeightFormat::Bf16] {
+            let model = RandomCheckpoint::new(shape(heads, kv_heads, tied, bias), format, 7);
+            for cols in 1..=4 {
+                for rows in 1..=4 {
+                    let what = format!("{heads}/{kv_heads} heads, tied {tied}, bias {bias}, {format:?}, {cols}x{rows}");
+                    check(&model, config((cols, rows)), &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn larger_ragged_meshes_and_other_trees_equal_the_oracle() {
+    let model = RandomCheckpoint::new(shape(6, 2, true, false), WeightFormat::F16, 11);
+    for (mesh, k_tree) in [((7, 5), 2), ((5, 9), 1), ((13, 3), 2), ((2, 11), 2)] {
+        check(&model, SessionConfig { k_tree, ..config(mesh) }, &format!("{mesh:?} k {k_tree}"));
+    }
+    let mut chip = Chip::preset("wse2").unwrap();
+    chip.colors = 40;
+    check(&model, SessionConfig { chip, k_tree: 3, ..config((9, 8)) }, "k 3");
+}
+
+#[test]
+fn kv_modes_and_types_equal_the_oracle() {
+    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 5);
+    for kv in [Kv::Shift, Kv::Concat] {
+        for kv_type in [KvType::F16, KvType::F32] {
+            check(&model, SessionConfig { kv, kv_type, ..config((3, 3)) }, &format!("{kv:?} {kv_type:?}"));
+        }
+    }
+}
+
+#[test]
+fn workers_schedules_arenas_and_simd_change_nothing() {
+    let model = RandomCheckpoint::new(shape(6, 2, false, true), WeightFormat::F16, 3);
+    let expect = check(&model, config((4, 3)), "one worker");
+    for workers in [2, 3, 8] {
+        assert!(on_wafer(&model, SessionConfig { workers, ..config((4, 3)) }).0 == expect, "{workers} workers");
+    }
+    for seed in 0..100 {
+        let other = SessionConfig { random_schedule: Some(seed), workers: 1 + seed as usize % 2, ..config((4, 3)) };
+        assert!(on_wafer(&model, other).0 == expect, "seed {seed}");
+    }
+    assert!(on_wafer(&model, SessionConfig { arena_full: true, ..config((4, 3)) }).0 == expect, "full arenas");
+    for level in plummer::math::SimdLevel::available() {
+        let kernels = plummer::math::Kernels::for_level(level);
+        assert!(on_wafer(&model, SessionConfig { kernels, ..config((4, 3)) }).0 == expect, "{level:?}");
+    }
+}
+
+#[test]
+fn lane_depth_and_queues_change_cycles_but_no_bits() {
+    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::Bf16, 9);
+    let expect = check(&model, config((4, 3)), "wse2");
+    for lane_depth in [1, 2, 8] {
+        for queue_wavelets in [0, 8, 64] {
+            let chip = Chip { lane_depth, queue_wavelets, ..Chip::preset("wse2").unwrap() };
+            let other = on_wafer(&model, SessionConfig { chip, ..config((4, 3)) }).0;
+            assert!((&other.0, &other.1) == (&expect.0, &expect.1), "depth {lane_depth} queue {queue_wavelets}");
+        }
+    }
+}
+
+#[test]
+fn three_levels_exhaust_the_routes_of_wse2() {
+    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 9);
+    let error = Session::new(&model, SessionConfig { k_tree: 3, ..config((9, 9)) }).err().unwrap().to_string();
+    assert!(error.contains("needs") && error.contains("21"), "{error}");
+}
