@@ -170,7 +170,12 @@ fn lane_depth_and_queues_change_cycles_but_no_bits() {
 
 #[test]
 fn three_levels_exhaust_the_routes_of_wse2() {
-    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 9);
-    let error = Session::new(&model, SessionConfig { k_tree: 3, ..config((9, 9)) }).err().unwrap().to_string();
-    assert!(error.contains("needs") && error.contains("21"), "{error}");
+    let model = RandomCheckpoint::new(shape(6, 2, true, false), WeightFormat::F16, 9);
+    // Arenas that hold one layer, so that there is more than one stage.
+    let chip = Chip { arena_bytes: 8192 + 1024, ..Chip::preset("wse2").unwrap() };
+    let with = |k_tree, colors| SessionConfig { k_tree, chip: Chip { colors, ..chip.clone() }, ..config((18, 18)) };
+    let error = Session::new(&model, with(3, 24)).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(error.contains("needs 22 colors") && error.contains("21 usable"), "{error}");
+    check(&model, with(2, 24), "two levels need 18 and run");
+    check(&model, with(3, 25), "three levels run on a chip with 22 usable colors");
 }

@@ -118,6 +118,7 @@ pub struct Wafer {
     layout: Arc<Layout>,
     host: Vec<crate::fabric::HostLane>,
     tiles: Vec<Vec<Endpoints>>,
+    idle: Arc<Idle>,
     pass: u64,
     marks: Vec<Mark>,
     /// Most colors at one PE.
@@ -171,7 +172,7 @@ impl Wafer {
                 .expect("the host starts a thread");
             hands.push(Hand { commands, answers, thread: Some(thread) });
         }
-        Ok(Self { hands, homes, layout: Arc::new(layout), host, tiles, pass: 0, marks: Vec::new(), colors_max })
+        Ok(Self { hands, homes, layout: Arc::new(layout), host, tiles, idle, pass: 0, marks: Vec::new(), colors_max })
     }
 
     /// Runs until nothing moves. Programs parked at the first receive of a pass count as finished.
@@ -180,6 +181,8 @@ impl Wafer {
     /// A deadlock, or the first fault.
     pub fn run(&mut self, injects: &[Inject]) -> Result<(), PassError> {
         self.pass += 1;
+        // Before any command goes out: a worker that has its command early must not find the others still idle.
+        (0..self.hands.len()).for_each(|worker| self.idle.leave(worker));
         let mut each: Vec<Vec<(u32, Inject)>> = vec![Vec::new(); self.hands.len()];
         for inject in injects {
             let lane = self.host[inject.lane];
@@ -408,7 +411,6 @@ fn serve<K: Kernel>(
     while let Ok(command) = inbox.recv() {
         let answer = match command {
             Command::Pass { number, injects } => {
-                idle.leave(me);
                 let mut net = part.net.borrow_mut();
                 for (port, inject) in injects {
                     let place = crate::link::Store::buffer(&mut net.store, 1, 1);

@@ -42,7 +42,8 @@ impl Idle {
         desk.epoch.store(epoch | 1, Ordering::Release);
     }
 
-    /// Worker `me` is about to take a message (or a command of the host) and is active again.
+    /// Worker `me` is about to take a message and is active again; or the host, while all workers wait for its commands,
+    /// calls this for every one of them before it sends the first.
     pub fn leave(&self, me: usize) {
         let desk = &self.desks[me];
         let epoch = desk.epoch.load(Ordering::Relaxed);

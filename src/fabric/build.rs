@@ -82,7 +82,7 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, full: bool) -> Result
     let mut parts: Vec<Part> = (0..workers).map(|_| Part::default()).collect();
     let mut homes = Vec::with_capacity(layout.pes.len());
     for pe in &layout.pes {
-        let worker = usize::from(pe.share) * workers >> 16;
+        let worker = (usize::from(pe.share) * workers) >> 16;
         homes.push((worker as u16, parts[worker].endpoints.len() as u32));
         parts[worker].endpoints.push(Endpoints { coord: Some(pe.coord), ..Endpoints::default() });
     }
@@ -95,22 +95,27 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, full: bool) -> Result
     Ok(Fleet { parts: b.parts, homes: b.homes, host, colors_max })
 }
 
+/// Mesh, arenas, and colors: a color is one id on the whole wafer, so a launch needs as many as it names.
 fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
-    let mut colors_max = 0;
+    let (mut fullest, mut most) = (Coord::new(0, 0), 0);
+    let mut named = std::collections::BTreeSet::new();
     for pe in &layout.pes {
         let (cols, rows) = (chip.cols, chip.rows);
         if pe.coord.col >= cols || pe.coord.row >= rows {
             return Err(LayoutError::OffMesh { pe: pe.coord, cols, rows });
         }
-        let need = pe.routes.iter().filter(|r| r.rx != Direction::Host).count() as u32;
-        let have = chip.usable_colors();
-        if need > have {
-            return Err(LayoutError::Colors { pe: pe.coord, need, have });
+        let colors = || pe.routes.iter().filter(|r| r.rx != Direction::Host).map(|r| r.color);
+        named.extend(colors());
+        if colors().count() > most {
+            (fullest, most) = (pe.coord, colors().count());
         }
-        colors_max = colors_max.max(need);
         pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes)).map_err(Box::new)?;
     }
-    Ok(colors_max)
+    let (need, have) = (named.len() as u32, chip.usable_colors());
+    if need > have {
+        return Err(LayoutError::Colors { pe: fullest, routed: most as u32, need, have });
+    }
+    Ok(most as u32)
 }
 
 /// Gives every tile its place on the host: in visiting order, or PE by PE over whole arenas.

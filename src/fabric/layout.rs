@@ -74,8 +74,10 @@ pub enum LayoutError {
     #[error("{color} at PE {pe} goes nowhere: the route has no transmit port")]
     Nowhere { pe: Coord, color: Color },
     /// More colors than the chip has.
-    #[error("routing resource exhaustion: PE {pe} needs {need} colors, the chip has {have} usable")]
-    Colors { pe: Coord, need: u32, have: u32 },
+    #[error(
+        "routing resource exhaustion: the launch needs {need} colors ({routed} of them at PE {pe}), the chip has {have} usable"
+    )]
+    Colors { pe: Coord, routed: u32, need: u32, have: u32 },
     /// A PE outside the mesh.
     #[error("PE {pe} is outside the chip's mesh of {cols}x{rows}")]
     OffMesh { pe: Coord, cols: u32, rows: u32 },

@@ -6,7 +6,7 @@
 //! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
 
 use super::burst::Burst;
-use super::lane::LaneFlags;
+use super::lane::{LaneFlags, Upstream};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::Status;
@@ -33,7 +33,9 @@ impl<S: Store> Net<S> {
         let depth = self.timing.lane_depth;
         let lane = &self.lanes[id as usize];
         let stops = LaneFlags::RAMP | LaneFlags::REMOTE;
-        if lane.flags.has(stops) || lane.n_outs != 1 || lane.used > 0 {
+        // A lane that another worker feeds owes it a credit: it takes the ordinary way.
+        let owes = lane.upstream_kind == Upstream::Worker;
+        if lane.flags.has(stops) || lane.n_outs != 1 || lane.used > 0 || owes {
             return None;
         }
         let out = lane.outs[0];
