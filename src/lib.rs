@@ -2,6 +2,7 @@
 //!
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
+pub mod app;
 pub mod arena;
 pub mod collectives;
 pub mod exec;
@@ -10,6 +11,7 @@ pub mod host;
 pub mod kernels;
 pub mod link;
 pub mod math;
+pub mod model;
 pub mod oracle;
 pub mod pe;
 pub mod placement;

@@ -1,1 +1,5 @@
-fn main() {}
+//! `plummer`: only dispatches.
+
+fn main() -> std::process::ExitCode {
+    plummer::app::main()
+}

@@ -4,7 +4,7 @@
 //! modelled time; a sampled id is charged one round trip to the host.
 
 use crate::exec::{Counters, Inject, PassError, RunOptions, Wafer};
-use crate::fabric::{Chip, LayoutError};
+use crate::fabric::{Chip, Layout, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
@@ -151,6 +151,22 @@ impl Session {
         })
     }
 
+    /// Plans and lays out without weights or workers.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn plan_only(model: &dyn Checkpoint, config: &SessionConfig) -> Result<(Decode, Layout), SessionError> {
+        let decode = plan(model, config)?;
+        let layout = decode.layout()?;
+        crate::fabric::build(&layout, &decode.chip, 1, false)?;
+        Ok((decode, layout))
+    }
+
+    /// A layout in numbers and pictures.
+    pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
+        summary(decode, layout)
+    }
+
     /// Runs one token through the wafer.
     ///
     /// # Errors
@@ -265,7 +281,7 @@ fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Decode, Sessio
     Ok(Decode { shape, plan, format, kv: config.kv_type, concat_prompt, chip: config.chip.clone() })
 }
 
-fn summary(decode: &Decode, layout: &crate::fabric::Layout) -> PlacementSummary {
+fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
     let plan = &decode.plan;
     PlacementSummary {
         cols: plan.cols as u32,
