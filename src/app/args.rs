@@ -71,7 +71,7 @@ pub struct Generate {
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
     /// Temperature; 0 is greedy (default: 0, for the embedded model 0.7)
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub temp: Option<f32>,
     /// Keep the k most likely tokens (0: all)
     #[arg(long, default_value_t = 40)]
