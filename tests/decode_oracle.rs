@@ -67,7 +67,7 @@ fn on_wafer(model: &RandomCheckpoint, config: SessionConfig) -> (Outcome, Recipe
     let (mut logits, mut ids) = (Vec::new(), Vec::new());
     let mut cycles = 0;
     for i in 0..PROMPT.len() + GENERATED {
-        let token = if i < PROMPT.len() { Token::Given(PROMPT[i]) } else { Token::Own };
+        let token = PROMPT.get(i).map_or(Token::Own, |id| Token::Given(*id));
         let want = i + 1 >= PROMPT.len();
         let step = session.step(token, want).unwrap_or_else(|e| panic!("{e}"));
         cycles = step.cycles;
@@ -84,7 +84,7 @@ fn by_oracle(model: &RandomCheckpoint, recipe: Recipe) -> (Vec<Vec<u32>>, Vec<u3
     let mut oracle = Oracle::new(model, recipe).unwrap();
     let (mut logits, mut ids) = (Vec::new(), Vec::new());
     for i in 0..PROMPT.len() + GENERATED {
-        let id = if i < PROMPT.len() { PROMPT[i] } else { ids[ids.len() - 1] };
+        let id = PROMPT.get(i).copied().unwrap_or_else(|| ids[ids.len() - 1]);
         if let Some(l) = oracle.step(id, i + 1 >= PROMPT.len()) {
             ids.push(plummer::math::reduce::argmax(&l).unwrap().1);
             logits.push(l.iter().map(|x| x.to_bits()).collect());

@@ -362,7 +362,7 @@ struct Worker<'a, F> {
 impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
     fn work(&mut self, budget: u32) -> bool {
         for _ in 0..budget {
-            let next = self.part.net.borrow_mut().next();
+            let next = self.part.net.borrow_mut().next_work();
             match next {
                 None => return false,
                 Some(Work::Moved) => {}

@@ -123,8 +123,8 @@ impl Chip {
     /// The first field that is not.
     pub fn check(&self) -> Result<(), ChipError> {
         let rates = [&self.f32, &self.f16];
-        let finite = rates.iter().flat_map(|r| [r.mac, r.element, r.vector, r.special]);
-        let finite = finite.fold(true, |ok, v| ok && (0.0..1e6).contains(&v));
+        let mut values = rates.iter().flat_map(|r| [r.mac, r.element, r.vector, r.special]);
+        let finite = values.all(|v| (0.0..1e6).contains(&v));
         let checks: [(&'static str, bool, &'static str, String); 11] = [
             ("cols", (1..=4096).contains(&self.cols), "1 to 4096", self.cols.to_string()),
             ("rows", (1..=4096).contains(&self.rows), "1 to 4096", self.rows.to_string()),

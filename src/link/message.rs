@@ -50,11 +50,12 @@ impl Message {
 
     /// The header, in words.
     pub fn encode(&self) -> [u32; HEADER_WORDS] {
-        let (lo, hi) = |t: u64| -> (u32, u32) { (t as u32, (t >> 32) as u32) }(match self {
+        let time = match self {
             Self::Burst { burst, .. } => burst.head,
             Self::Freed { time, .. } => *time,
             Self::Answer { begun, .. } => *begun,
-        });
+        };
+        let (lo, hi) = (time as u32, (time >> 32) as u32);
         match self {
             Self::Burst { lane, burst: b, wet } => {
                 let bits = u32::from(b.has_ctrl) | u32::from(b.rendezvous) << 1 | u32::from(*wet) << 2;

@@ -122,7 +122,7 @@ impl<S: Store> Net<S> {
 
     /// The next thing to do, or `None` when nothing here can move.
     #[inline]
-    pub fn next(&mut self) -> Option<Work> {
+    pub fn next_work(&mut self) -> Option<Work> {
         match &mut self.schedule {
             Schedule::DepthFirst => {
                 self.settle();

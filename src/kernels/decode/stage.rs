@@ -4,7 +4,6 @@
 
 use crate::arena::Tile;
 use crate::collectives::{Step, broadcast, reduce};
-use crate::fabric::TileId;
 use crate::link::Ctrl;
 use crate::math::checkpoint::WeightFormat;
 use crate::math::split::part;
@@ -68,6 +67,22 @@ struct Stage<'a> {
     shift_in: Option<Rx>,
     probe: Option<u16>,
     t: Tiles,
+    layers: Box<[Layer]>,
+    rope: Option<[Tile; 2]>,
+    shift: Option<[Tile; 2]>,
+}
+
+/// Tiles of one layer.
+#[derive(Clone, Copy)]
+struct Layer {
+    qkv: Tile,
+    o: Tile,
+    up: Tile,
+    down: Tile,
+    norm_att: Tile,
+    norm_ffn: Tile,
+    bias: Option<Tile>,
+    kv: [Tile; 2],
 }
 
 struct Tiles {
@@ -85,14 +100,13 @@ struct Tiles {
 /// Runs passes until the session ends.
 pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, stage: usize, col: usize) {
     let s = Box::new(Stage::new(d, pe, stage, col));
-    let layers = d.plan.stages[stage].clone();
     let mut held = Held::default();
     loop {
         let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;
         s.mark(point::ARRIVED);
         let position = ctrl.position as usize;
         let before = held;
-        for layer in layers.clone() {
+        for (at, layer) in s.layers.iter().enumerate() {
             s.qkv(layer, position).await;
             s.mark(point::QKV);
             held = s.keep(layer, position, before).await;
@@ -103,11 +117,11 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, stage: usize, col: usize)
             s.mark(point::SOFTMAX);
             s.values(layer, held).await;
             s.mark(point::AV);
-            s.project(tile::of_layer(layer, tile::W_O), s.t.att, "O").await;
+            s.project(layer.o, s.t.att, "O").await;
             s.x.broadcast(pe, s.t.x).await;
             s.mark(point::O);
             s.feed_forward(layer).await;
-            if layer + 1 < layers.end {
+            if at + 1 < s.layers.len() {
                 s.x.broadcast(pe, s.t.x).await;
             } else {
                 s.hand_over(ctrl).await;
@@ -133,7 +147,23 @@ impl<'a> Stage<'a> {
         let out = if is_last { d.return_color() } else { d.hand_over_color(stage + 1) };
         let shifts = d.concat_prompt.is_none();
         let t = |id| pe.tile(id);
+        let layer = |l| {
+            let t = |which| pe.tile(tile::of_layer(l, which));
+            Layer {
+                qkv: t(tile::W_QKV),
+                o: t(tile::W_O),
+                up: t(tile::W_UP),
+                down: t(tile::W_DOWN),
+                norm_att: t(tile::NORM_ATT),
+                norm_ffn: t(tile::NORM_FFN),
+                bias: (d.shape.qkv_bias && y.is_root).then(|| t(tile::BIAS)),
+                kv: [t(tile::KEYS), t(tile::VALUES)],
+            }
+        };
         Self {
+            layers: d.plan.stages[stage].clone().map(layer).collect(),
+            rope: y.is_root.then(|| [t(tile::FREQ), t(tile::SIN_COS)]),
+            shift: shifts.then(|| [t(tile::SHIFT_OUT), t(tile::SHIFT_IN)]),
             band: axis(&d.band_tree(first, &band, row), col - band.start),
             hand_in: pe.rx(d.hand_over_color(stage)),
             hand_out: x.is_root.then(|| pe.tx(out)),
@@ -170,8 +200,7 @@ impl<'a> Stage<'a> {
     }
 
     /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x; reduced along y.
-    async fn normed_gemv(&self, weights: TileId, norm: TileId, n: usize) {
-        let (w, g) = (self.pe.tile(weights), self.pe.tile(norm));
+    async fn normed_gemv(&self, w: Tile, g: Tile, n: usize) {
         let out = self.t.wide.slice(0, n + 1);
         let chip = &self.d.chip;
         let cost = chip.elementwise(self.hidden) + chip.gemv(self.hidden, n) + chip.elementwise(self.hidden);
@@ -182,17 +211,15 @@ impl<'a> Stage<'a> {
         self.y.reduce(self.pe, out, Fold::Add).await;
     }
 
-    async fn qkv(&self, layer: usize, position: usize) {
+    async fn qkv(&self, layer: &Layer, position: usize) {
         let n = self.local.qkv();
-        let weights = tile::of_layer(layer, tile::W_QKV);
-        self.normed_gemv(weights, tile::of_layer(layer, tile::NORM_ATT), n).await;
+        self.normed_gemv(layer.qkv, layer.norm_att, n).await;
         let out = self.t.wide.slice(0, n);
-        if self.y.is_root {
+        if let Some(rope) = self.rope {
             let pairs = self.local.slice.pairs.len();
             let chip = &self.d.chip;
             let cost = chip.special(2 * pairs + 2) + chip.elementwise(n) + chip.elementwise(3 * n);
-            let bias = self.d.shape.qkv_bias.then(|| self.pe.tile(tile::of_layer(layer, tile::BIAS)));
-            let rope = [self.pe.tile(tile::FREQ), self.pe.tile(tile::SIN_COS)];
+            let bias = layer.bias;
             self.pe.compute(cost, |v| self.finish_qkv(v, n, bias, rope, position));
         }
         self.y.broadcast(self.pe, out).await;
@@ -211,13 +238,13 @@ impl<'a> Stage<'a> {
             vector::add_assign(kernels, wide, bias);
         }
         let half = self.local.dims / 2;
-        let [freq, angles] = v.words_mut([freq, angles]);
-        for (pair, cs) in freq.chunks_exact(2).zip(angles.chunks_exact_mut(2)) {
+        let [frequencies, sin_cos] = v.words_mut([freq, angles]);
+        for (pair, cs) in frequencies.chunks_exact(2).zip(sin_cos.chunks_exact_mut(2)) {
             let inv_freq = f64::from_bits(u64::from(pair[0]) | u64::from(pair[1]) << 32);
             let (s, c) = rope::sin_cos(position as u64, inv_freq);
             (cs[0], cs[1]) = (c.to_bits(), s.to_bits());
         }
-        let [wide, angles] = v.f32_mut([self.t.wide.slice(0, n), self.pe.tile(tile::SIN_COS)]);
+        let [wide, angles] = v.f32_mut([self.t.wide.slice(0, n), angles]);
         let scale = (1.0 / (self.d.shape.head_dim as f64).sqrt()) as f32;
         let group = self.local.group;
         if self.local.dims > 0 {
@@ -237,7 +264,7 @@ impl<'a> Stage<'a> {
     }
 
     /// Makes room by shift, stores the new K and V where they belong; what this row holds afterwards.
-    async fn keep(&self, layer: usize, position: usize, before: Held) -> Held {
+    async fn keep(&self, layer: &Layer, position: usize, before: Held) -> Held {
         let rows = self.d.plan.rows;
         let mut held = before;
         let stores = match self.d.concat_prompt {
@@ -262,18 +289,14 @@ impl<'a> Stage<'a> {
     }
 
     /// Passes the oldest position up where the balance asks for it; all links in parallel.
-    async fn shift(&self, layer: usize, position: usize, mut held: Held) -> Held {
+    async fn shift(&self, layer: &Layer, position: usize, mut held: Held) -> Held {
         let (rows, cap) = (self.d.plan.rows, self.d.plan.cap);
         let grows = position % rows; // rows from the bottom; this one keeps what it gets
         let below = rows - 1 - self.row;
         let sends = below < grows;
         let receives = below >= 1 && below <= grows;
         let move_cost = self.d.chip.elementwise(2 * self.local.kv());
-        let (out, into) = if sends || receives {
-            (self.pe.tile(tile::SHIFT_OUT), self.pe.tile(tile::SHIFT_IN))
-        } else {
-            (Tile::EMPTY, Tile::EMPTY)
-        };
+        let [out, into] = self.shift.unwrap_or([Tile::EMPTY; 2]);
         let sent = match self.shift_up {
             Some(tx) if sends => {
                 self.pe.compute(move_cost, |v| self.move_slot(v, layer, held.start, out, false));
@@ -295,13 +318,9 @@ impl<'a> Stage<'a> {
         held
     }
 
-    fn kv_tiles(&self, layer: usize) -> [Tile; 2] {
-        [tile::KEYS, tile::VALUES].map(|which| self.pe.tile(tile::of_layer(layer, which)))
-    }
-
     /// Copies one position between its KV slot and a tile in transport order (K then V).
-    fn move_slot(&self, v: &mut View<'_>, layer: usize, slot: usize, moved: Tile, into_slot: bool) {
-        let [keys, values] = self.kv_tiles(layer);
+    fn move_slot(&self, v: &mut View<'_>, layer: &Layer, slot: usize, moved: Tile, into_slot: bool) {
+        let [keys, values] = layer.kv;
         let (n, cap) = (self.local.kv(), self.d.plan.cap);
         let tiles = v.words_mut([keys, values, moved]);
         match self.d.kv {
@@ -311,8 +330,8 @@ impl<'a> Stage<'a> {
     }
 
     /// Rounds the new K and V into a slot.
-    fn store_new(&self, v: &mut View<'_>, layer: usize, slot: usize) {
-        let [keys, values] = self.kv_tiles(layer);
+    fn store_new(&self, v: &mut View<'_>, layer: &Layer, slot: usize) {
+        let [keys, values] = layer.kv;
         let (dims, group, cap) = (self.local.dims, self.local.group, self.d.plan.cap);
         let n = self.local.kv();
         let kv = self.d.kv;
@@ -341,10 +360,10 @@ impl<'a> Stage<'a> {
     }
 
     /// Partial scores of this column, summed over the band.
-    async fn score(&self, layer: usize, held: Held) {
+    async fn score(&self, layer: &Layer, held: Held) {
         let (q_heads, dims, cap) = (self.local.q_heads(), self.local.dims, self.d.plan.cap);
         let score = self.t.score.slice(0, q_heads * held.count);
-        let [keys, _] = self.kv_tiles(layer);
+        let [keys, _] = layer.kv;
         let cost = Cycles(self.d.chip.gemv(dims, held.count).0 * q_heads as u64);
         self.pe.compute(cost, |v| {
             let kernels = v.kernels();
@@ -410,10 +429,10 @@ impl<'a> Stage<'a> {
     }
 
     /// Weighted sum of values, over all rows.
-    async fn values(&self, layer: usize, held: Held) {
+    async fn values(&self, layer: &Layer, held: Held) {
         let (q_heads, dims, cap, n) = (self.local.q_heads(), self.local.dims, self.d.plan.cap, held.count);
         let score = self.t.score.slice(0, q_heads * n);
-        let [_, values] = self.kv_tiles(layer);
+        let [_, values] = layer.kv;
         let cost = Cycles(self.d.chip.gemv(n, dims).0 * q_heads as u64);
         self.pe.compute(cost, |v| {
             let kernels = v.kernels();
@@ -439,8 +458,7 @@ impl<'a> Stage<'a> {
     }
 
     /// y = W input, reduced along x, added to x at the root.
-    async fn project(&self, weights: TileId, input: Tile, phase: &'static str) {
-        let w = self.pe.tile(weights);
+    async fn project(&self, w: Tile, input: Tile, phase: &'static str) {
         let k = input.words();
         self.pe.compute(self.d.chip.gemv(k, self.hidden), |v| {
             let kernels = v.kernels();
@@ -460,10 +478,9 @@ impl<'a> Stage<'a> {
         }
     }
 
-    async fn feed_forward(&self, layer: usize) {
+    async fn feed_forward(&self, layer: &Layer) {
         let n = self.ffn;
-        let weights = tile::of_layer(layer, tile::W_UP);
-        self.normed_gemv(weights, tile::of_layer(layer, tile::NORM_FFN), 2 * n).await;
+        self.normed_gemv(layer.up, layer.norm_ffn, 2 * n).await;
         if self.y.is_root {
             let chip = &self.d.chip;
             let cost = chip.special(n + 2) + chip.elementwise(2 * n) + chip.elementwise(2 * n);
@@ -479,7 +496,7 @@ impl<'a> Stage<'a> {
             });
         }
         self.y.broadcast(self.pe, self.t.act).await;
-        self.project(tile::of_layer(layer, tile::W_DOWN), self.t.act, "FFN").await;
+        self.project(layer.down, self.t.act, "FFN").await;
     }
 
     /// The x root sends x on: to the next stage, or home if the head wants it.
