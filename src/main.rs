@@ -1,4 +1,4 @@
-//! `plummer`: only dispatches.
+//! The `plummer` command; see `plummer::app`.
 
 fn main() -> std::process::ExitCode {
     plummer::app::main()

@@ -18,12 +18,13 @@ fn json(args: &[&str]) -> Value {
 fn wrong_usage_exits_2_and_says_why() {
     for (args, says) in [
         (vec!["generate", "--mesh", "4"], "COLSxROWS"),
-        (vec!["generate", "--temp", "-1"], "--temp"),
+        (vec!["generate", "--temp=-1"], "--temp"),
         (vec!["generate", "-p", "a", "-f", "b"], "cannot be used with"),
         (vec!["generate", "-f", "no/such/file"], "no/such/file"),
         (vec!["generate", "-m", "no/such/model", "-p", "x"], "no/such/model"),
         (vec!["generate", "--chip", "wse9"], "wse9"),
-        (vec!["generate", "-c", "2", "-p", "To be, or not to be, that is the question"], "do not fit -c 2"),
+        (vec!["generate", "-p", ""], "prompt is empty"),
+        (vec!["generate", "-c", "2", "-p", "To be, or not to be, that is the question"], "the context has 2"),
         (vec!["generate", "-c", "100000"], "256 positions"),
         (vec!["generate", "--chat", "-p", "x"], "--chat"),
         (vec!["nonsense"], "nonsense"),

@@ -1,78 +1,116 @@
-//! `plummer inspect`: what a model is, and how it would lie on the wafer.
+//! `plummer inspect` and `plummer chips`: what a model is, how it lies on a chip, and which chips are known.
+//!
+//! Invariant: prints only; starts a session to learn the placement, but feeds it no token.
 
-use std::fmt::Write as _;
+use anyhow::Result;
+use serde_json::json;
 
+use super::cli::InspectArgs;
+use super::resolve::session;
+use crate::fabric::Chip;
 use crate::host::Session;
-use crate::math::checkpoint::Checkpoint as _;
+use crate::model::Model;
 
-use super::args::{Inspect, open_model};
+/// Positions that `inspect` provides for when `-c` is absent.
+const CONTEXT: usize = 256;
 
-/// Prints the summary.
-///
-/// # Errors
-/// What is wrong with the model or why it does not fit.
-pub fn run(low: &Inspect) -> anyhow::Result<()> {
-    let model = open_model(low.model.as_deref())?;
-    let s = model.summary();
-    let (decode, layout) = Session::plan_only(&model, &low.place.session(low.ctx, low.ctx, 1)?)?;
-    let place = Session::summarise(&decode, &layout);
-    if low.json {
-        let value = serde_json::json!({
-            "schema": "plummer.inspect.1",
-            "model": s.path.display().to_string(), "container": s.container,
-            "architecture": s.config.architecture.name(), "parameters": s.parameters,
-            "tokenizer": s.tokenizer, "chat_template": s.has_chat_template, "eos": s.config.eos,
-            "mesh": { "cols": place.cols, "rows": place.rows, "stages": place.stages, "pes": place.pes },
-            "head_cols": place.head_cols, "layers_per_stage": place.layers_per_stage,
-            "colors": decode.colors(), "positions": decode.plan.capacity,
+/// Runs `plummer inspect`; the text for stdout.
+pub fn inspect(args: &InspectArgs) -> Result<String> {
+    let model = Model::open(&args.model)?;
+    let summary = model.summary();
+    let config = &summary.config;
+    let context = args.place.context.unwrap_or(config.context.min(CONTEXT));
+    let asked = session(&args.place, context, 1)?;
+    let chip = asked.chip.name.clone();
+    let wafer = Session::new(&model, asked)?;
+    let (place, capacity) = (wafer.placement(), wafer.capacity());
+    let s = &config.shape;
+    if args.json {
+        let formats: Vec<_> = summary
+            .formats
+            .iter()
+            .map(|f| json!({ "format": f.format, "tensors": f.tensors, "bytes": f.bytes }))
+            .collect();
+        let value = json!({
+            "schema": 1, "path": summary.path, "container": summary.container,
+            "architecture": config.architecture.name(), "hidden": s.hidden, "layers": s.n_layers,
+            "heads": s.n_heads, "kv_heads": s.n_kv_heads, "head_dim": s.head_dim, "ffn": s.ffn,
+            "vocab": s.vocab, "tied": s.tied, "qkv_bias": s.qkv_bias, "context": config.context,
+            "rope_theta": config.rope_theta, "rope_scaling": config.rope_scaling.name(), "bos": config.bos,
+            "eos": config.eos, "parameters": summary.parameters, "formats": formats,
+            "file_bytes": summary.file_bytes, "matrix_bytes": summary.matrix_bytes,
+            "tokenizer": summary.tokenizer, "chat_template": summary.has_chat_template, "chip": chip,
+            "mesh": { "cols": place.cols, "rows": place.rows, "stages": place.stages, "pes": place.pes,
+                "head_cols": place.head_cols, "layers_per_stage": place.layers_per_stage },
+            "capacity": capacity, "ledger": place.ledger, "floorplan": place.floorplan,
         });
-        return super::print(format!("{}\n", serde_json::to_string_pretty(&value)?).as_bytes());
+        return Ok(format!("{value}\n"));
     }
-    let shape = model.shape();
-    let mut t = String::new();
-    writeln!(t, "model         {} ({})", s.path.display(), s.container)?;
-    writeln!(t, "architecture  {}, {} parameters", s.config.architecture.name(), s.parameters)?;
-    writeln!(
-        t,
-        "shapes        hidden {}, layers {}, heads {} / {} KV, head_dim {}, ffn {}, vocabulary {}, context {}",
-        shape.hidden,
-        shape.n_layers,
-        shape.n_heads,
-        shape.n_kv_heads,
-        shape.head_dim,
-        shape.ffn,
-        shape.vocab,
-        s.config.context
-    )?;
-    writeln!(
-        t,
-        "              norm eps {}, rope base {} ({}), {}, {}",
-        shape.norm_eps,
-        s.config.rope_theta,
-        s.config.rope_scaling.name(),
-        if shape.tied { "tied head" } else { "separate head" },
-        if shape.qkv_bias { "q/k/v biases" } else { "no biases" }
-    )?;
-    for f in &s.formats {
-        writeln!(t, "tensors       {:<5} {:>4} tensors, {} B", f.format, f.tensors, f.bytes)?;
+    let formats: Vec<String> =
+        summary.formats.iter().map(|f| format!("{} x {} ({} bytes)", f.tensors, f.format, f.bytes)).collect();
+    let yes = |b: bool| if b { "yes" } else { "no" };
+    let rows = [
+        ("file", format!("{} ({})", summary.path.display(), summary.container)),
+        ("model", format!("{}, {} layers, {} parameters", config.architecture.name(), s.n_layers, summary.parameters)),
+        ("sizes", format!("hidden {}, ffn {}, vocabulary {}", s.hidden, s.ffn, s.vocab)),
+        (
+            "heads",
+            format!("{} query, {} KV, {} wide; QKV bias: {}", s.n_heads, s.n_kv_heads, s.head_dim, yes(s.qkv_bias)),
+        ),
+        (
+            "context",
+            format!(
+                "{} positions; RoPE base {}, scaling {}",
+                config.context,
+                config.rope_theta,
+                config.rope_scaling.name()
+            ),
+        ),
+        ("tensors", formats.join(", ")),
+        (
+            "bytes",
+            format!(
+                "{} in files, {} as matrices on the wafer; tied: {}",
+                summary.file_bytes,
+                summary.matrix_bytes,
+                yes(s.tied)
+            ),
+        ),
+        ("tokenizer", format!("{}; bos {:?}, eos {:?}", summary.tokenizer, config.bos, config.eos)),
+        ("chat", format!("template: {}", yes(summary.has_chat_template))),
+        ("chip", chip),
+        (
+            "mesh",
+            format!(
+                "{}x{} cores a stage, {} stages, {} cores, {capacity} positions",
+                place.cols, place.rows, place.stages, place.pes
+            ),
+        ),
+    ];
+    let mut text: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
+    text += &format!("{}\n{}", place.floorplan, place.ledger);
+    Ok(text)
+}
+
+/// The text of `plummer chips`.
+pub fn chips() -> String {
+    let mut text = String::new();
+    for chip in Chip::PRESETS.iter().filter_map(|name| Chip::preset(name)) {
+        text += &format!(
+            "{}: {}x{} cores, {} bytes each ({} reserved), {} colors ({} reserved), {:.0} MHz, {} W\n",
+            chip.name,
+            chip.cols,
+            chip.rows,
+            chip.arena_bytes,
+            chip.reserved_bytes,
+            chip.colors,
+            chip.colors_reserved,
+            chip.clock_hz / 1e6,
+            chip.power_watts
+        );
+        for source in &chip.sources {
+            text += &format!("  {source}\n");
+        }
     }
-    writeln!(t, "sizes         {} B on disk, {} B of matrices on the wafer", s.file_bytes, s.matrix_bytes)?;
-    writeln!(t, "tokenizer     {}, eos {:?}", s.tokenizer, s.config.eos)?;
-    writeln!(t, "chat template {}", if s.has_chat_template { "yes" } else { "no" })?;
-    writeln!(
-        t,
-        "placement     {} {}x{} a stage, {} stages, {} PEs on {}, {} positions, {} colors{}",
-        if low.place.mesh.is_some() { "mesh" } else { "smallest mesh that fits:" },
-        place.cols,
-        place.rows,
-        place.stages,
-        place.pes,
-        decode.chip.name,
-        decode.plan.capacity,
-        decode.colors(),
-        if low.place.mesh.is_some() { "" } else { " (fewest PEs)" }
-    )?;
-    writeln!(t, "floorplan     {}", place.floorplan)?;
-    write!(t, "{}", place.ledger)?;
-    super::print(t.as_bytes())
+    text
 }

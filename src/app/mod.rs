@@ -1,60 +1,55 @@
-//! The command line: only this room prints, parses arguments and exits.
+//! The command: the only room that prints, parses flags, and decides exit codes.
 //!
-//! Results go to stdout, progress and reports to stderr. Exit codes: 0 done, 1 a result did not match, 2 an error.
+//! Invariant: exit 0 is success (a closed pipe included), 1 a mismatch of results, 2 an error.
+//! Called by `main`.
 
-mod args;
-mod chips;
+pub mod cli;
 mod generate;
 mod inspect;
+mod model;
 mod npy;
-mod sample;
+mod output;
+mod report;
+mod resolve;
+pub mod sample;
 
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
-use args::{Cli, Command};
+use cli::{Cli, Command};
 
-/// Parses the arguments and runs the command.
+/// Parses the command line, runs it, and says how it went.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let cli = Cli::parse(); // exits 2 on a usage error
+    match run(&cli.command) {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let failed = error.use_stderr();
-            let printed = error.print();
-            return ExitCode::from(if failed && printed.is_ok() { 2 } else { 0 });
-        }
-    };
-    let outcome = match cli.command {
-        Command::Generate(low) => generate::run(*low),
-        Command::Inspect(low) => inspect::run(&low),
-        Command::Chips(low) => chips::run(&low),
-        Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "plummer", &mut script);
-            print(&script)
-        }
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
     }
 }
 
-/// Writes to stdout.
-fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut out = std::io::stdout().lock();
-    out.write_all(bytes)?;
-    out.flush()?;
-    Ok(())
+fn run(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Generate(args) => return generate::run(args),
+        Command::Inspect(args) => print(inspect::inspect(args)?.as_bytes())?,
+        Command::Chips => print(inspect::chips().as_bytes())?,
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);
+            print(&script)?;
+        }
+    }
+    Ok(0)
 }
 
-/// Nobody reads any more: that is success.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
 }

@@ -1,125 +1,189 @@
-//! Sampling on the host, in llama.cpp's order: top-k, top-p, temperature.
+//! Choosing the next token from the logits, in llama.cpp's order: top-k, top-p, temperature.
 //!
-//! Invariant: ids depend on logits and seed alone; ties go to the lower id. Top-p uses the normaliser of the whole
-//! vocabulary and at most `CANDIDATES_MAX` candidates; whether mass was cut by that limit is told.
+//! Invariant: pure; the same logits, options and seed give the same ids on every host (exp and log by `libm`).
+//! Candidates are ordered by (logit descending, id ascending). Called by `generate`.
 
 use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng as _, SeedableRng as _};
+use rand_core::{Rng, SeedableRng};
 
-/// Most candidates that top-p looks at.
+/// Candidates that top-p looks at, at most.
 pub const CANDIDATES_MAX: usize = 256;
 
-/// What to keep and how to draw.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
+/// How to choose.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SampleOptions {
     /// 0: greedy.
-    pub temperature: f32,
-    /// 0: all.
+    pub temperature: f64,
+    /// Keep the k best; 0: all (up to `CANDIDATES_MAX`).
     pub top_k: usize,
-    /// Mass to keep.
-    pub top_p: f32,
-    /// Seed.
+    /// Keep the fewest best whose probability reaches this; 1: all.
+    pub top_p: f64,
+    /// Of the generator.
     pub seed: u64,
 }
 
-/// A seeded sampler.
+/// A choice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Choice {
+    /// The token.
+    pub id: u32,
+    /// Probability that top-k and top-p asked to keep, but that lies beyond `CANDIDATES_MAX` candidates.
+    pub cut: f64,
+}
+
+/// A sampler with its generator.
+#[derive(Clone, Debug)]
 pub struct Sampler {
-    settings: Settings,
+    options: SampleOptions,
     random: ChaCha8Rng,
-    /// Did the limit of candidates ever cut mass that top-p would have kept?
-    pub cut: bool,
 }
 
 impl Sampler {
-    /// A sampler at its first draw.
-    pub fn new(settings: Settings) -> Self {
-        Self { settings, random: ChaCha8Rng::seed_from_u64(settings.seed), cut: false }
+    /// Seeds the generator.
+    pub fn new(options: SampleOptions) -> Self {
+        Self { options, random: ChaCha8Rng::seed_from_u64(options.seed) }
     }
 
-    /// Is the choice always the largest logit?
+    /// True if the wafer's own argmax is the choice.
     pub fn is_greedy(&self) -> bool {
-        self.settings.temperature <= 0.0 || self.settings.top_k == 1
+        self.options.temperature == 0.0
     }
 
-    /// Draws an id.
-    pub fn draw(&mut self, logits: &[f32]) -> u32 {
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        let limit = if self.settings.top_k == 0 { logits.len() } else { self.settings.top_k };
-        let keep = limit.min(CANDIDATES_MAX).min(logits.len()).max(1);
-        let by_logit = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
-        if keep < order.len() {
-            order.select_nth_unstable_by(keep, by_logit);
-            order.truncate(keep);
-        }
-        order.sort_unstable_by(by_logit);
-        let best = f64::from(logits[order[0] as usize]);
-        let weight = |id: u32, t: f64| libm::exp((f64::from(logits[id as usize]) - best) / t);
-        let kept: f64 = order.iter().map(|id| weight(*id, 1.0)).sum();
-        // With top-k the mass is that of the k; without it, that of the whole vocabulary.
-        let whole = if self.settings.top_k == 0 || limit > keep {
-            (0..logits.len() as u32).map(|id| weight(id, 1.0)).sum()
-        } else {
-            kept
+    /// The next token. `None` for an empty vocabulary.
+    pub fn choose(&mut self, logits: &[f32]) -> Option<Choice> {
+        let wanted = match self.options.top_k {
+            0 => logits.len(),
+            k => k.min(logits.len()),
         };
-        let target = f64::from(self.settings.top_p) * whole;
-        let mut mass = 0.0;
-        let mut n = 0;
-        while n < order.len() && (n == 0 || mass < target) {
-            mass += weight(order[n], 1.0);
-            n += 1;
+        let mut best = candidates(logits, wanted.min(CANDIDATES_MAX));
+        let top = *best.first()?;
+        if self.is_greedy() {
+            return Some(Choice { id: top.0, cut: 0.0 });
         }
-        self.cut |= mass < target && limit > keep;
-        order.truncate(n);
-        let t = f64::from(self.settings.temperature);
-        let total: f64 = order.iter().map(|id| weight(*id, t)).sum();
-        let mut at = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64 * total;
-        for &id in &order {
-            at -= weight(id, t);
-            if at < 0.0 {
+        // With top-k the distribution is that of the k kept; `wanted` may exceed the candidates.
+        let total = normaliser(logits, top.1, &best, wanted);
+        let (kept, mass) = top_p(&best, top.1, total, self.options.top_p);
+        let asked = self.options.top_p.min(1.0);
+        let all_kept = kept == best.len() && wanted > best.len();
+        let cut = if all_kept { (asked - mass).max(0.0) } else { 0.0 };
+        best.truncate(kept);
+        Some(Choice { id: self.draw(&best), cut })
+    }
+
+    fn draw(&mut self, kept: &[(u32, f32)]) -> u32 {
+        let top = f64::from(kept[0].1);
+        let weight = |logit: f32| libm::exp((f64::from(logit) - top) / self.options.temperature);
+        let total: f64 = kept.iter().map(|c| weight(c.1)).sum();
+        let unit = (self.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut left = unit * total;
+        for &(id, logit) in kept {
+            left -= weight(logit);
+            if left < 0.0 {
                 return id;
             }
         }
-        order[order.len() - 1]
+        kept[kept.len() - 1].0
     }
+}
+
+/// The `n` best, in order.
+fn candidates(logits: &[f32], n: usize) -> Vec<(u32, f32)> {
+    let mut all: Vec<(u32, f32)> = (0u32..).zip(logits.iter().copied()).collect();
+    let order = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&(a.1)).then(a.0.cmp(&b.0));
+    for c in &mut all {
+        c.1 += 0.0; // -0.0 ties with +0.0
+    }
+    if n < all.len() && n > 0 {
+        all.select_nth_unstable_by(n - 1, order);
+    }
+    all.truncate(n);
+    all.sort_unstable_by(order);
+    all
+}
+
+/// Sum of exp(logit - top) over what top-k keeps: exactly the candidates, or the whole vocabulary.
+fn normaliser(logits: &[f32], top: f32, best: &[(u32, f32)], wanted: usize) -> f64 {
+    let weight = |logit: f32| libm::exp(f64::from(logit) - f64::from(top));
+    if wanted <= best.len() && wanted < logits.len() {
+        best.iter().map(|c| weight(c.1)).sum()
+    } else if wanted < logits.len() {
+        candidates(logits, wanted).iter().map(|c| weight(c.1)).sum()
+    } else {
+        logits.iter().map(|l| weight(*l)).sum()
+    }
+}
+
+/// How many candidates top-p keeps (at least one), and their probability.
+fn top_p(best: &[(u32, f32)], top: f32, total: f64, p: f64) -> (usize, f64) {
+    let mut mass = 0.0;
+    for (i, c) in best.iter().enumerate() {
+        mass += libm::exp(f64::from(c.1) - f64::from(top)) / total;
+        if p < 1.0 && mass >= p {
+            return (i + 1, mass);
+        }
+    }
+    (best.len(), mass)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sampler(temperature: f32, top_k: usize, top_p: f32, seed: u64) -> Sampler {
-        Sampler::new(Settings { temperature, top_k, top_p, seed })
+    fn options(temperature: f64, top_k: usize, top_p: f64) -> SampleOptions {
+        SampleOptions { temperature, top_k, top_p, seed: 7 }
+    }
+
+    fn ids(logits: &[f32], o: SampleOptions, n: usize) -> Vec<u32> {
+        let mut sampler = Sampler::new(o);
+        (0..n).filter_map(|_| sampler.choose(logits)).map(|c| c.id).collect()
     }
 
     #[test]
-    fn the_same_seed_draws_the_same_ids_and_another_seed_others() {
-        let logits: Vec<f32> = (0..50).map(|i| (i as f32 * 0.7).sin()).collect();
-        let run = |seed| -> Vec<u32> {
-            let mut s = sampler(1.0, 0, 1.0, seed);
-            (0..40).map(|_| s.draw(&logits)).collect()
-        };
-        assert_eq!(run(1), run(1));
-        assert_ne!(run(1), run(2));
-    }
-
-    #[test]
-    fn top_k_and_top_p_keep_only_the_most_likely() {
-        let logits = [0.0, 3.0, 3.0, 1.0];
-        let mut k = sampler(1.0, 2, 1.0, 3);
-        let mut p = sampler(1.0, 0, 0.4, 3);
-        for _ in 0..200 {
-            assert!([1, 2].contains(&k.draw(&logits)));
-            assert_eq!(p.draw(&logits), 1, "ties go to the lower id");
+    fn greedy_takes_the_lowest_id_of_the_best() {
+        for (logits, expect) in [(vec![1.0, 3.0, 3.0], 1), (vec![-0.0, 0.0], 0), (vec![f32::NEG_INFINITY, -5.0], 1)] {
+            assert_eq!(ids(&logits, options(0.0, 0, 1.0), 1), [expect], "{logits:?}");
         }
     }
 
     #[test]
-    fn more_mass_than_the_candidates_hold_is_told() {
-        let mut flat = sampler(1.0, 0, 0.9, 1);
-        flat.draw(&vec![0.0; 2000]);
-        assert!(flat.cut);
-        let mut sharp = sampler(1.0, 0, 0.9, 1);
-        sharp.draw(&[10.0, 0.0, 0.0]);
-        assert!(!sharp.cut);
+    fn top_k_and_top_p_bound_the_support() {
+        let logits = [2.0, 1.0, 0.0, -1.0]; // 0.644, 0.237, 0.087, 0.032
+        for (k, p, support) in [(1, 1.0, 1), (2, 1.0, 2), (0, 0.6, 1), (0, 0.7, 2), (0, 0.9, 3), (0, 1.0, 4)] {
+            let mut seen = ids(&logits, options(1.0, k, p), 2000);
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen, (0..support).collect::<Vec<u32>>(), "top-k {k}, top-p {p}");
+        }
+    }
+
+    #[test]
+    fn frequencies_follow_the_tempered_softmax() {
+        let logits = [0.0, 1.0];
+        for temperature in [0.5, 1.0, 2.0] {
+            let n = 20_000;
+            let ones = ids(&logits, options(temperature, 0, 1.0), n).iter().filter(|i| **i == 1).count();
+            let expect = 1.0 / (1.0 + libm::exp(-1.0 / temperature));
+            let got = ones as f64 / n as f64;
+            assert!((got - expect).abs() < 0.015, "temperature {temperature}: {got} for {expect}");
+        }
+    }
+
+    #[test]
+    fn mass_beyond_the_candidates_is_told() {
+        let flat = vec![0.0; 1024];
+        let mut sampler = Sampler::new(options(1.0, 0, 1.0));
+        let cut = sampler.choose(&flat).map(|c| c.cut);
+        assert!(cut.is_some_and(|c| (c - 0.75).abs() < 1e-9), "{cut:?}");
+        let mut sampler = Sampler::new(options(1.0, 0, 0.2));
+        assert_eq!(sampler.choose(&flat).map(|c| c.cut), Some(0.0));
+    }
+
+    #[test]
+    fn same_seed_same_ids_other_seed_other_ids() {
+        let logits: Vec<f32> = (0..50).map(|i| (i % 7) as f32 * 0.1).collect();
+        let o = options(1.0, 0, 1.0);
+        assert_eq!(ids(&logits, o, 40), ids(&logits, o, 40));
+        assert_ne!(ids(&logits, o, 40), ids(&logits, SampleOptions { seed: 8, ..o }, 40));
+        assert_eq!(Sampler::new(o).choose(&[]), None);
     }
 }

@@ -229,9 +229,12 @@ impl<S: Store> Net<S> {
         let start = t.max(burst.head + ramp).max(previous);
         let ser = self.timing.ser(burst.wavelets());
         let end = (start + ser).max(burst.tail() + ramp) + u64::from(self.timing.stage);
+        // Without another output nothing departs over a link: the slot is free as soon as the take begins.
+        let departs = self.lanes[lane_id as usize].n_outs > 0;
+        let freed = if departs { burst.tail().max(start) } else { start };
         self.lanes[lane_id as usize].take_end = end;
         let place = self.place_of(&burst);
-        self.free(lane_id, burst.tail().max(start));
+        self.free(lane_id, freed);
         Taken { start, end, tail: burst.tail(), burst, place, path }
     }
 

@@ -227,6 +227,6 @@ mod tests {
                 assert!(g.iter().all(|c| (1..=n.max(1)).contains(c)), "{n} {k}: {g:?}");
             }
         }
-        assert_eq!(groups(16, 2), [4, 1]);
+        assert_eq!(groups(16, 2), [3, 1]);
     }
 }

@@ -1,0 +1,173 @@
+//! The command line as typed.
+//!
+//! Invariant: parsing only; nothing here opens a file. `resolve` turns this into what is run.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
+#[derive(Debug, Parser)]
+#[command(name = "plummer", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write text with a model on the emulated wafer.
+    Generate(Box<GenerateArgs>),
+    /// Show a model file and how it would lie on the wafer.
+    Inspect(InspectArgs),
+    /// List the chips that are known, with the source of every constant.
+    Chips,
+    /// Print a completion script.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `--kv`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvArg {
+    /// Positions stay balanced over the rows.
+    Shift,
+    /// New positions pile up in the bottom row (baseline).
+    Concat,
+}
+
+/// `--kv-type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum KvTypeArg {
+    /// Rounded to binary16.
+    F16,
+    /// As computed.
+    F32,
+}
+
+/// `--arena`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ArenaArg {
+    /// Back only the bytes in use.
+    Packed,
+    /// Back and poison all 48 KB of each PE.
+    Full,
+}
+
+/// Placement flags that `generate` and `inspect` share.
+#[derive(Clone, Debug, Args)]
+pub struct PlaceArgs {
+    /// Positions to provide for [default: prompt + n, at most the model's].
+    #[arg(short = 'c', long = "ctx", value_name = "CTX")]
+    pub context: Option<usize>,
+    /// Chip: a preset (see `plummer chips`) or a TOML file.
+    #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
+    pub chip: String,
+    /// Columns x rows of a stage [default: the fewest PEs that fit].
+    #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
+    pub mesh: Option<(u32, u32)>,
+    /// How the KV cache grows.
+    #[arg(long, value_enum, default_value = "shift")]
+    pub kv: KvArg,
+    /// Format of K and V.
+    #[arg(long, value_enum, default_value = "f16")]
+    pub kv_type: KvTypeArg,
+    /// Levels of the reduction trees.
+    #[arg(long, default_value_t = 2, value_name = "K")]
+    pub k_tree: usize,
+}
+
+/// `plummer generate`.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
+    #[arg(short, long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// Prompt.
+    #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]
+    pub prompt: Option<String>,
+    /// Prompt from a file; `-` is stdin.
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Tokens to generate, at most.
+    #[arg(short, long = "n-predict", default_value_t = 128, value_name = "N")]
+    pub n: usize,
+    /// Placement.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Seed of the sampler [default: 1].
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Temperature; 0 is greedy [default: 0; 0.7 for the embedded model without a prompt].
+    #[arg(long, value_name = "T", value_parser = temperature)]
+    pub temp: Option<f64>,
+    /// Keep the K best; 0: all.
+    #[arg(long, default_value_t = 0, value_name = "K")]
+    pub top_k: usize,
+    /// Keep the fewest best with this probability together.
+    #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = probability)]
+    pub top_p: f64,
+    /// Wrap the prompt in the model's chat template.
+    #[arg(long)]
+    pub chat: bool,
+    /// End before this text; may be repeated.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// Worker threads [default: available CPUs].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub workers: Option<u16>,
+    /// Memory behind the arenas.
+    #[arg(long, value_enum, default_value = "packed")]
+    pub arena: ArenaArg,
+    /// Print the sha256 of all logits.
+    #[arg(long)]
+    pub digest: bool,
+    /// Write the logits of each generated step.
+    #[arg(long, value_name = "FILE.npy")]
+    pub logits: Option<PathBuf>,
+    /// Print one JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+    /// No progress and no report.
+    #[arg(long)]
+    pub quiet: bool,
+}
+
+/// `plummer inspect`.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArgs {
+    /// Model: a Hugging Face directory or a GGUF file.
+    pub model: PathBuf,
+    /// Placement.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn mesh(text: &str) -> Result<(u32, u32), String> {
+    let parsed = text.split_once(['x', 'X']).and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
+    match parsed {
+        Some((cols, rows)) if cols > 0 && rows > 0 => Ok((cols, rows)),
+        _ => Err("need COLSxROWS, both at least 1, such as 4x8".to_owned()),
+    }
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t == 0.0 || (1e-3..=1e3).contains(&t) => Ok(t.abs()),
+        _ => Err("need 0 or a number from 0.001 to 1000".to_owned()),
+    }
+}
+
+fn probability(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(p) if p > 0.0 && p <= 1.0 => Ok(p),
+        _ => Err("need a number above 0 and at most 1".to_owned()),
+    }
+}

@@ -1,0 +1,110 @@
+//! From flags as typed to a job that can run: model opened, prompt encoded, chip read, context decided.
+//!
+//! Invariant: every refusal that does not need a wafer happens here, before anything runs. Called by `generate`.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::cli::{ArenaArg, GenerateArgs, KvArg, KvTypeArg, PlaceArgs};
+use super::sample::SampleOptions;
+use crate::fabric::Chip;
+use crate::host::{Kv, KvType, SessionConfig};
+use crate::model::Model;
+use crate::model::chat::Message;
+
+/// A run, decided.
+pub struct HiArgs {
+    /// The model.
+    pub model: Model,
+    /// Ids of the prompt; at least one.
+    pub prompt_ids: Vec<u32>,
+    /// The session to start.
+    pub session: SessionConfig,
+    /// Positions that may be used.
+    pub context: usize,
+    /// How to choose tokens.
+    pub sample: SampleOptions,
+}
+
+const PROMPT: &str = "ROMEO:\n";
+const TEMPERATURE: f64 = 0.7;
+const SEED: u64 = 1;
+
+/// Opens, reads, encodes and checks.
+pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
+    let model = super::model::open(args.model.as_deref())?;
+    let given = prompt(args)?;
+    let bare = args.model.is_none() && given.is_none();
+    let text = match given {
+        Some(text) => text,
+        None if bare => PROMPT.to_owned(),
+        None => bail!("no prompt: give one with -p TEXT or -f FILE"),
+    };
+    let prompt_ids = if args.chat {
+        model.tokenizer.encode_chat(&model.chat(&[Message::new("user", &text)])?)?
+    } else {
+        model.tokenizer.encode(&text)?
+    };
+    if prompt_ids.is_empty() {
+        bail!("the prompt is empty: need at least 1 token");
+    }
+    let most = model.config.context;
+    let wanted = prompt_ids.len().saturating_add(args.n);
+    let context = args.place.context.unwrap_or_else(|| wanted.min(most).max(1));
+    if context > most {
+        bail!("-c {context}: the model was trained for {most} positions");
+    }
+    if prompt_ids.len() > context {
+        bail!("the prompt has {} tokens; the context has {context} positions", prompt_ids.len());
+    }
+    let mut session = session(&args.place, context, prompt_ids.len())?;
+    session.arena_full = args.arena == ArenaArg::Full;
+    session.workers = args.workers.map_or(session.workers, usize::from);
+    let sample = SampleOptions {
+        temperature: args.temp.unwrap_or(if bare { TEMPERATURE } else { 0.0 }),
+        top_k: args.top_k,
+        top_p: args.top_p,
+        seed: args.seed.unwrap_or(SEED),
+    };
+    Ok(HiArgs { model, prompt_ids, session, context, sample })
+}
+
+/// The session that placement flags describe.
+pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<SessionConfig> {
+    let chip = match Chip::preset(&place.chip) {
+        Some(chip) => chip,
+        None if Path::new(&place.chip).is_file() => Chip::from_toml_file(Path::new(&place.chip))?,
+        None => bail!("--chip {}: neither a file nor one of {}", place.chip, Chip::PRESETS.join(", ")),
+    };
+    Ok(SessionConfig {
+        chip,
+        mesh: place.mesh,
+        kv: match place.kv {
+            KvArg::Shift => Kv::Shift,
+            KvArg::Concat => Kv::Concat,
+        },
+        kv_type: match place.kv_type {
+            KvTypeArg::F16 => KvType::F16,
+            KvTypeArg::F32 => KvType::F32,
+        },
+        k_tree: place.k_tree,
+        context,
+        prompt,
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        arena_full: false,
+        random_schedule: None,
+        kernels: None,
+    })
+}
+
+fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
+    let Some(path) = &args.file else { return Ok(args.prompt.clone()) };
+    if path.as_os_str() == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).context("prompt from stdin")?;
+        return Ok(Some(text));
+    }
+    std::fs::read_to_string(path).with_context(|| format!("prompt file {}", path.display())).map(Some)
+}
