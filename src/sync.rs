@@ -1,7 +1,8 @@
 //! The one place that names the memory model: std here, loom in `tests/loom.rs`, which compiles `link` and the step
 //! loop a second time under a `crate::sync` of its own.
 
-pub use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+pub use std::sync::Arc;
+pub use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// `UnsafeCell` with loom's closure interface, so that both builds share their callers.
 #[derive(Debug)]

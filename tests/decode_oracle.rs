@@ -170,8 +170,8 @@ fn lane_depth_and_queues_change_cycles_but_no_bits() {
 
 #[test]
 fn three_levels_exhaust_the_routes_of_wse2() {
-    let model = RandomCheckpoint::new(shape(6, 2, true, false), WeightFormat::F16, 9);
-    // Arenas that hold one layer, so that there is more than one stage.
+    // More layers than these arenas hold in one stage.
+    let model = RandomCheckpoint::new(ModelShape { n_layers: 16, ..shape(6, 2, true, false) }, WeightFormat::F16, 9);
     let chip = Chip { arena_bytes: 8192 + 1024, ..Chip::preset("wse2").unwrap() };
     let with = |k_tree, colors| SessionConfig { k_tree, chip: Chip { colors, ..chip.clone() }, ..config((18, 18)) };
     let error = Session::new(&model, with(3, 24)).err().map(|e| e.to_string()).unwrap_or_default();

@@ -35,8 +35,10 @@ impl Idle {
     /// Worker `me` has nothing to do; it has sent and received so many messages.
     pub fn enter(&self, me: usize, (sent, received): (u64, u64)) {
         let desk = &self.desks[me];
-        desk.sent.store(sent, Ordering::Relaxed);
-        desk.received.store(received, Ordering::Relaxed);
+        // Release: pair with the Acquires in `scan`. A scan that sees a new count sees the `leave` before it too, so its
+        // second round finds another epoch (loom found the stale epoch beside a new count that Relaxed allows).
+        desk.sent.store(sent, Ordering::Release);
+        desk.received.store(received, Ordering::Release);
         let epoch = desk.epoch.load(Ordering::Relaxed);
         // Release: pairs with the Acquire in `scan`; the counts are those of this epoch.
         desk.epoch.store(epoch | 1, Ordering::Release);
@@ -63,8 +65,8 @@ impl Idle {
                 return None;
             }
             epochs += epoch;
-            sent += desk.sent.load(Ordering::Relaxed);
-            received += desk.received.load(Ordering::Relaxed);
+            sent += desk.sent.load(Ordering::Acquire);
+            received += desk.received.load(Ordering::Acquire);
         }
         Some((epochs, sent, received))
     }

@@ -11,9 +11,7 @@
 //! Invariant: a line is written only while `written - read < capacity`, so never while the reader may look at it; a
 //! stamp is never used twice (line numbers count up modulo 2^32 over a power-of-two ring).
 
-use std::sync::Arc;
-
-use crate::sync::{AtomicU32, Ordering, UnsafeCell};
+use crate::sync::{Arc, AtomicU32, Ordering, UnsafeCell};
 
 use super::message::{HEADER_WORDS, Message};
 
@@ -166,39 +164,5 @@ impl Consumer {
             // touch it before `publish` gives it back.
             f(unsafe { &*words });
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::link::Burst;
-
-    #[test]
-    fn messages_of_every_length_come_out_as_they_went_in() {
-        let (mut tx, mut rx) = ring(16);
-        let mut got = Vec::new();
-        for round in 0..200u32 {
-            let words = (round * 7 % 190) as u16;
-            let payload: Vec<u32> = (0..u32::from(words)).map(|i| i ^ round).collect();
-            let m = Message::Burst { lane: round, burst: Burst { words, ..Burst::default() }, wet: true };
-            assert!(tx.push(&m.encode(), &payload), "round {round}");
-            assert_eq!(rx.pop(&mut got), Some(m));
-            assert_eq!(got, payload);
-            rx.publish();
-        }
-        assert_eq!(rx.pop(&mut got), None);
-    }
-
-    #[test]
-    fn a_full_ring_refuses_and_writes_nothing() {
-        let (mut tx, mut rx) = ring(2);
-        let m = |time| Message::Freed { lane: 1, time };
-        assert!(tx.push(&m(1).encode(), &[]) && tx.push(&m(2).encode(), &[]));
-        assert!(!tx.push(&m(3).encode(), &[]));
-        let mut none = Vec::new();
-        assert_eq!(rx.pop(&mut none), Some(m(1)));
-        assert!(tx.push(&m(3).encode(), &[]));
-        assert_eq!((rx.pop(&mut none), rx.pop(&mut none)), (Some(m(2)), Some(m(3))));
     }
 }

@@ -1,0 +1,254 @@
+//! loom runs the product's own links, rings, idle protocol and step loop, compiled a second time under loom's atomics.
+//!
+//! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst; every send is a
+//! rendezvous, so credits and ends cross the workers too. Every interleaving (preemption bound 2) must give the same
+//! verdict and the same clocks.
+
+#[path = "../src/link/mod.rs"]
+#[allow(dead_code, unused_imports, unreachable_pub)]
+mod link;
+
+#[path = "../src/exec"]
+#[allow(dead_code)]
+mod exec {
+    pub mod idle;
+    pub mod step;
+}
+
+/// What `src/sync.rs` is in the product.
+mod sync {
+    pub use loom::cell::UnsafeCell;
+    pub use loom::sync::Arc;
+    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+    pub fn spin() {
+        loom::thread::yield_now();
+    }
+
+    pub fn yield_now() {
+        loom::thread::yield_now();
+    }
+}
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use exec::idle::Idle;
+use exec::step::{Machine, run_pass};
+use link::{
+    Lane, LaneFlags, Message, NONE, Net, NetBuilder, Port, Schedule, SendRequest, Status, Store, TicketState, Timing,
+    Upstream, Work, ring,
+};
+
+/// Payload words without arenas: buffers are leased from a list.
+#[derive(Default)]
+struct Words(Vec<u32>);
+
+impl Store for Words {
+    fn words(&self, place: u32, words: usize) -> &[u32] {
+        &self.0[place as usize..place as usize + words]
+    }
+    fn words_mut(&mut self, place: u32, words: usize) -> &mut [u32] {
+        &mut self.0[place as usize..place as usize + words]
+    }
+    fn copy(&mut self, from: u32, to: u32, words: usize) {
+        self.0.copy_within(from as usize..from as usize + words, to as usize);
+    }
+    fn buffer(&mut self, words: usize, _readers: u16) -> u32 {
+        self.0.resize(self.0.len() + words, 0);
+        (self.0.len() - words) as u32
+    }
+    fn release(&mut self, _place: u32) {}
+}
+
+#[derive(Clone, Copy)]
+enum Op {
+    Send,
+    Receive,
+}
+
+/// Two PEs of the ring. Lane 0: into PE 0 from the other worker; lane 1: into PE 1; lane 2: out of PE 1, remote.
+struct Half {
+    net: Net<Words>,
+    ops: [&'static [Op]; 2],
+    at: [usize; 2],
+    open: [Option<u32>; 2],
+}
+
+fn half(other: u16, ops: [&'static [Op]; 2], producer: link::Producer, consumer: link::Consumer) -> Half {
+    let timing = Timing {
+        alpha: 1,
+        ramp: 2,
+        turn: 0,
+        ser_num: 1,
+        ser_den: 1,
+        issue: 0,
+        stage: 1,
+        lane_depth: 1,
+        queue_wavelets: 0,
+    };
+    let mut lanes = vec![Lane::new(), Lane::new(), Lane::new()];
+    for (id, lane) in lanes.iter_mut().enumerate().take(2) {
+        lane.flags.0 = LaneFlags::RAMP;
+        (lane.reader, lane.path, lane.answers) = (id as u32, 1, 1);
+    }
+    (lanes[0].upstream_kind, lanes[0].upstream, lanes[0].peer) = (Upstream::Worker, 2, other);
+    (lanes[1].upstream_kind, lanes[1].upstream) = (Upstream::Port, 0);
+    lanes[2].flags.0 = LaneFlags::REMOTE;
+    (lanes[2].peer, lanes[2].reader, lanes[2].upstream) = (other, 0, 1);
+    let ports = (0..2)
+        .map(|pe| {
+            let mut port = Port::new(pe);
+            port.add_out(pe + 1);
+            port.answers = 1;
+            port
+        })
+        .collect();
+    let (mut producers, mut consumers) = (vec![None, None], vec![None, None]);
+    producers[usize::from(other)] = Some(producer);
+    consumers[usize::from(other)] = Some(consumer);
+    let parts = NetBuilder { lanes, ports, pes: 2, producers, consumers };
+    let net = Net::new(timing, Schedule::DepthFirst, false, Words(vec![7, 8]), parts);
+    Half { net, ops, at: [0; 2], open: [None; 2] }
+}
+
+impl Half {
+    /// Runs one PE until it blocks or ends.
+    fn run(&mut self, pe: u32) {
+        let p = pe as usize;
+        while let Some(op) = self.ops[p].get(self.at[p]) {
+            match op {
+                Op::Send => {
+                    let (now, depth) = (self.net.records[p].now, self.net.records[p].depth + 1);
+                    let request =
+                        SendRequest { pe, port: pe, place: pe, words: 1, ctrl: None, ready: now, min_tail: 0, depth };
+                    let id = self.open[p].unwrap_or_else(|| self.net.post_send(request));
+                    self.open[p] = Some(id);
+                    if self.net.tickets[id].state != TicketState::Done {
+                        self.net.tickets[id].awaited = true;
+                        return self.net.records[p].block(Status::OnTicket, id);
+                    }
+                    self.open[p] = None;
+                    let end = self.net.close(pe, id);
+                    self.net.records[p].now = now.max(end);
+                }
+                Op::Receive => {
+                    if self.net.front(pe).is_none() {
+                        return self.net.records[p].block(Status::OnLane, pe);
+                    }
+                    let taken = self.net.take(pe, self.net.records[p].now);
+                    assert_eq!(self.net.store.words(taken.place, 1)[0], 7 + (1 - pe), "the neighbour's word");
+                    self.net.finish_take(&taken);
+                    self.net.records[p].now = taken.end;
+                    self.net.settle();
+                }
+            }
+            self.at[p] += 1;
+        }
+        self.net.records[p].block(Status::Finished, NONE);
+    }
+}
+
+impl Machine for Half {
+    fn work(&mut self, budget: u32) -> bool {
+        for _ in 0..budget {
+            match self.net.next_work() {
+                None => return false,
+                Some(Work::Moved) => {}
+                Some(Work::Run(pe)) => self.run(pe),
+            }
+        }
+        true
+    }
+    fn flush(&mut self) -> bool {
+        self.net.flush()
+    }
+    fn incoming(&self) -> bool {
+        self.net.incoming()
+    }
+    fn poll(&mut self) -> u64 {
+        self.net.poll()
+    }
+    fn traffic(&self) -> (u64, u64) {
+        self.net.traffic()
+    }
+    fn rest(&mut self) {
+        self.net.publish_reads();
+    }
+}
+
+/// Every interleaving of one program: verdict and clocks of all four PEs.
+fn explore(name: &str, programs: [&'static [Op]; 4], expect: [Status; 4]) {
+    static ITERATIONS: AtomicUsize = AtomicUsize::new(0);
+    ITERATIONS.store(0, Ordering::Relaxed);
+    let clocks: std::sync::Arc<Mutex<Option<[u64; 4]>>> = std::sync::Arc::default();
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.max_branches = 1_000_000;
+    builder.check(move || {
+        ITERATIONS.fetch_add(1, Ordering::Relaxed);
+        let ((to_b, from_a), (to_a, from_b)) = (ring(4), ring(4));
+        let idle = sync::Arc::new(Idle::new(2));
+        let shared = sync::Arc::clone(&idle);
+        let other = loom::thread::spawn(move || {
+            let mut b = half(0, [programs[2], programs[3]], to_a, from_a);
+            run_pass(&mut b, 1, &shared, 1);
+            [0, 1].map(|p: usize| (b.net.records[p].status, b.net.records[p].now))
+        });
+        let mut a = half(1, [programs[0], programs[1]], to_b, from_b);
+        run_pass(&mut a, 0, &idle, 1);
+        let ours = [0, 1].map(|p: usize| (a.net.records[p].status, a.net.records[p].now));
+        let theirs = other.join().expect("the other worker");
+        let all = [ours[0], ours[1], theirs[0], theirs[1]];
+        assert_eq!(all.map(|r| r.0), expect);
+        let now = all.map(|r| r.1);
+        let mut first = clocks.lock().expect("one model at a time");
+        assert_eq!(*first.get_or_insert(now), now, "clocks do not depend on the interleaving");
+    });
+    println!("{name}: {} interleavings", ITERATIONS.load(Ordering::Relaxed));
+}
+
+/// Both explorations in one test: loom's executions do not share a process's threads well.
+#[test]
+fn a_routed_ring_finishes_or_stalls_alike_in_every_interleaving() {
+    use Op::{Receive, Send};
+    use Status::{Finished, OnLane, OnTicket};
+    explore(
+        "token goes round",
+        [&[Send, Receive], &[Receive, Send], &[Receive, Send], &[Receive, Send]],
+        [Finished; 4],
+    );
+    explore("everybody receives first", [&[Receive, Send]; 4], [OnLane; 4]);
+    explore("everybody sends first, longer than the queues", [&[Send, Receive]; 4], [OnTicket; 4]);
+}
+
+/// A message of several lines is seen whole or not at all, also when the ring wraps.
+#[test]
+fn a_ring_hands_messages_over_whole() {
+    loom::model(|| {
+        let (mut tx, mut rx) = ring(4);
+        let message =
+            |lane| Message::Burst { lane, burst: link::Burst { words: 20, ..link::Burst::default() }, wet: true };
+        let writer = loom::thread::spawn(move || {
+            for lane in 0..2u32 {
+                let payload: Vec<u32> = (0..20).map(|i| i + lane).collect();
+                while !tx.push(&message(lane).encode(), &payload) {
+                    loom::thread::yield_now();
+                }
+            }
+        });
+        let mut words = Vec::new();
+        for lane in 0..2u32 {
+            let got = loop {
+                match rx.pop(&mut words) {
+                    Some(got) => break got,
+                    None => loom::thread::yield_now(),
+                }
+            };
+            assert_eq!(got, message(lane));
+            assert!(words.iter().enumerate().all(|(i, w)| *w == i as u32 + lane));
+            rx.publish();
+        }
+        writer.join().expect("the writer");
+    });
+}

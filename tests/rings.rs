@@ -1,0 +1,31 @@
+//! The ring between two workers, on one thread: order, wrap-around, refusal. (Its interleavings: `loom.rs`.)
+
+use plummer::link::{Burst, Message, ring};
+
+#[test]
+fn messages_of_every_length_come_out_as_they_went_in() {
+    let (mut tx, mut rx) = ring(16);
+    let mut got = Vec::new();
+    for round in 0..200u32 {
+        let words = (round * 7 % 190) as u16;
+        let payload: Vec<u32> = (0..u32::from(words)).map(|i| i ^ round).collect();
+        let m = Message::Burst { lane: round, burst: Burst { words, ..Burst::default() }, wet: true };
+        assert!(tx.push(&m.encode(), &payload), "round {round}");
+        assert_eq!(rx.pop(&mut got), Some(m));
+        assert_eq!(got, payload);
+        rx.publish();
+    }
+    assert_eq!(rx.pop(&mut got), None);
+}
+
+#[test]
+fn a_full_ring_refuses_and_writes_nothing() {
+    let (mut tx, mut rx) = ring(2);
+    let m = |time| Message::Freed { lane: 1, time };
+    assert!(tx.push(&m(1).encode(), &[]) && tx.push(&m(2).encode(), &[]));
+    assert!(!tx.push(&m(3).encode(), &[]));
+    let mut none = Vec::new();
+    assert_eq!(rx.pop(&mut none), Some(m(1)));
+    assert!(tx.push(&m(3).encode(), &[]));
+    assert_eq!((rx.pop(&mut none), rx.pop(&mut none)), (Some(m(2)), Some(m(3))));
+}
