@@ -1,8 +1,8 @@
 //! loom runs the product's own links, rings, idle protocol and step loop, compiled a second time under loom's atomics.
 //!
 //! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst; every send is a
-//! rendezvous, so credits and ends cross the workers too. Every interleaving (preemption bound 2) must give the same
-//! verdict and the same clocks.
+//! rendezvous, so credits and ends cross the workers too. Every interleaving that is explored (preemption bound 2, at
+//! most 15 seconds a program) must give the same verdict and the same clocks.
 
 #[path = "../src/link/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub)]
@@ -185,6 +185,8 @@ fn explore(name: &str, programs: [&'static [Op]; 4], expect: [Status; 4]) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);
     builder.max_branches = 1_000_000;
+    // The exploration of one program ends here if it is not complete before; the count is printed.
+    builder.max_duration = Some(std::time::Duration::from_secs(15));
     builder.check(move || {
         ITERATIONS.fetch_add(1, Ordering::Relaxed);
         let ((to_b, from_a), (to_a, from_b)) = (ring(4), ring(4));
