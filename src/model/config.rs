@@ -148,7 +148,7 @@ impl RawSizes {
             None => {
                 return Err(damaged(
                     &names.head_dim,
-                    format!("a value, as {} heads do not divide {}", self.n_heads, self.hidden),
+                    format!("a value, as {} = {} does not divide {}", names.n_heads, self.n_heads, self.hidden),
                     "nothing".into(),
                 ));
             }
