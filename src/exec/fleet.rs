@@ -412,8 +412,10 @@ fn serve<K: Kernel>(
         let answer = match command {
             Command::Pass { number, injects } => {
                 let mut net = part.net.borrow_mut();
+                let mut places = Vec::with_capacity(injects.len());
                 for (port, inject) in injects {
                     let place = crate::link::Store::buffer(&mut net.store, 1, 1);
+                    places.push(place);
                     crate::link::Store::words_mut(&mut net.store, place, 1)[0] = inject.word;
                     net.post_send(SendRequest {
                         pe: NONE,
@@ -428,7 +430,9 @@ fn serve<K: Kernel>(
                 }
                 drop(net);
                 run_pass(&mut worker, me, idle, number);
-                let net = part.net.borrow();
+                let mut net = part.net.borrow_mut();
+                // Quiescent: the commands were taken (or the session ends here with a stall).
+                places.into_iter().for_each(|place| crate::link::Store::release(&mut net.store, place));
                 let done = |r: &Record| matches!(r.status, Status::Finished | Status::OnPass);
                 let unfinished = net.records.iter().any(|r| !done(r) && r.status != Status::Failed);
                 Answer::Pass { unfinished, faults: part.faults(), marks: part.take_marks() }

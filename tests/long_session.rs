@@ -1,0 +1,45 @@
+//! A session on the fewest PEs goes on for as long as its KV tiles have room.
+
+use plummer::fabric::Chip;
+use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::math::checkpoint::{ModelShape, WeightFormat};
+use plummer::math::random_checkpoint::RandomCheckpoint;
+
+#[test]
+fn every_pass_gives_its_buffers_back() {
+    let shape = ModelShape {
+        hidden: 8,
+        n_layers: 1,
+        n_heads: 1,
+        n_kv_heads: 1,
+        head_dim: 2,
+        ffn: 8,
+        vocab: 16,
+        norm_eps: 1e-5,
+        inv_freq: vec![1.0],
+        tied: true,
+        qkv_bias: false,
+    };
+    let model = RandomCheckpoint::new(shape, WeightFormat::F16, 1);
+    for queue_wavelets in [0, 8] {
+        let config = SessionConfig {
+            chip: Chip { queue_wavelets, ..Chip::preset("wse2").expect("a preset") },
+            mesh: Some((1, 1)),
+            kv: Kv::Shift,
+            kv_type: KvType::F16,
+            k_tree: 2,
+            context: 500,
+            prompt: 1,
+            workers: 1,
+            arena_full: false,
+            random_schedule: None,
+            kernels: None,
+        };
+        let mut session = Session::new(&model, config).unwrap_or_else(|e| panic!("{e}"));
+        for at in 0..session.capacity() {
+            let token = if at == 0 { Token::Given(1) } else { Token::Own };
+            session.step(token, true).unwrap_or_else(|e| panic!("token {at}: {e}"));
+        }
+        assert!(session.step(Token::Own, true).is_err(), "full");
+    }
+}
