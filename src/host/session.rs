@@ -3,7 +3,7 @@
 //! Invariant: one pass per token; between passes the wafer is quiescent. In greedy decoding the host's "go on" takes no
 //! modelled time; a sampled id is charged one round trip to the host.
 
-use crate::exec::{Counters, Inject, PassError, RunOptions, Wafer};
+use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
 use crate::link::{Ctrl, Schedule};
@@ -59,6 +59,9 @@ pub enum SessionError {
     /// The chip cannot run the layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The chip cannot run the layout, or the host cannot run the wafer.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     /// Stopped on the wafer.
     #[error(transparent)]
     Pass(#[from] PassError),
