@@ -99,6 +99,11 @@ impl Memory {
         }
     }
 
+    /// Brings words into the cache.
+    pub fn warm(&self, words: std::ops::Range<usize>) {
+        crate::link::warm(&self.all()[words]);
+    }
+
     /// Words of buffers that were ever in use at once, with their headers.
     pub fn buffer_words_used(&self) -> usize {
         self.bump - self.tiles

@@ -13,8 +13,15 @@ pub struct Slab<F> {
 
 impl<F: Future<Output = ()>> Slab<F> {
     /// Takes the futures in.
-    pub fn new(futures: impl Iterator<Item = F>) -> Self {
-        Self { futures: futures.map(Some).collect() }
+    pub fn new(futures: impl ExactSizeIterator<Item = F>) -> Self {
+        let mut all = crate::link::vec_on_large_pages(futures.len());
+        all.extend(futures.map(Some));
+        Self { futures: all.into_boxed_slice() }
+    }
+
+    /// Brings futures `at` into the cache.
+    pub fn warm(&self, at: std::ops::Range<usize>) {
+        crate::link::warm(&self.futures[at]);
     }
 
     /// Polls future `at`; `true` when it has returned. Its storage is dropped then.

@@ -153,9 +153,10 @@ impl Wafer {
                     Schedule::Random(seed) => Schedule::Random(seed.wrapping_add(me as u64)),
                     other => other,
                 };
+                let regions = part.regions;
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
                 let part = Part::new(net, part.endpoints, options.kernels);
-                serve(&*kernel, &part, me, &idle, &inbox, &outbox);
+                serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);
             };
             let thread = std::thread::Builder::new().name(format!("worker {me}")).spawn(work);
             let thread = thread.map_err(|error| LaunchError::Threads { need, have: me, error })?;

@@ -3,9 +3,12 @@
 //! Invariant: programs are created once; every command is answered once, and nothing runs between two commands.
 //! Started by `fleet`; the loop of a pass is `step::run_pass`.
 
+use std::ops::Range;
+
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::arena::{Slab, Tile};
+use crate::fabric::Region;
 use crate::link::{NONE, Record, SendRequest, Status, Store, Work};
 use crate::pe::{Fault, Kernel, Mark, Part};
 
@@ -31,6 +34,51 @@ pub(super) enum Answer {
 struct Worker<'a, F> {
     part: &'a Part,
     programs: Slab<F>,
+    heat: Heat,
+}
+
+/// Which regions were read ahead in this pass.
+struct Heat {
+    regions: Vec<Region>,
+    /// By PE.
+    region_of: Vec<u16>,
+    warmed: Vec<bool>,
+}
+
+impl Heat {
+    fn new(regions: Vec<Region>) -> Self {
+        let of = |(i, r): (usize, &Region)| std::iter::repeat_n(i as u16, r.pes.len());
+        let region_of = regions.iter().enumerate().flat_map(of).collect();
+        // A part of one region is in the cache if it fits, and nothing helps if it does not.
+        let warmed = vec![regions.len() < 2; regions.len()];
+        Self { regions, region_of, warmed }
+    }
+
+    fn begin_pass(&mut self) {
+        let one = self.regions.len() < 2;
+        self.warmed.fill(one);
+    }
+}
+
+impl<F: Future<Output = ()>> Worker<'_, F> {
+    /// Reads the state of the region that `pe` is in, once a pass.
+    #[inline]
+    fn warm(&mut self, pe: u32) {
+        let at = usize::from(self.heat.region_of[pe as usize]);
+        if !std::mem::replace(&mut self.heat.warmed[at], true) {
+            self.warm_region(at);
+        }
+    }
+
+    #[cold]
+    fn warm_region(&self, at: usize) {
+        let range = |r: &Range<u32>| r.start as usize..r.end as usize;
+        let region = &self.heat.regions[at];
+        let net = self.part.net.borrow();
+        net.warm(range(&region.pes), range(&region.lanes), range(&region.ports));
+        self.programs.warm(range(&region.pes));
+        net.store.warm(range(&region.tiles));
+    }
 }
 
 impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
@@ -41,6 +89,7 @@ impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
                 None => return false,
                 Some(Work::Moved) => {}
                 Some(Work::Run(pe)) => {
+                    self.warm(pe);
                     if self.programs.poll(pe) {
                         self.part.net.borrow_mut().records[pe as usize].block(Status::Finished, NONE);
                     }
@@ -75,13 +124,14 @@ impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
 pub(super) fn serve<K: Kernel>(
     kernel: &K,
     part: &Part,
+    regions: Vec<Region>,
     me: usize,
     idle: &Idle,
     inbox: &Receiver<Command>,
     outbox: &Sender<Answer>,
 ) {
     let programs = Slab::new((0..part.pes()).map(|pe| kernel.program(part.handle(pe))));
-    let mut worker = Worker { part, programs };
+    let mut worker = Worker { part, programs, heat: Heat::new(regions) };
     while let Ok(command) = inbox.recv() {
         let answer = match command {
             Command::Pass { number, injects } => pass(&mut worker, me, idle, number, injects),
@@ -103,6 +153,7 @@ fn pass<F: Future<Output = ()>>(
     injects: Vec<(u32, Inject)>,
 ) -> Answer {
     let part = worker.part;
+    worker.heat.begin_pass();
     let mut net = part.net.borrow_mut();
     let mut places = Vec::with_capacity(injects.len());
     for (port, inject) in injects {

@@ -7,12 +7,14 @@
 //! up to the next worker; so every rendezvous gets exactly the answers that it waits for.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
+use crate::arena::Owner;
 use crate::link::{Lane, LaneFlags, NONE, NetBuilder, Port, Upstream, ring};
 use crate::units::{Bytes, Color, Coord};
 
 use super::chip::Chip;
-use super::layout::{Layout, LayoutError, TileId};
+use super::layout::{Layout, LayoutError, TileDecl, TileId};
 use super::route::{Direction, Tx};
 
 /// What one PE's program can reach, by color and tile id.
@@ -39,6 +41,21 @@ pub struct HostLane {
     pub port: u32,
 }
 
+/// PEs of one worker that work at the same time, and where their state lies: ids of PEs, lanes and ports, words of
+/// tiles other than weights. A wafer is larger than any cache, and every region comes up once a pass: the worker
+/// reads all of this in order when the first PE of a region wakes, instead of missing line by line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Region {
+    /// Local PE ids.
+    pub pes: Range<u32>,
+    /// Lane ids.
+    pub lanes: Range<u32>,
+    /// Port ids.
+    pub ports: Range<u32>,
+    /// Words.
+    pub tiles: Range<u32>,
+}
+
 /// One worker's part, ready to run.
 #[derive(Default)]
 pub struct Part {
@@ -46,6 +63,8 @@ pub struct Part {
     pub net: NetBuilder,
     /// By local PE id.
     pub endpoints: Vec<Endpoints>,
+    /// In the order of their PEs.
+    pub regions: Vec<Region>,
     /// Words of tiles.
     pub tile_words: usize,
     /// Most words of short bursts and stand-ins that can be alive.
@@ -92,6 +111,7 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, full: bool) -> Result
     let host = b.connect()?;
     b.check_fed()?;
     b.finish();
+    b.find_regions(full);
     Ok(Fleet { parts: b.parts, homes: b.homes, host, colors_max })
 }
 
@@ -280,6 +300,40 @@ impl Builder<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Runs of PEs with the same region number; ids of lanes and ports go up with those of their PEs.
+    fn find_regions(&mut self, full: bool) {
+        let mut last = vec![None; self.parts.len()];
+        for (g, pe) in self.layout.pes.iter().enumerate() {
+            let (worker, local) = (usize::from(self.homes[g].0), self.homes[g].1);
+            let part = &mut self.parts[worker];
+            if last[worker] != Some(pe.region) {
+                last[worker] = Some(pe.region);
+                let fresh = |n: u32| n..n;
+                part.regions.push(Region {
+                    pes: fresh(local),
+                    lanes: fresh(NONE),
+                    ports: fresh(NONE),
+                    tiles: fresh(NONE),
+                });
+            }
+            let Some(region) = part.regions.last_mut() else { continue };
+            let cover = |range: &mut Range<u32>, from: u32, to: u32| {
+                let empty = range.start >= range.end;
+                range.start = range.start.min(from);
+                range.end = if empty { to } else { range.end.max(to) };
+            };
+            region.pes.end = local + 1;
+            let ends = &part.endpoints[local as usize];
+            ends.rx.iter().for_each(|&(_, lane)| cover(&mut region.lanes, lane, lane + 1));
+            ends.tx.iter().for_each(|&(_, port)| cover(&mut region.ports, port, port + 1));
+            // Whole arenas lie PE by PE: their tiles are far apart.
+            let small = |t: &(&(TileId, u32, u32), &TileDecl)| !full && t.1.owner != Owner::Weights;
+            for (tile, _) in ends.tiles.iter().zip(&pe.tiles).filter(small).filter(|t| t.0.2 > 0) {
+                cover(&mut region.tiles, tile.1, tile.1 + tile.2);
+            }
+        }
     }
 
     /// Rings between all workers, sizes of buffers.

@@ -35,6 +35,8 @@ pub struct PeDecl {
     pub coord: Coord,
     /// Worker that runs it, as a share of its region's columns in 0..=65535 (scaled to the number of workers).
     pub share: u16,
+    /// Which PEs work at the same time: the host warms their state together. Neighbours in the list of PEs share one.
+    pub region: u16,
     /// Routes by color.
     pub routes: Vec<Route>,
     /// Tiles in address order.
@@ -90,7 +92,7 @@ impl Layout {
     /// The PE at `coord`, made known if it is new.
     pub fn pe(&mut self, coord: Coord) -> &mut PeDecl {
         let at = *self.index.entry(coord).or_insert_with(|| {
-            self.pes.push(PeDecl { coord, share: 0, routes: Vec::new(), tiles: Vec::new() });
+            self.pes.push(PeDecl { coord, share: 0, region: 0, routes: Vec::new(), tiles: Vec::new() });
             (self.pes.len() - 1) as u32
         });
         &mut self.pes[at as usize]

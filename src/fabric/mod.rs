@@ -9,7 +9,7 @@ mod layout;
 mod presets;
 mod route;
 
-pub use build::{Endpoints, Fleet, HostLane, Part, build};
+pub use build::{Endpoints, Fleet, HostLane, Part, Region, build};
 pub use chip::{Chip, ChipError, Provenance, Rates};
 pub use layout::{Layout, LayoutError, PeDecl, TileDecl, TileId};
 pub use route::{Direction, Route, Tx};

@@ -20,6 +20,7 @@ mod pump;
 mod record;
 mod ring;
 mod ticket;
+mod warm;
 
 pub use burst::{Burst, Ctrl, Timing};
 pub use emit::{SendRequest, Taken};
@@ -29,3 +30,4 @@ pub use net::{Net, NetBuilder, Schedule, Store, Work};
 pub use record::{Record, Status};
 pub use ring::{Consumer, LINE_WORDS, Producer, ring};
 pub use ticket::{NONE, Port, Ticket, TicketKind, TicketState};
+pub use warm::{vec_on_large_pages, warm};

@@ -4,6 +4,7 @@
 //! Invariant: a lane or port that can move is in `work`, or is being moved now; a PE that can run is in `ready`.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::burst::{Burst, Timing};
 use super::lane::{Lane, LaneFlags, Upstream};
@@ -11,6 +12,7 @@ use super::message::{HEADER_WORDS, Message};
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{NONE, Port, Tickets};
+use super::warm::{vec_on_large_pages, warm};
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
 pub trait Store {
@@ -97,14 +99,17 @@ pub struct Net<S> {
 impl<S: Store> Net<S> {
     /// A part at time zero; every PE is runnable, the last one first.
     pub fn new(timing: Timing, schedule: Schedule, dry: bool, store: S, parts: NetBuilder) -> Self {
-        let slots = vec![Burst::default(); parts.lanes.len() * usize::from(timing.lane_depth)];
+        let mut slots = vec_on_large_pages(parts.lanes.len() * usize::from(timing.lane_depth));
+        slots.resize(slots.capacity(), Burst::default());
+        let mut records = vec_on_large_pages(parts.pes);
+        records.resize(parts.pes, Record::new());
         let outbox = |p| Outbox { producer: p, spill: VecDeque::new() };
         let n_lanes = parts.lanes.len();
         Self {
             timing,
-            lanes: parts.lanes,
-            ports: parts.ports,
-            records: vec![Record::new(); parts.pes],
+            lanes: on_large_pages(parts.lanes),
+            ports: on_large_pages(parts.ports),
+            records,
             tickets: Tickets::default(),
             store,
             dry,
@@ -181,6 +186,15 @@ impl<S: Store> Net<S> {
     pub fn front(&self, lane: u32) -> Option<&Burst> {
         let l = &self.lanes[lane as usize];
         (l.takeable() > 0).then(|| &self.slots[self.slot(lane, l.free_at)])
+    }
+
+    /// Brings the state of PEs, lanes and ports into the cache.
+    pub fn warm(&self, pes: Range<usize>, lanes: Range<usize>, ports: Range<usize>) {
+        let depth = usize::from(self.timing.lane_depth);
+        warm(&self.records[pes]);
+        warm(&self.slots[lanes.start * depth..lanes.end * depth]);
+        warm(&self.lanes[lanes]);
+        warm(&self.ports[ports]);
     }
 
     /// Every burst that a lane holds, oldest first.
@@ -315,6 +329,12 @@ impl<S: Store> Net<S> {
     pub(super) fn is_remote(&self, lane: u32) -> bool {
         self.lanes[lane as usize].flags.has(LaneFlags::REMOTE)
     }
+}
+
+fn on_large_pages<T>(from: Vec<T>) -> Vec<T> {
+    let mut to = vec_on_large_pages(from.len());
+    to.extend(from);
+    to
 }
 
 /// Steele, Lea and Flood's SplitMix64: the seeded choice of random schedules.

@@ -119,6 +119,10 @@ pub(crate) mod avx2 {
     use super::{PANEL, PackedShape};
     use std::arch::x86_64::*;
 
+    /// Elements between what is computed on and what is asked for: weights come once a token, so they are fetched past the
+    /// caches that hold the state of the PEs.
+    const AHEAD: usize = 1024;
+
     /// See the module. The caller has checked `w.len() == shape.len()`, `x.len() == shape.k`, `y.len() == shape.n`.
     ///
     /// # Safety
@@ -200,6 +204,10 @@ pub(crate) mod avx2 {
             // SAFETY: the caller guarantees 8 V elements, 16 for each pair.
             let (low, high) = unsafe {
                 let at = row.add(16 * i);
+                if i % 2 == 0 {
+                    // A hint only: `wrapping_add`, because the address may lie past the tile.
+                    _mm_prefetch::<_MM_HINT_NTA>(at.wrapping_add(AHEAD).cast());
+                }
                 if BF16 {
                     let bits = _mm256_loadu_si256(at.cast());
                     let high = _mm256_and_si256(bits, _mm256_set1_epi32(0xffff_0000_u32 as i32));

@@ -26,10 +26,11 @@ impl Decode {
     pub fn layout(&self) -> Result<Layout, LayoutError> {
         let mut layout = Layout::default();
         let (rows, head_cols, cols) = (self.plan.rows, self.plan.head_cols, self.plan.cols);
-        for (first, width) in self.regions() {
+        for (region, (first, width)) in self.regions().into_iter().enumerate() {
             for col in 0..width {
                 for row in 0..rows {
                     let pe = layout.pe(Coord::new((first + col) as u32, row as u32));
+                    pe.region = region as u16;
                     pe.share = (col * 65536 / width) as u16;
                 }
             }

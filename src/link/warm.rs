@@ -1,0 +1,43 @@
+//! Hints to the host about the memory of the fabric's state: large pages, and reading ahead in the order of addresses.
+//!
+//! Invariant: no value is read and nothing changes; a host that ignores a hint computes the same.
+
+/// A vector of `len` elements on large pages where the host has them: a wafer's state is some tens of megabytes that are
+/// visited in jumps, and small pages would cost a walk of the page table for most of them.
+pub fn vec_on_large_pages<T>(len: usize) -> Vec<T> {
+    let vec: Vec<T> = Vec::with_capacity(len);
+    advise_large(vec.as_ptr().cast(), size_of::<T>() * len);
+    vec
+}
+
+/// Asks for large pages behind `bytes` bytes from `start` on, where whole ones fit.
+pub(crate) fn advise_large(start: *const u8, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        const PAGE: usize = 4096;
+        let skip = start.align_offset(PAGE);
+        if let Some(len) = bytes.checked_sub(skip).filter(|len| *len >= 2 << 20) {
+            // SAFETY: the range is inside one live allocation, and the advice changes no contents.
+            unsafe { libc::madvise(start.add(skip).cast_mut().cast(), len / PAGE * PAGE, libc::MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (start, bytes);
+}
+
+/// Asks for every cache line of a slice.
+#[inline]
+pub fn warm<T>(slice: &[T]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let bytes = size_of_val(slice);
+        let start = slice.as_ptr().cast::<i8>();
+        for offset in (0..bytes).step_by(64) {
+            // SAFETY: a prefetch does not access memory as the program sees it, and the address is inside the slice.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slice;
+}
