@@ -274,9 +274,8 @@ mod tests {
 
     #[test]
     fn bands_run_east_then_west_and_are_flush_at_the_turn() {
-        let at = |head, stages, have| {
-            places(head, 2, stages, 3, have).iter().map(|p| (p.col, p.band)).collect::<Vec<_>>()
-        };
+        let at =
+            |head, stages, have| places(head, 2, stages, 3, have).iter().map(|p| (p.col, p.band)).collect::<Vec<_>>();
         assert_eq!(at(3, 2, 7), [(0, 0), (3, 0), (5, 0)]);
         assert_eq!(at(3, 6, 7), [(0, 0), (3, 0), (5, 0), (5, 1), (3, 1), (1, 1), (1, 2)]);
         assert_eq!(at(1, 2, 2), [(0, 0), (0, 1), (0, 2)], "a stage wider than the head");

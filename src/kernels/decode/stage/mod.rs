@@ -20,7 +20,7 @@ use crate::arena::Tile;
 use crate::link::Ctrl;
 use crate::pe::{Pe, Rx, Tx};
 
-use super::{Decode, Local, pass, point};
+use super::{Decode, Local, Seat, pass, point};
 
 use kv::Held;
 pub(super) use norm_qkv::{inverse_rms, normed};
@@ -38,6 +38,8 @@ struct Stage<'a> {
     x: Axis,
     band: Axis,
     hand_in: Rx,
+    /// Below a turn: passes x on along the row.
+    relay: Option<Tx>,
     hand_out: Option<Tx>,
     is_last: bool,
     shift_up: Option<Tx>,
@@ -75,11 +77,14 @@ struct Tiles {
 }
 
 /// Runs passes until the session ends.
-pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, stage: usize, col: usize) {
-    let s = Box::new(Stage::new(d, pe, stage, col));
+pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
+    let s = Box::new(Stage::new(d, pe, seat));
     let mut held = Held::default();
     loop {
         let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;
+        if let Some(tx) = s.relay {
+            pe.send_ctrl(tx, ctrl, s.t.x).await;
+        }
         s.mark(point::ARRIVED);
         let position = ctrl.position as usize;
         let before = held;

@@ -6,7 +6,7 @@ use crate::arena::Tile;
 use crate::collectives::{Step, broadcast, reduce};
 use crate::pe::{Fold, Pe, Rx, Tx};
 
-use super::super::{Decode, tile};
+use super::super::{Decode, Seat, tile};
 use super::{Layer, Stage, Tiles};
 
 /// One axis of a PE: its part in the tree and the broadcast.
@@ -27,8 +27,9 @@ impl Axis {
 }
 
 impl<'a> Stage<'a> {
-    pub(super) fn new(d: &'a Decode, pe: Pe<'a>, stage: usize, col: usize) -> Self {
-        let (first, row) = (d.stage_col(stage), pe.coord().row as usize);
+    pub(super) fn new(d: &'a Decode, pe: Pe<'a>, seat: Seat) -> Self {
+        let Seat { stage, col, row } = seat;
+        let place = d.stage_place(stage);
         let axis = |tree: &crate::collectives::Tree, member| Axis {
             steps: tree.steps(pe, member),
             ends: tree.broadcast_ends(pe, member),
@@ -36,10 +37,10 @@ impl<'a> Stage<'a> {
         };
         let local = d.local(col);
         let band = local.slice.band.clone();
-        let x = axis(&d.x_tree(first, d.plan.cols, row, &d.plan.groups_x), col);
-        let y = axis(&d.y_tree(first + col), row);
-        let is_last = stage + 1 == d.plan.stages.len();
-        let out = if is_last { d.return_color() } else { d.hand_over_color(stage + 1) };
+        let x = axis(&d.x_tree(&place, row, &d.plan.groups_x), col);
+        let y = axis(&d.y_tree(&place, col), row);
+        let hand_over = d.hand_over_color(stage);
+        let turn = d.plan.floor.turns[stage + 1].get(row).filter(|w| w.to == pe.coord());
         let shifts = d.concat_prompt.is_none();
         let t = |id| pe.tile(id);
         let layer = |l| {
@@ -59,10 +60,11 @@ impl<'a> Stage<'a> {
             layers: d.plan.stages[stage].clone().map(layer).collect(),
             rope: y.is_root.then(|| [t(tile::FREQ), t(tile::SIN_COS)]),
             shift: shifts.then(|| [t(tile::SHIFT_OUT), t(tile::SHIFT_IN)]),
-            band: axis(&d.band_tree(first, &band, row), col - band.start),
-            hand_in: pe.rx(d.hand_over_color(stage)),
-            hand_out: x.is_root.then(|| pe.tx(out)),
-            is_last,
+            band: axis(&d.band_tree(&place, &band, row), col - band.start),
+            hand_in: pe.rx(turn.map_or(hand_over, |w| d.track_color(w.track))),
+            relay: (turn.is_some() && d.plan.cols > 1).then(|| pe.tx(hand_over)),
+            hand_out: x.is_root.then(|| pe.tx(d.leave_color(stage + 1, row))),
+            is_last: stage + 1 == d.plan.stages.len(),
             shift_up: (shifts && row > 0).then(|| pe.tx(d.shift_color(row))),
             shift_in: (shifts && row + 1 < d.plan.rows).then(|| pe.rx(d.shift_color(row + 1))),
             probe: (x.is_root && y.is_root).then_some(stage as u16),
