@@ -67,7 +67,7 @@ pub struct PlaceArgs {
     /// Chip: a preset (see `plummer chips`) or a TOML file.
     #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
     pub chip: String,
-    /// Columns x rows of a stage [default: the fewest PEs that fit].
+    /// Columns x rows of a stage [default: least estimated host time].
     #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
     pub mesh: Option<(u32, u32)>,
     /// How the KV cache grows.

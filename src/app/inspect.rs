@@ -22,6 +22,7 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
     let context = args.place.context.unwrap_or(config.context.min(CONTEXT));
     let asked = session(&args.place, context, 1)?;
     let chip = asked.chip.name.clone();
+    let smallest = Session::smallest(&model, &asked)?;
     let wafer = Session::new(&model, asked)?;
     let (place, capacity) = (wafer.placement(), wafer.capacity());
     let s = &config.shape;
@@ -42,6 +43,7 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
             "tokenizer": summary.tokenizer, "chat_template": summary.has_chat_template, "chip": chip,
             "mesh": { "cols": place.cols, "rows": place.rows, "stages": place.stages, "pes": place.pes,
                 "head_cols": place.head_cols, "layers_per_stage": place.layers_per_stage },
+            "smallest_mesh": { "cols": smallest.cols, "rows": smallest.rows, "pes": smallest.pes() },
             "capacity": capacity, "ledger": place.ledger, "floorplan": place.floorplan,
         });
         return Ok(format!("{value}\n"));
@@ -86,6 +88,7 @@ pub fn inspect(args: &InspectArgs) -> Result<String> {
                 place.cols, place.rows, place.stages, place.pes
             ),
         ),
+        ("smallest", format!("{}x{} cores a stage, {} cores in all", smallest.cols, smallest.rows, smallest.pes())),
     ];
     let mut text: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
     text += &format!("{}\n{}", place.floorplan, place.ledger);

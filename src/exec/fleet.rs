@@ -153,7 +153,7 @@ impl Wafer {
                     Schedule::Random(seed) => Schedule::Random(seed.wrapping_add(me as u64)),
                     other => other,
                 };
-                let regions = part.regions;
+                let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
                 let part = Part::new(net, part.endpoints, options.kernels);
                 serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);

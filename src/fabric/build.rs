@@ -14,8 +14,8 @@ use crate::link::{Lane, LaneFlags, NONE, NetBuilder, Port, Upstream, ring};
 use crate::units::{Bytes, Color, Coord};
 
 use super::chip::Chip;
-use super::layout::{Layout, LayoutError, TileDecl, TileId};
-use super::route::{Direction, Tx};
+use super::layout::{Layout, LayoutError, TileId};
+use super::route::{Direction, Route, Tx};
 
 /// What one PE's program can reach, by color and tile id.
 #[derive(Clone, Debug, Default)]
@@ -63,8 +63,8 @@ pub struct Part {
     pub net: NetBuilder,
     /// By local PE id.
     pub endpoints: Vec<Endpoints>,
-    /// In the order of their PEs.
-    pub regions: Vec<Region>,
+    /// In the order of their PEs, with their numbers.
+    pub regions: Vec<(u16, Region)>,
     /// Words of tiles.
     pub tile_words: usize,
     /// Most words of short bursts and stand-ins that can be alive.
@@ -89,7 +89,6 @@ struct Builder<'a> {
     homes: Vec<(u16, u32)>,
     parts: Vec<Part>,
     lanes: HashMap<(u32, u8), u32>,
-    fed: Vec<Vec<bool>>,
 }
 
 /// Checks a layout and builds the parts of `workers` workers; `full` backs whole arenas.
@@ -106,12 +105,11 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, full: bool) -> Result
         parts[worker].endpoints.push(Endpoints { coord: Some(pe.coord), ..Endpoints::default() });
     }
     place_tiles(layout, chip, &homes, &mut parts, full);
-    let mut b = Builder { layout, chip, homes, parts, lanes: HashMap::new(), fed: Vec::new() };
-    b.number_lanes();
+    let mut b = Builder { layout, chip, homes, parts, lanes: HashMap::new() };
     let host = b.connect()?;
     b.check_fed()?;
     b.finish();
-    b.find_regions(full);
+    b.finish_regions(full);
     Ok(Fleet { parts: b.parts, homes: b.homes, host, colors_max })
 }
 
@@ -169,24 +167,36 @@ fn place_tiles(layout: &Layout, chip: &Chip, homes: &[(u16, u32)], parts: &mut [
 }
 
 impl Builder<'_> {
-    /// One lane per PE and color that is received from a link or the host.
-    fn number_lanes(&mut self) {
-        for (g, pe) in self.layout.pes.iter().enumerate() {
-            let (worker, local) = self.homes[g];
-            let part = &mut self.parts[usize::from(worker)];
-            for route in pe.routes.iter().filter(|r| r.rx != Direction::Ramp) {
-                let id = part.net.lanes.len() as u32;
-                let mut lane = Lane::new();
-                lane.reader = local;
-                if route.tx.has(Direction::Ramp) {
-                    lane.flags.0 |= LaneFlags::RAMP;
-                    part.endpoints[local as usize].rx.push((route.color, id));
-                }
-                part.net.lanes.push(lane);
-                self.lanes.insert((g as u32, route.color.0), id);
+    /// The lane of a color that PE `g` receives from a link or the host. Lanes get their ids when a walk first reaches them,
+    /// so those of a circuit lie one after the other, as its bursts visit them.
+    fn lane(&mut self, g: u32, route: &Route) -> u32 {
+        let (worker, local) = self.homes[g as usize];
+        let part = &mut self.parts[usize::from(worker)];
+        *self.lanes.entry((g, route.color.0)).or_insert_with(|| {
+            let id = part.net.lanes.len() as u32;
+            let mut lane = Lane::new();
+            lane.reader = local;
+            if route.tx.has(Direction::Ramp) {
+                lane.flags.0 |= LaneFlags::RAMP;
+                part.endpoints[local as usize].rx.push((route.color, id));
+            }
+            part.net.lanes.push(lane);
+            id
+        })
+    }
+
+    /// Closes the region of a part before its PE `local` when that one is in another, and opens the next.
+    fn enter_region(&mut self, worker: u16, local: u32, region: u16) {
+        let part = &mut self.parts[usize::from(worker)];
+        let (lanes, ports) = (part.net.lanes.len() as u32, part.net.ports.len() as u32);
+        if let Some((number, last)) = part.regions.last_mut() {
+            (last.pes.end, last.lanes.end, last.ports.end) = (local, lanes, ports);
+            if *number == region {
+                return;
             }
         }
-        self.fed = self.parts.iter().map(|p| vec![false; p.net.lanes.len()]).collect();
+        let fresh = Region { pes: local..local, lanes: lanes..lanes, ports: ports..ports, tiles: NONE..0 };
+        part.regions.push((region, fresh));
     }
 
     /// One port per ramp route (and host lane); walks its tree.
@@ -195,6 +205,7 @@ impl Builder<'_> {
         for g in 0..self.layout.pes.len() as u32 {
             let pe = &self.layout.pes[g as usize];
             let (worker, local) = self.homes[g as usize];
+            self.enter_region(worker, local, pe.region);
             for route in &pe.routes {
                 if route.tx == Tx::NONE {
                     return Err(LayoutError::Nowhere { pe: pe.coord, color: route.color });
@@ -207,7 +218,7 @@ impl Builder<'_> {
                 };
                 let mut answers = 0;
                 if route.rx == Direction::Host {
-                    let lane = self.lanes[&(g, route.color.0)];
+                    let lane = self.lane(g, route);
                     answers += self.walk(g, route.color, lane, 0)?;
                     self.feed(worker, lane, Upstream::Port, id, 0);
                     port.add_out(lane);
@@ -230,7 +241,6 @@ impl Builder<'_> {
     fn feed(&mut self, worker: u16, lane: u32, kind: Upstream, upstream: u32, peer: u16) {
         let l = &mut self.parts[usize::from(worker)].net.lanes[lane as usize];
         (l.upstream_kind, l.upstream, l.peer) = (kind, upstream, peer);
-        self.fed[usize::from(worker)][lane as usize] = true;
     }
 
     /// From PE `g` over link `d`: the lane to write into on this worker (a remote one where the link crosses), and
@@ -253,7 +263,7 @@ impl Builder<'_> {
         if route.rx != d.opposite() {
             return Err(fail("the router there receives the color from another side"));
         }
-        let lane = self.lanes[&(next, color.0)];
+        let lane = self.lane(next, route);
         let (here, there) = (self.homes[g as usize].0, self.homes[next as usize].0);
         if here == there {
             self.feed(here, lane, kind, upstream, 0);
@@ -266,7 +276,6 @@ impl Builder<'_> {
         (remote.upstream_kind, remote.upstream) = (kind, upstream);
         let id = self.parts[usize::from(here)].net.lanes.len() as u32;
         self.parts[usize::from(here)].net.lanes.push(remote);
-        self.fed[usize::from(here)].push(true);
         self.feed(there, lane, Upstream::Worker, id, here);
         let below = self.walk(next, color, lane, path)?;
         self.parts[usize::from(there)].net.lanes[lane as usize].answers = below;
@@ -293,8 +302,7 @@ impl Builder<'_> {
     fn check_fed(&self) -> Result<(), LayoutError> {
         for (g, pe) in self.layout.pes.iter().enumerate() {
             for route in pe.routes.iter().filter(|r| r.rx != Direction::Ramp) {
-                let lane = self.lanes[&(g as u32, route.color.0)];
-                if !self.fed[usize::from(self.homes[g].0)][lane as usize] {
+                if !self.lanes.contains_key(&(g as u32, route.color.0)) {
                     return Err(LayoutError::Unfed { pe: pe.coord, color: route.color });
                 }
             }
@@ -302,36 +310,26 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Runs of PEs with the same region number; ids of lanes and ports go up with those of their PEs.
-    fn find_regions(&mut self, full: bool) {
-        let mut last = vec![None; self.parts.len()];
-        for (g, pe) in self.layout.pes.iter().enumerate() {
-            let (worker, local) = (usize::from(self.homes[g].0), self.homes[g].1);
-            let part = &mut self.parts[worker];
-            if last[worker] != Some(pe.region) {
-                last[worker] = Some(pe.region);
-                let fresh = |n: u32| n..n;
-                part.regions.push(Region {
-                    pes: fresh(local),
-                    lanes: fresh(NONE),
-                    ports: fresh(NONE),
-                    tiles: fresh(NONE),
-                });
+    /// Ends the last regions, and finds the words of every region's tiles other than weights. Whole arenas lie PE by PE,
+    /// so there is no such range.
+    fn finish_regions(&mut self, full: bool) {
+        for part in &mut self.parts {
+            let (pes, lanes) = (part.endpoints.len() as u32, part.net.lanes.len() as u32);
+            if let Some((_, last)) = part.regions.last_mut() {
+                (last.pes.end, last.lanes.end, last.ports.end) = (pes, lanes, part.net.ports.len() as u32);
             }
-            let Some(region) = part.regions.last_mut() else { continue };
-            let cover = |range: &mut Range<u32>, from: u32, to: u32| {
-                let empty = range.start >= range.end;
-                range.start = range.start.min(from);
-                range.end = if empty { to } else { range.end.max(to) };
-            };
-            region.pes.end = local + 1;
-            let ends = &part.endpoints[local as usize];
-            ends.rx.iter().for_each(|&(_, lane)| cover(&mut region.lanes, lane, lane + 1));
-            ends.tx.iter().for_each(|&(_, port)| cover(&mut region.ports, port, port + 1));
-            // Whole arenas lie PE by PE: their tiles are far apart.
-            let small = |t: &(&(TileId, u32, u32), &TileDecl)| !full && t.1.owner != Owner::Weights;
-            for (tile, _) in ends.tiles.iter().zip(&pe.tiles).filter(small).filter(|t| t.0.2 > 0) {
-                cover(&mut region.tiles, tile.1, tile.1 + tile.2);
+        }
+        let mut at = vec![0; self.parts.len()];
+        for (pe, &(worker, local)) in self.layout.pes.iter().zip(&self.homes).filter(|_| !full) {
+            let (part, at) = (&mut self.parts[usize::from(worker)], &mut at[usize::from(worker)]);
+            while part.regions[*at].1.pes.end <= local {
+                *at += 1;
+            }
+            let range = &mut part.regions[*at].1.tiles;
+            for (&(_, place, words), decl) in part.endpoints[local as usize].tiles.iter().zip(&pe.tiles) {
+                if decl.owner != Owner::Weights && words > 0 {
+                    *range = range.start.min(place)..range.end.max(place + words);
+                }
             }
         }
     }

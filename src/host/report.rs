@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::arena::Owner;
 use crate::fabric::{Chip, Layout};
-use crate::kernels::decode::{Decode, point};
+use crate::kernels::decode::{Decode, Region, point};
 use crate::pe::Mark;
 
 /// Bytes of arenas in use over all PEs, with the reserve.
@@ -66,12 +66,17 @@ pub struct PlacementSummary {
     pub head_cols: u32,
     /// Ledger of the fullest stage PE and of the fullest head PE.
     pub ledger: String,
-    /// Regions, west to east.
+    /// Bands of regions, one a line.
     pub floorplan: String,
 }
 
+/// Stages of a band that the floorplan names one by one.
+const STAGES_SHOWN: usize = 6;
+
+/// Over the PEs of regions; PEs that only route have no tiles.
 pub(super) fn arena_use(layout: &Layout, chip: &Chip) -> ArenaUse {
-    let mut used: Vec<u64> = layout.pes.iter().map(|p| p.ledger().total().0 + chip.reserved_bytes).collect();
+    let regions = layout.pes.iter().filter(|p| !p.tiles.is_empty());
+    let mut used: Vec<u64> = regions.map(|p| p.ledger().total().0 + chip.reserved_bytes).collect();
     used.sort_unstable();
     let at = |i: usize| used.get(i).copied().unwrap_or(0);
     ArenaUse { min: at(0), median: at(used.len() / 2), max: at(used.len().max(1) - 1), budget: chip.arena_bytes }
@@ -80,9 +85,13 @@ pub(super) fn arena_use(layout: &Layout, chip: &Chip) -> ArenaUse {
 /// Ledgers of the fullest PE of both kinds.
 pub(super) fn ledger_text(layout: &Layout, decode: &Decode) -> String {
     let mut text = String::new();
-    let head = decode.plan.head_cols as u32;
     for (name, stage) in [("stage", true), ("head", false)] {
-        let members = layout.pes.iter().filter(|p| (p.coord.col >= head) == stage);
+        let is_member = |p: &&crate::fabric::PeDecl| match decode.region(p.coord) {
+            Region::Stage(_) => stage,
+            Region::Head { .. } => !stage,
+            Region::Transit => false,
+        };
+        let members = layout.pes.iter().filter(is_member);
         let Some(pe) = members.max_by_key(|p| p.ledger().total()) else { continue };
         let ledger = pe.ledger();
         let _ = writeln!(text, "fullest {name} PE {}:", pe.coord);
@@ -97,16 +106,32 @@ pub(super) fn ledger_text(layout: &Layout, decode: &Decode) -> String {
     text
 }
 
+/// Bands from the top, regions from the west, runs of stages in the order of the vector.
 pub(super) fn floorplan(decode: &Decode) -> String {
-    let plan = &decode.plan;
-    let mut text = format!("| head {}x{} ", plan.head_cols, plan.rows);
-    for (s, layers) in plan.stages.iter().enumerate().take(6) {
-        let _ = write!(text, "| stage {s}: layers {}..{} ", layers.start, layers.end);
+    let (plan, floor) = (&decode.plan, &decode.plan.floor);
+    let mut text = String::new();
+    for band in 0..floor.bands() {
+        let stages = || floor.regions.iter().enumerate().skip(1).filter(|(_, p)| p.band == band).map(|(i, _)| i - 1);
+        let _ =
+            write!(text, "{}rows {}..{} |", if band > 0 { "\n" } else { "" }, band * plan.rows, (band + 1) * plan.rows);
+        if band == 0 {
+            let _ = write!(text, " head {}x{} |", plan.head_cols, plan.rows);
+        }
+        for s in stages().take(STAGES_SHOWN) {
+            let _ = write!(text, " stage {s}: layers {}..{} |", plan.stages[s].start, plan.stages[s].end);
+        }
+        if let Some(last) = stages().skip(STAGES_SHOWN).last() {
+            let _ = write!(text, " ... stage {last} |");
+        }
+        let members = || floor.regions.iter().filter(|p| p.band == band);
+        let west = members().map(|p| p.col).min().unwrap_or(0);
+        let east = members().map(|p| p.col + p.cols).max().unwrap_or(0);
+        let runs = if band % 2 == 0 { "east" } else { "west" };
+        let _ = write!(text, " running {runs}, columns {west}..{east} of {}", decode.chip.cols);
     }
-    if plan.stages.len() > 6 {
-        let _ = write!(text, "| ... {} stages ", plan.stages.len());
+    if floor.bands() > 1 {
+        let _ = write!(text, "\nturns and return: {} colors of their own, {} in all", floor.tracks, decode.colors());
     }
-    let _ = write!(text, "| columns 0..{} of {}", plan.width(), decode.chip.cols);
     text
 }
 

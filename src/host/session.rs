@@ -28,7 +28,7 @@ pub enum Kv {
 pub struct SessionConfig {
     /// Chip.
     pub chip: Chip,
-    /// Columns and rows of a layer region; `None`: the fewest PEs.
+    /// Columns and rows of a layer region; `None`: the least estimated host time (see `placement`).
     pub mesh: Option<(u32, u32)>,
     /// Shift or concat.
     pub kv: Kv,
@@ -165,6 +165,14 @@ impl Session {
         Ok((decode, layout))
     }
 
+    /// The mesh with the fewest PEs under this configuration (its own mesh does not count).
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn smallest(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Plan, SessionError> {
+        Ok(Plan::smallest(model.shape(), &config.chip, &request(config)?)?)
+    }
+
     /// A layout in numbers and pictures.
     pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
         summary(decode, layout)
@@ -262,23 +270,31 @@ impl Session {
     }
 }
 
+/// What a configuration asks of a plan.
+///
+/// # Errors
+/// `Levels`.
+fn request(config: &SessionConfig) -> Result<PlanRequest, SessionError> {
+    if !(1..=8).contains(&config.k_tree) {
+        return Err(SessionError::Levels { found: config.k_tree });
+    }
+    Ok(PlanRequest {
+        mesh: config.mesh,
+        context: config.context.max(1),
+        kv_bytes: config.kv_type.bytes(),
+        concat_prompt: (config.kv == Kv::Concat).then_some(config.prompt),
+        k_tree: config.k_tree,
+        straight_colors: Decode::straight_colors(config.k_tree),
+    })
+}
+
 /// The kernel for a model under a configuration.
 ///
 /// # Errors
 /// What does not fit.
 fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Decode, SessionError> {
-    if !(1..=8).contains(&config.k_tree) {
-        return Err(SessionError::Levels { found: config.k_tree });
-    }
-    let shape = model.shape().clone();
-    let concat_prompt = (config.kv == Kv::Concat).then_some(config.prompt);
-    let request = PlanRequest {
-        mesh: config.mesh,
-        context: config.context.max(1),
-        kv_bytes: config.kv_type.bytes(),
-        concat_prompt,
-        k_tree: config.k_tree,
-    };
+    let (shape, request) = (model.shape().clone(), request(config)?);
+    let concat_prompt = request.concat_prompt;
     let plan = Plan::new(&shape, &config.chip, &request)?;
     let format: WeightFormat = model.matrix(crate::math::checkpoint::MatrixId::Q(0)).format;
     Ok(Decode { shape, plan, format, kv: config.kv_type, concat_prompt, chip: config.chip.clone() })

@@ -1,9 +1,13 @@
-//! Placement: which slice of which tensor is on which PE; pure maps, and the choice of a mesh.
+//! Placement: which slice of which tensor is on which PE, where the regions lie; pure maps, and the choice of a mesh.
 //!
-//! Invariant: knows no colors, programs or files. Called by kernels (layouts, tile contents) and `host`.
+//! Invariant: knows no programs, files or colors by name (only how many there are). Called by kernels and `host`.
 
+mod budget;
 mod columns;
+mod floor;
 mod plan;
+mod search;
 
 pub use columns::{Columns, HeadSlice};
+pub use floor::{Floor, Place, Way, tree_root};
 pub use plan::{Plan, PlanError, PlanRequest};

@@ -1,20 +1,23 @@
-//! The plan of a session: mesh, stages, head region, trees; and the search for the smallest mesh that fits.
+//! The plan of a session: mesh, stages, head region, trees, floorplan.
 //!
 //! ```text
-//!   | head region | stage 0 | stage 1 | ... | last stage |      all of them `rows` high, west to east
+//!   | head region | stage 0 | stage 1 | ...       all of them `rows` high, west to east; see `floor` for the bands
 //! ```
 //! Invariant: byte counts here are those of the largest PE of a region, so what is planned passes the ledger.
+//! Invariant: no shape and no request makes a plan panic. Called by `host`; `search` chooses the mesh.
 
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 use crate::math::split::part;
 
-use super::columns::Columns;
+use super::budget::{self, MESSAGE_WORDS_MAX, SIZE_MAX, StageSizes};
+use super::floor::{Floor, places, tree_root};
+use super::search;
 
 /// What is asked of a plan.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanRequest {
-    /// Columns and rows of a layer region; `None` searches for the fewest PEs.
+    /// Columns and rows of a layer region; `None` searches for the mesh of the least estimated host time.
     pub mesh: Option<(u32, u32)>,
     /// Positions to provide for.
     pub context: usize,
@@ -22,8 +25,10 @@ pub struct PlanRequest {
     pub kv_bytes: usize,
     /// All generated positions go to one row (`concat`), after `prompt` distributed ones.
     pub concat_prompt: Option<usize>,
-    /// Levels of the K-trees.
+    /// Levels of the K-trees, 1 to 8.
     pub k_tree: usize,
+    /// Colors that the kernel takes on a floorplan without turns; every track of a turn is one more.
+    pub straight_colors: u32,
 }
 
 /// See the module.
@@ -47,18 +52,44 @@ pub struct Plan {
     pub groups_x: Vec<usize>,
     /// Along x in the head region.
     pub groups_head: Vec<usize>,
+    /// Where the regions lie.
+    pub floor: Floor,
 }
 
 /// Why there is no plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
+    /// A shape or a request that describes nothing.
+    #[error("cannot plan: {field} is {found}, need {need}")]
+    Shape { field: &'static str, need: &'static str, found: usize },
     /// A mesh of this size cannot hold one layer, or the head.
     #[error("mesh {cols}x{rows}: {what} needs {need} B on its fullest PE, an arena has {have} B for tiles ({hint})")]
     TooSmall { cols: usize, rows: usize, what: &'static str, need: usize, have: usize, hint: &'static str },
-    /// The regions side by side are wider than the wafer.
-    #[error("mesh {cols}x{rows}: head region and {stages} stages are {width} columns wide, the chip has {have}")]
-    TooWide { cols: usize, rows: usize, stages: usize, width: usize, have: usize },
-    /// More rows than the chip has, or a zero.
+    /// One message would be longer than the fabric counts.
+    #[error("mesh {cols}x{rows}: a message has {need} words, at most {have} can be sent at once (use more PEs)")]
+    TooLong { cols: usize, rows: usize, need: usize, have: usize },
+    /// The bands of regions are higher than the wafer.
+    #[error(
+        "mesh {cols}x{rows}: a head region of {head_cols} columns and {stages} stages take {bands} bands on \
+         {have_cols} columns, {need} rows; the chip has {have}"
+    )]
+    TooTall {
+        cols: usize,
+        rows: usize,
+        head_cols: usize,
+        stages: usize,
+        bands: usize,
+        have_cols: usize,
+        need: usize,
+        have: usize,
+    },
+    /// The turns of the floorplan take more colors than there are.
+    #[error(
+        "mesh {cols}x{rows}: {bands} bands need {need} colors ({tracks} of them for turns and the return), the chip \
+         has {have} usable (use more columns, fewer rows)"
+    )]
+    Colors { cols: usize, rows: usize, bands: usize, tracks: usize, need: usize, have: usize },
+    /// More rows or columns than the chip has, or a zero.
     #[error("mesh {cols}x{rows}: need at least 1x1 and at most the chip's {have_cols}x{have_rows}")]
     OffMesh { cols: usize, rows: usize, have_cols: usize, have_rows: usize },
     /// No mesh fits.
@@ -66,9 +97,89 @@ pub enum PlanError {
     NoMesh { context: usize, chip: String, last: Box<PlanError> },
 }
 
-/// Bytes of a tile on the 16-byte grid.
-fn grid(bytes: usize) -> usize {
-    bytes.next_multiple_of(16)
+/// A mesh that holds the model, before its ways are laid.
+#[derive(Clone, Debug)]
+pub(super) struct Sketch {
+    pub(super) cols: usize,
+    pub(super) rows: usize,
+    pub(super) stages: usize,
+    pub(super) head_cols: usize,
+    pub(super) bands: usize,
+    cap: usize,
+}
+
+impl Sketch {
+    /// PEs of all regions.
+    pub(super) fn pes(&self) -> usize {
+        self.rows * (self.head_cols + self.cols * self.stages)
+    }
+
+    /// Does `cols x rows` hold the model? `head_cols` as `budget::head_cols` found it for these rows.
+    ///
+    /// # Errors
+    /// What does not fit and by how much.
+    pub(super) fn new(
+        shape: &ModelShape,
+        chip: &Chip,
+        r: &PlanRequest,
+        (cols, rows): (usize, usize),
+        head_cols: Result<usize, usize>,
+    ) -> Result<Self, PlanError> {
+        let have = budget::have(chip);
+        let cap = positions_of_a_row(r, rows);
+        let sizes = StageSizes::new(shape, cols, rows, cap);
+        let (fixed, layer) = (sizes.fixed_bytes(), sizes.layer_bytes(r.kv_bytes, shape.qkv_bias));
+        let need = fixed.saturating_add(layer);
+        if need > have {
+            let hint = "use more columns or rows, or a smaller -c";
+            return Err(PlanError::TooSmall { cols, rows, what: "one layer", need, have, hint });
+        }
+        let need = sizes.message_words();
+        if need > MESSAGE_WORDS_MAX {
+            return Err(PlanError::TooLong { cols, rows, need, have: MESSAGE_WORDS_MAX });
+        }
+        let per_stage = ((have - fixed) / layer.max(1)).clamp(1, shape.n_layers);
+        let stages = shape.n_layers.div_ceil(per_stage);
+        let head_cols = head_cols.map_err(|need| {
+            let hint = "use more rows";
+            PlanError::TooSmall { cols, rows, what: "the head on all columns", need, have, hint }
+        })?;
+        let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
+        let bands = places(head_cols, cols, stages, rows, have_cols).last().map_or(1, |p| p.band + 1);
+        let (need, have) = (bands * rows, have_rows);
+        if need > have {
+            return Err(PlanError::TooTall { cols, rows, head_cols, stages, bands, have_cols, need, have });
+        }
+        Ok(Self { cols, rows, stages, head_cols, bands, cap })
+    }
+
+    /// Lays the ways of the floorplan.
+    ///
+    /// # Errors
+    /// `Colors` when they take more than the chip has.
+    pub(super) fn finish(self, shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
+        let Self { cols, rows, stages, head_cols, bands, cap } = self;
+        let [groups_y, groups_x, groups_head] = [rows, cols, head_cols].map(|n| groups(n, r.k_tree));
+        let roots = [tree_root(head_cols, &groups_head), tree_root(cols, &groups_x)];
+        let floor = Floor::new(places(head_cols, cols, stages, rows, chip.cols as usize), rows, roots);
+        let (tracks, have) = (floor.tracks, chip.colors.saturating_sub(chip.colors_reserved) as usize);
+        let need = (r.straight_colors as usize).saturating_add(tracks);
+        if tracks > 0 && need > have {
+            return Err(PlanError::Colors { cols, rows, bands, tracks, need, have });
+        }
+        Ok(Plan {
+            cols,
+            rows,
+            stages: (0..stages).map(|s| part(shape.n_layers, stages, s)).collect(),
+            head_cols,
+            cap,
+            capacity: if r.concat_prompt.is_some() { r.context } else { cap * rows },
+            groups_y,
+            groups_x,
+            groups_head,
+            floor,
+        })
+    }
 }
 
 impl Plan {
@@ -77,86 +188,49 @@ impl Plan {
     /// # Errors
     /// Says what does not fit and by how much.
     pub fn new(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Self, PlanError> {
-        if let Some((cols, rows)) = r.mesh {
-            return Self::on_mesh(shape, chip, r, cols as usize, rows as usize);
-        }
-        let mut best: Option<(usize, Self)> = None;
-        let mut last = None;
-        for rows in 1..=96.min(chip.rows as usize) {
-            for cols in 1..=64.min(chip.cols as usize) {
-                match Self::on_mesh(shape, chip, r, cols, rows) {
-                    Ok(plan) => {
-                        let pes = plan.pes();
-                        if best.as_ref().is_none_or(|b| pes < b.0) {
-                            best = Some((pes, plan));
-                        }
-                    }
-                    Err(error) => last = Some(error),
-                }
-            }
-        }
-        match (best, last) {
-            (Some((_, plan)), _) => Ok(plan),
-            (None, Some(last)) => {
-                Err(PlanError::NoMesh { context: r.context, chip: chip.name.clone(), last: Box::new(last) })
-            }
-            (None, None) => Err(PlanError::OffMesh { cols: 0, rows: 0, have_cols: 0, have_rows: 0 }),
-        }
-    }
-
-    /// PEs in use.
-    pub fn pes(&self) -> usize {
-        self.rows * (self.head_cols + self.cols * self.stages.len())
-    }
-
-    /// Columns in use.
-    pub fn width(&self) -> usize {
-        self.head_cols + self.cols * self.stages.len()
-    }
-
-    fn on_mesh(shape: &ModelShape, chip: &Chip, r: &PlanRequest, cols: usize, rows: usize) -> Result<Self, PlanError> {
+        check(shape, r)?;
+        let Some((cols, rows)) = r.mesh else { return search::fastest(shape, chip, r) };
+        let (cols, rows) = (cols as usize, rows as usize);
         let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
         if cols == 0 || rows == 0 || rows > have_rows || cols > have_cols {
             return Err(PlanError::OffMesh { cols, rows, have_cols, have_rows });
         }
-        let have = (chip.arena_bytes - chip.reserved_bytes) as usize;
-        let cap = match r.concat_prompt {
-            None => r.context.div_ceil(rows).max(1),
-            Some(prompt) => part(prompt, rows, rows - 1).len() + r.context.saturating_sub(prompt).max(1),
-        };
-        let fixed = stage_fixed_bytes(shape, cols, rows, cap);
-        let layer = layer_bytes(shape, cols, rows, cap, r.kv_bytes);
-        if fixed + layer > have {
-            let hint = "use more columns or rows, or a smaller -c";
-            return Err(PlanError::TooSmall { cols, rows, what: "one layer", need: fixed + layer, have, hint });
-        }
-        let per_stage = ((have - fixed) / layer).min(shape.n_layers);
-        let n_stages = shape.n_layers.div_ceil(per_stage);
-        let stages: Vec<_> = (0..n_stages).map(|s| part(shape.n_layers, n_stages, s)).collect();
-        let head_cols = head_cols(shape, chip, rows, have).ok_or(PlanError::TooSmall {
-            cols,
-            rows,
-            what: "the head",
-            need: have + 1,
-            have,
-            hint: "use more rows",
-        })?;
-        let plan = Self {
-            cols,
-            rows,
-            stages,
-            head_cols,
-            cap,
-            capacity: if r.concat_prompt.is_some() { r.context } else { cap * rows },
-            groups_y: groups(rows, r.k_tree),
-            groups_x: groups(cols, r.k_tree),
-            groups_head: groups(head_cols, r.k_tree),
-        };
-        if plan.width() > have_cols {
-            let width = plan.width();
-            return Err(PlanError::TooWide { cols, rows, stages: n_stages, width, have: have_cols });
-        }
-        Ok(plan)
+        let head_cols = budget::head_cols(shape, chip, rows);
+        Sketch::new(shape, chip, r, (cols, rows), head_cols)?.finish(shape, chip, r)
+    }
+
+    /// The plan with the fewest PEs; the mesh of the request does not count.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Self, PlanError> {
+        check(shape, r)?;
+        search::smallest(shape, chip, r)
+    }
+
+    /// PEs of all regions.
+    pub fn pes(&self) -> usize {
+        self.rows * (self.head_cols + self.cols * self.stages.len())
+    }
+}
+
+fn check(shape: &ModelShape, r: &PlanRequest) -> Result<(), PlanError> {
+    budget::check_shape(shape)?;
+    let fail = |field, need, found| Err(PlanError::Shape { field, need, found });
+    if r.context > SIZE_MAX {
+        return fail("context", "at most 2^31", r.context);
+    }
+    if !(1..=8).contains(&r.k_tree) {
+        return fail("k-tree", "1 to 8 levels", r.k_tree);
+    }
+    Ok(())
+}
+
+/// Slots of the fullest row.
+fn positions_of_a_row(r: &PlanRequest, rows: usize) -> usize {
+    match r.concat_prompt {
+        None => r.context.div_ceil(rows).max(1),
+        Some(prompt) => part(prompt, rows, rows - 1).len().saturating_add(r.context.saturating_sub(prompt).max(1)),
     }
 }
 
@@ -174,44 +248,6 @@ fn groups(n: usize, levels: usize) -> Vec<usize> {
     }
     counts.push(1);
     counts
-}
-
-/// Largest column's counts: (query heads, KV heads, local dims of a head).
-fn head_counts(shape: &ModelShape, cols: usize) -> (usize, usize, usize) {
-    let columns = Columns::new(shape, cols);
-    (0..cols).fold((0, 0, 0), |(q, kv, d), c| {
-        let s = columns.slice(c);
-        (q.max(s.kv_heads.len() * columns.group), kv.max(s.kv_heads.len()), d.max(2 * s.pairs.len()))
-    })
-}
-
-/// Tiles that a stage PE has once.
-fn stage_fixed_bytes(shape: &ModelShape, cols: usize, rows: usize, cap: usize) -> usize {
-    let (q, kv, d) = head_counts(shape, cols);
-    let (h, f) = (shape.hidden.div_ceil(rows), shape.ffn.div_ceil(cols));
-    let wide = ((q + 2 * kv) * d + 1).max(2 * f + 1);
-    let words = [h, h, h, wide, f, q * cap, q * d, q, q, kv * d * 2, kv * d * 2, d, d];
-    words.iter().map(|w| grid(w * 4)).sum()
-}
-
-/// Tiles that a stage PE has per layer.
-fn layer_bytes(shape: &ModelShape, cols: usize, rows: usize, cap: usize, kv_bytes: usize) -> usize {
-    let (q, kv, d) = head_counts(shape, cols);
-    let (h, f) = (shape.hidden.div_ceil(rows), shape.ffn.div_ceil(cols));
-    let qkv = (q + 2 * kv) * d;
-    let weights = grid(2 * h * qkv) + grid(2 * q * d * h) + grid(2 * h * 2 * f) + grid(2 * f * h);
-    let vectors = 2 * grid(4 * h) + if shape.qkv_bias { grid(4 * qkv) } else { 0 };
-    weights + vectors + 2 * grid(kv * d * cap * kv_bytes)
-}
-
-/// The fewest head columns whose arenas hold the tables.
-fn head_cols(shape: &ModelShape, chip: &Chip, rows: usize, have: usize) -> Option<usize> {
-    let h = shape.hidden.div_ceil(rows);
-    let tables = if shape.tied { 1 } else { 2 };
-    (1..=shape.vocab.min(chip.cols as usize)).find(|cols| {
-        let v = shape.vocab.div_ceil(*cols);
-        tables * grid(2 * h * v) + 3 * grid(4 * h) + grid(4 * (v + 1)) + 4 * 16 <= have
-    })
 }
 
 #[cfg(test)]

@@ -78,8 +78,9 @@ impl<'a> Contents<'a> {
     /// Fills one tile; tiles that hold no weights are zeroed where programs read before they write.
     pub fn fill(&self, pe: Coord, id: TileId, words: &mut [u32]) {
         match self.decode.region(pe) {
-            Region::Head(col) => self.fill_head(col, pe.row as usize, id, words),
-            Region::Stage(_, col) => self.fill_stage(col, pe.row as usize, id, words),
+            Region::Head { col, row } => self.fill_head(col, row, id, words),
+            Region::Stage(seat) => self.fill_stage(seat.col, seat.row, id, words),
+            Region::Transit => {}
         }
     }
 

@@ -12,8 +12,8 @@ use super::stage::{Axis, inverse_rms, normed};
 use super::{Decode, packed, pass, point, tile};
 
 /// Runs passes until the session ends.
-pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize) {
-    let h = Box::new(Head::new(d, pe, col));
+pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
+    let h = Box::new(Head::new(d, pe, col, row));
     let (x, logits) = (pe.tile(tile::X), pe.tile(tile::LOGITS));
     let n = d.vocab_of(col).len();
     loop {
@@ -27,7 +27,10 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize) {
         if ctrl.kind_slot & pass::WANT_LOGITS == 0 {
             continue;
         }
-        pe.recv(h.back, x).await;
+        let ctrl = pe.recv(h.back, x).await;
+        if let Some(tx) = h.back_relay {
+            pe.send_ctrl(tx, ctrl, x).await;
+        }
         h.mark(point::ARRIVED);
         let chip = &d.chip;
         let cost = chip.elementwise(x.words()) + chip.gemv(x.words(), n) + chip.elementwise(x.words());
@@ -63,12 +66,13 @@ struct Head<'a> {
     relay: Option<Tx>,
     hand_out: Option<Tx>,
     back: Rx,
+    back_relay: Option<Tx>,
 }
 
 impl<'a> Head<'a> {
-    fn new(d: &'a Decode, pe: Pe<'a>, col: usize) -> Self {
-        let row = pe.coord().row as usize;
-        let (x_tree, y_tree) = (d.x_tree(0, d.plan.head_cols, row, &d.plan.groups_head), d.y_tree(col));
+    fn new(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) -> Self {
+        let place = d.plan.floor.regions[0];
+        let (x_tree, y_tree) = (d.x_tree(&place, row, &d.plan.groups_head), d.y_tree(&place, col));
         // No broadcast in this region: what all need comes as a command or as the return.
         let axis = |tree: &crate::collectives::Tree, member| Axis {
             steps: tree.steps(pe, member),
@@ -77,12 +81,14 @@ impl<'a> Head<'a> {
         };
         let (x, y) = (axis(&x_tree, col), axis(&y_tree, row));
         let is_root = pe.coord() == d.head_root();
+        let way_home = d.plan.floor.home.get(row).filter(|w| w.to == pe.coord());
         let many = d.plan.head_cols * d.plan.rows > 1;
         Self {
             commands: pe.rx(if is_root { d.host_color() } else { d.command_color() }),
             relay: (is_root && many).then(|| pe.tx(d.command_color())),
-            hand_out: x.is_root.then(|| pe.tx(d.hand_over_color(0))),
-            back: pe.rx(d.return_color()),
+            hand_out: x.is_root.then(|| pe.tx(d.leave_color(0, row))),
+            back: pe.rx(way_home.map_or(d.return_color(), |w| d.track_color(w.track))),
+            back_relay: (way_home.is_some() && d.plan.head_cols > 1).then(|| pe.tx(d.return_color())),
             is_root,
             x,
             y,

@@ -4,6 +4,10 @@
 //!   head region        stage 0            stage 1                       (all `rows` high)
 //!   select, lm_head -> layers ->(hand-over, one multicast a row)-> layers -> ... --return--> head
 //! ```
+//! Where the chip is too narrow the regions snake over bands of rows (`placement::Floor`). At a turn, and on the way home
+//! from a lower band, the slice of a row goes on a color of its own to a PE of the target row, whose program relays it
+//! along x: into the next stage on the hand-over color, into the head on the return color.
+//!
 //! Activations alternate axes: x lies on y (row r holds its slice, every column the same), QKV and gate|up reduce along
 //! y, O and down along x. A K-tree reduction ends at a root, the root does the element-wise work, then broadcasts.
 //!
@@ -15,14 +19,17 @@
 //! | +3, +4              | KV shift, by row parity               |
 //! | +5, +6              | hand-over, by stage parity            |
 //! | +7                  | return to the head                    |
+//! | +8 ..               | tracks of turns and of the return from a lower band |
 //!
-//! At K = 2 these are 18 colors, at K = 3 they are 22.
+//! At K = 2 these are 18 colors, at K = 3 they are 22; a floorplan with turns adds its tracks, ceil(rows / cols) where no
+//! two turns or returns share a PE.
 //!
 //! Invariant: routes, sizes and cycles depend on positions and shapes, never on values.
 
 mod contents;
 mod head;
 mod layout;
+mod routes;
 mod stage;
 
 use crate::fabric::{Chip, TileId};
@@ -30,7 +37,7 @@ use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::math::gemv::PackedShape;
 use crate::math::split::part;
 use crate::pe::{Kernel, Pe};
-use crate::placement::{Columns, HeadSlice, Plan};
+use crate::placement::{Columns, HeadSlice, Place, Plan, tree_root};
 use crate::units::{Color, Coord};
 
 pub use contents::Contents;
@@ -138,28 +145,51 @@ pub mod point {
     pub const EMBEDDING: u16 = 9;
 }
 
-/// Where a PE is in the pipeline.
+/// Where a PE is in the pipeline: region, and column and row in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Region {
-    /// Head region, its column.
-    Head(usize),
-    /// Stage, column in it.
-    Stage(usize, usize),
+    /// Head region.
+    Head {
+        /// Column.
+        col: usize,
+        /// Row.
+        row: usize,
+    },
+    /// A stage.
+    Stage(Seat),
+    /// None: its router passes a return on.
+    Transit,
+}
+
+/// A PE of a stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// Stage.
+    pub stage: usize,
+    /// Column in it, from the west.
+    pub col: usize,
+    /// Row in it.
+    pub row: usize,
 }
 
 impl Decode {
     /// Region of a PE.
     pub fn region(&self, pe: Coord) -> Region {
-        let col = pe.col as usize;
-        match col.checked_sub(self.plan.head_cols) {
-            None => Region::Head(col),
-            Some(c) => Region::Stage(c / self.plan.cols, c % self.plan.cols),
+        match self.plan.floor.find(pe, self.plan.rows) {
+            Some((0, col, row)) => Region::Head { col, row },
+            Some((region, col, row)) => Region::Stage(Seat { stage: region - 1, col, row }),
+            None => Region::Transit,
         }
     }
 
-    /// First column of a stage on the wafer.
-    pub fn stage_col(&self, stage: usize) -> usize {
-        self.plan.head_cols + stage * self.plan.cols
+    /// Colors on a floorplan without turns, with `k_tree` levels.
+    pub fn straight_colors(k_tree: usize) -> u32 {
+        2 * (2 * k_tree as u32 + 1) + 8
+    }
+
+    /// Region of a stage.
+    fn stage_place(&self, stage: usize) -> Place {
+        self.plan.floor.regions[stage + 1]
     }
 
     fn levels(&self) -> u8 {
@@ -194,8 +224,13 @@ impl Decode {
         Color(self.band_base())
     }
 
+    fn track_color(&self, track: usize) -> Color {
+        Color(self.band_base() + 8 + track as u8)
+    }
+
+    /// Not one of the chip's: a lane from the host is outside the fabric.
     fn host_color(&self) -> Color {
-        Color(self.band_base() + 8)
+        self.track_color(self.plan.floor.tracks)
     }
 
     fn columns(&self) -> Columns {
@@ -225,21 +260,18 @@ impl Decode {
 
     /// PE of the head region that takes the host's commands and finds the next id.
     pub fn head_root(&self) -> Coord {
-        Coord::new(self.tree_root(&self.plan.groups_head, self.plan.head_cols), self.root_row())
+        let col = tree_root(self.plan.head_cols, &self.plan.groups_head);
+        self.plan.floor.regions[0].at(col, self.root_row())
     }
 
-    fn root_row(&self) -> u32 {
-        self.tree_root(&self.plan.groups_y, self.plan.rows)
+    /// Row of a region where reductions along y end.
+    fn root_row(&self) -> usize {
+        tree_root(self.plan.rows, &self.plan.groups_y)
     }
 
-    fn tree_root(&self, groups: &[usize], n: usize) -> u32 {
-        let line = (0..n as u32).map(|i| Coord::new(i, 0)).collect();
-        crate::collectives::Tree { line, groups: groups.to_vec(), base: 0 }.root() as u32
-    }
-
-    /// Colors that the fullest PE needs.
+    /// Colors that the launch names.
     pub fn colors(&self) -> u32 {
-        u32::from(self.band_base()) + 8
+        u32::from(self.band_base()) + 8 + self.plan.floor.tracks as u32
     }
 }
 
@@ -281,8 +313,9 @@ fn packed(k: usize, n: usize) -> PackedShape {
 impl Kernel for Decode {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         match self.region(pe.coord()) {
-            Region::Head(col) => head::run(self, pe, col).await,
-            Region::Stage(stage, col) => stage::run(self, pe, stage, col).await,
+            Region::Head { col, row } => head::run(self, pe, col, row).await,
+            Region::Stage(seat) => stage::run(self, pe, seat).await,
+            Region::Transit => {}
         }
     }
 }

@@ -1,0 +1,168 @@
+//! Routes of decode: trees and bands of a region, the shift, the command, and the vector's way from region to region.
+//!
+//! ```text
+//!   straight on:  root ----> target region, all columns (one multicast a row, hand-over color)
+//!   at a turn:    root ---> corner             track color, taken by the relay alone
+//!                             |
+//!                  <-- <--  relay --> -->      hand-over color (home: return color), all columns of the target
+//! ```
+//! Invariant: of two regions in a row the colors of the hand-over alternate, so what a region takes and what leaves it
+//! never meet; tracks are disjoint by `Floor`.
+
+use crate::collectives::Tree;
+use crate::fabric::{Direction, Layout, LayoutError, Tx};
+use crate::placement::{Place, Way};
+use crate::units::{Color, Coord};
+
+use super::Decode;
+
+impl Decode {
+    pub(super) fn x_tree(&self, place: &Place, row: usize, groups: &[usize]) -> Tree {
+        let line = (0..place.cols).map(|c| place.at(c, row)).collect();
+        Tree { line, groups: groups.to_vec(), base: self.x_base() }
+    }
+
+    pub(super) fn y_tree(&self, place: &Place, col: usize) -> Tree {
+        let line = (0..self.plan.rows).map(|r| place.at(col, r)).collect();
+        Tree { line, groups: self.plan.groups_y.clone(), base: self.y_base() }
+    }
+
+    pub(super) fn band_tree(&self, place: &Place, band: &std::ops::Range<usize>, row: usize) -> Tree {
+        let line = band.clone().map(|c| place.at(c, row)).collect();
+        Tree { line, groups: vec![1], base: self.band_base() }
+    }
+
+    /// Chain and broadcast of every band of a stage.
+    pub(super) fn band_routes(&self, layout: &mut Layout, stage: usize) -> Result<(), LayoutError> {
+        let (place, columns) = (self.stage_place(stage), self.columns());
+        let mut col = 0;
+        while col < place.cols {
+            let band = columns.slice(col).band;
+            for row in 0..self.plan.rows {
+                self.band_tree(&place, &band, row).lay_out(layout, true)?;
+            }
+            col = band.end;
+        }
+        Ok(())
+    }
+
+    /// Every row but the top one sends up, on its parity's color.
+    pub(super) fn shift_routes(&self, layout: &mut Layout, place: &Place) -> Result<(), LayoutError> {
+        for col in 0..place.cols {
+            for row in 1..self.plan.rows {
+                layout.line(self.shift_color(row), place.at(col, row), place.at(col, row - 1), false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Host to the head root; from there along its row, and from every PE of the row along its column.
+    pub(super) fn command_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
+        let root = self.head_root();
+        layout.route(root, self.host_color(), Direction::Host, Tx::RAMP)?;
+        let (cols, rows) = (self.plan.head_cols as u32, self.plan.rows as u32);
+        if cols * rows == 1 {
+            return Ok(());
+        }
+        for col in 0..cols {
+            for row in 0..rows {
+                let at = Coord::new(col, row);
+                let mut tx = if at == root { Tx::NONE } else { Tx::RAMP };
+                let rx = if row != root.row {
+                    if row < root.row { Direction::South } else { Direction::North }
+                } else if col == root.col {
+                    Direction::Ramp
+                } else {
+                    if col < root.col { Direction::East } else { Direction::West }
+                };
+                if row <= root.row && row > 0 {
+                    tx = tx.and(Direction::North);
+                }
+                if row >= root.row && row + 1 < rows {
+                    tx = tx.and(Direction::South);
+                }
+                if row == root.row && col <= root.col && col > 0 {
+                    tx = tx.and(Direction::West);
+                }
+                if row == root.row && col >= root.col && col + 1 < cols {
+                    tx = tx.and(Direction::East);
+                }
+                layout.route(at, self.command_color(), rx, tx)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Color on which the x root of a region's row sends the vector on.
+    pub(super) fn leave_color(&self, region: usize, row: usize) -> Color {
+        let floor = &self.plan.floor;
+        let (ways, straight) = match floor.turns.get(region + 1) {
+            Some(turn) => (turn, self.hand_over_color(region)),
+            None => (&floor.home, self.return_color()),
+        };
+        ways.get(row).map_or(straight, |way| self.track_color(way.track))
+    }
+
+    /// From the x root of a region to all columns of the next; from the last one back to all columns of the head.
+    pub(super) fn hand_over_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
+        let floor = &self.plan.floor;
+        for (i, place) in floor.regions.iter().enumerate() {
+            let groups = if i == 0 { &self.plan.groups_head } else { &self.plan.groups_x };
+            let root = crate::placement::tree_root(place.cols, groups);
+            let (target, ways, color) = match floor.regions.get(i + 1) {
+                Some(next) => (next, &floor.turns[i + 1], self.hand_over_color(i)),
+                None => (&floor.regions[0], &floor.home, self.return_color()),
+            };
+            for row in 0..self.plan.rows {
+                let mut from = place.at(root, row);
+                if let Some(way) = ways.get(row) {
+                    lay(layout, self.track_color(way.track), way)?;
+                    from = way.to;
+                }
+                spread(layout, color, from, target, row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One way: from ramp to ramp, routers between.
+fn lay(layout: &mut Layout, color: Color, way: &Way) -> Result<(), LayoutError> {
+    let cells = way.cells();
+    let mut rx = Direction::Ramp;
+    for (at, next) in cells.iter().zip(&cells[1..]) {
+        let out = toward(*at, *next);
+        layout.route(*at, color, rx, Tx::to(out))?;
+        rx = out.opposite();
+    }
+    layout.route(way.to, color, rx, Tx::RAMP)
+}
+
+/// One multicast along x from a PE to all columns of a region in its row; the sender itself is not one of its sinks.
+fn spread(layout: &mut Layout, color: Color, from: Coord, to: &Place, row: usize) -> Result<(), LayoutError> {
+    let taken = to.col as u32..(to.col + to.cols) as u32;
+    for end in [to.at(0, row), to.at(to.cols - 1, row)].into_iter().filter(|end| *end != from) {
+        let out = toward(from, end);
+        layout.route(from, color, Direction::Ramp, Tx::to(out))?;
+        let mut at = from;
+        while at != end {
+            at.col = if out == Direction::West { at.col - 1 } else { at.col + 1 };
+            let mut tx = if taken.contains(&at.col) { Tx::RAMP } else { Tx::NONE };
+            if at != end {
+                tx = tx.and(out);
+            }
+            layout.route(at, color, out.opposite(), tx)?;
+        }
+    }
+    Ok(())
+}
+
+/// Direction of a PE in the same row or column.
+fn toward(from: Coord, to: Coord) -> Direction {
+    match (to.col.cmp(&from.col), to.row.cmp(&from.row)) {
+        (std::cmp::Ordering::Greater, _) => Direction::East,
+        (std::cmp::Ordering::Less, _) => Direction::West,
+        (_, std::cmp::Ordering::Greater) => Direction::South,
+        _ => Direction::North,
+    }
+}

@@ -1,0 +1,120 @@
+//! Score inside a band, softmax over the rows, weighted values.                (WaferLLM section 4.2)
+//!
+//! Invariant: softmax runs in the band roots' columns only; a row without positions gives max -inf and sum 0.
+
+use crate::math::{Kernels, vector};
+use crate::pe::{FaultKind, Fold};
+use crate::units::Cycles;
+
+use super::super::KvFormat;
+use super::kv::Held;
+use super::norm_qkv::check;
+use super::{Layer, Stage};
+
+impl Stage<'_> {
+    /// Partial scores of this column, summed over the band.
+    pub(super) async fn score(&self, layer: &Layer, held: Held) {
+        let (q_heads, dims, cap) = (self.local.q_heads(), self.local.dims, self.d.plan.cap);
+        let score = self.t.score.slice(0, q_heads * held.count);
+        let [keys, _] = layer.kv;
+        let cost = Cycles(self.d.chip.gemv(dims, held.count).0 * q_heads as u64);
+        self.pe.compute(cost, |v| {
+            let kernels = v.kernels();
+            let (kv, group) = (self.d.kv, self.local.group);
+            let [score, keys, wide] = v.words_mut([score, keys, self.t.wide.slice(0, self.local.qkv())]);
+            let score: &mut [f32] = bytemuck::cast_slice_mut(score);
+            let wide: &[f32] = bytemuck::cast_slice(wide);
+            score.fill(0.0);
+            for h in 0..q_heads {
+                let (head, i) = (h / group, h % group);
+                let q = &wide[head * (group + 2) * dims + i * dims..][..dims];
+                let out = &mut score[h * held.count..(h + 1) * held.count];
+                for (d, &q) in q.iter().enumerate() {
+                    let mut done = 0;
+                    for run in held.runs(cap) {
+                        let cells = (head * dims + d) * cap + run.start..(head * dims + d) * cap + run.end;
+                        let part = &mut out[done..done + run.len()];
+                        axpy(kernels, kv, q, keys, cells, part);
+                        done += run.len();
+                    }
+                }
+            }
+        });
+        self.band.reduce(self.pe, score, Fold::Add).await;
+    }
+
+    /// Max and sum over the rows in the band roots' columns, probabilities to the band.
+    pub(super) async fn softmax(&self, held: Held) {
+        let q_heads = self.local.q_heads();
+        let n = held.count;
+        let score = self.t.score.slice(0, q_heads * n);
+        if self.band.is_root {
+            self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
+                let [score, max] = v.f32_mut([score, self.t.max]);
+                for (h, m) in max.iter_mut().enumerate() {
+                    let row = &score[h * n..(h + 1) * n];
+                    *m = row.iter().fold(f32::NEG_INFINITY, |m, s| crate::math::reduce::fmax(m, *s));
+                }
+                if score.iter().any(|s| s.is_nan()) {
+                    v.raise(FaultKind::Numeric { phase: "score" });
+                }
+            });
+            self.y.reduce(self.pe, self.t.max, Fold::Max).await;
+            self.y.broadcast(self.pe, self.t.max).await;
+            self.pe.compute(self.d.chip.special(q_heads * n), |v| {
+                let kernels = v.kernels();
+                let [score, max, sum] = v.f32_mut([score, self.t.max, self.t.sum]);
+                for h in 0..q_heads {
+                    sum[h] = vector::exp_sub_sum(kernels, max[h], &mut score[h * n..(h + 1) * n]);
+                }
+            });
+            self.y.reduce(self.pe, self.t.sum, Fold::Add).await;
+            self.y.broadcast(self.pe, self.t.sum).await;
+            self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
+                let kernels = v.kernels();
+                let [score, sum] = v.f32_mut([score, self.t.sum]);
+                for h in 0..q_heads {
+                    vector::div_assign(kernels, sum[h], &mut score[h * n..(h + 1) * n]);
+                }
+            });
+        }
+        self.band.broadcast(self.pe, score).await;
+    }
+
+    /// Weighted sum of values, over all rows.
+    pub(super) async fn values(&self, layer: &Layer, held: Held) {
+        let (q_heads, dims, cap, n) = (self.local.q_heads(), self.local.dims, self.d.plan.cap, held.count);
+        let score = self.t.score.slice(0, q_heads * n);
+        let [_, values] = layer.kv;
+        let cost = Cycles(self.d.chip.gemv(n, dims).0 * q_heads as u64);
+        self.pe.compute(cost, |v| {
+            let kernels = v.kernels();
+            let (kv, group, width) = (self.d.kv, self.local.group, self.local.kv());
+            let [score, values, att] = v.words_mut([score, values, self.t.att]);
+            let att: &mut [f32] = bytemuck::cast_slice_mut(att);
+            let score: &[f32] = bytemuck::cast_slice(score);
+            att.fill(0.0);
+            for h in 0..q_heads {
+                let out = &mut att[h * dims..(h + 1) * dims];
+                let slots = held.runs(cap).into_iter().flatten();
+                for (p, slot) in score[h * n..(h + 1) * n].iter().zip(slots) {
+                    let first = slot * width + h / group * dims;
+                    axpy(kernels, kv, *p, values, first..first + dims, out);
+                }
+            }
+        });
+        self.y.reduce(self.pe, self.t.att, Fold::Add).await;
+        if self.y.is_root {
+            self.pe.compute(Cycles::ZERO, |v| check(v, self.t.att, "AV"));
+        }
+        self.y.broadcast(self.pe, self.t.att).await;
+    }
+}
+
+/// out = fma(a, cells, out) over cells of the KV format.
+fn axpy(kernels: Kernels, kv: KvFormat, a: f32, cells: &[u32], range: std::ops::Range<usize>, out: &mut [f32]) {
+    match kv {
+        KvFormat::F16 => vector::axpy_f16(kernels, a, &bytemuck::cast_slice::<u32, u16>(cells)[range], out),
+        KvFormat::F32 => vector::axpy(kernels, a, &bytemuck::cast_slice::<u32, f32>(cells)[range], out),
+    }
+}

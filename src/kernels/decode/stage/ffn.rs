@@ -1,0 +1,55 @@
+//! The projections that reduce along x (O, down) and the gated feed-forward between.
+//!
+//! Invariant: the residual is added once, at the x root, which alone holds the new x until it broadcasts or hands over.
+
+use crate::arena::Tile;
+use crate::math::{gemv, vector};
+use crate::pe::Fold;
+
+use super::super::packed;
+use super::norm_qkv::{check, inverse_rms};
+use super::{Layer, Stage};
+
+impl Stage<'_> {
+    /// y = W input, reduced along x, added to x at the root.
+    pub(super) async fn project(&self, w: Tile, input: Tile, phase: &'static str) {
+        let k = input.words();
+        self.pe.compute(self.d.chip.gemv(k, self.hidden), |v| {
+            let kernels = v.kernels();
+            let [w, input, y] = v.words_mut([w, input, self.t.y]);
+            let shape = packed(k, self.hidden);
+            let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
+            gemv::gemv(kernels, self.d.format, shape, w, bytemuck::cast_slice(input), bytemuck::cast_slice_mut(y));
+        });
+        self.x.reduce(self.pe, self.t.y, Fold::Add).await;
+        if self.x.is_root {
+            self.pe.compute(self.d.chip.elementwise(self.hidden), |v| {
+                let kernels = v.kernels();
+                let [x, y] = v.f32_mut([self.t.x, self.t.y]);
+                vector::add_assign(kernels, x, y);
+                check(v, self.t.x, phase);
+            });
+        }
+    }
+
+    pub(super) async fn feed_forward(&self, layer: &Layer) {
+        let n = self.ffn;
+        self.normed_gemv(layer.up, layer.norm_ffn, 2 * n).await;
+        if self.y.is_root {
+            let chip = &self.d.chip;
+            let cost = chip.special(n + 2) + chip.elementwise(2 * n) + chip.elementwise(2 * n);
+            self.pe.compute(cost, |v| {
+                let kernels = v.kernels();
+                let (hidden, eps) = (self.d.shape.hidden, self.d.shape.norm_eps);
+                let [wide, act] = v.f32_mut([self.t.wide.slice(0, 2 * n + 1), self.t.act]);
+                let inv = inverse_rms(wide[2 * n], hidden, eps);
+                vector::scale(kernels, inv, &mut wide[..2 * n]);
+                let (gate, up) = wide[..2 * n].split_at(n);
+                vector::silu_mul(kernels, gate, up, act);
+                check(v, self.t.act, "FFN");
+            });
+        }
+        self.y.broadcast(self.pe, self.t.act).await;
+        self.project(layer.down, self.t.act, "FFN").await;
+    }
+}

@@ -1,0 +1,130 @@
+//! The program of a PE in a layer region: what it looks up once, and a pass through its layers.
+//!
+//! | file        | steps                                                                     |
+//! |-------------|---------------------------------------------------------------------------|
+//! | `ports`     | tiles, trees and ports of a PE, looked up before the first pass           |
+//! | `norm_qkv`  | RMSNorm fused into a GEMV; bias, RoPE and scale at the column's root      |
+//! | `kv`        | room for a position by shift, rounding and storing K and V                |
+//! | `attention` | score in the band, softmax over rows, weighted values                     |
+//! | `ffn`       | O and down projections, SiLU x up                                         |
+//!
+//! Invariant: the rows' share of positions follows from the position alone, so routes and sizes do too.
+
+mod attention;
+mod ffn;
+mod kv;
+mod norm_qkv;
+mod ports;
+
+use crate::arena::Tile;
+use crate::link::Ctrl;
+use crate::pe::{Pe, Rx, Tx};
+
+use super::{Decode, Local, Seat, pass, point};
+
+use kv::Held;
+pub(super) use norm_qkv::{inverse_rms, normed};
+pub(super) use ports::Axis;
+
+/// Everything that the program of one PE looks up once.
+struct Stage<'a> {
+    d: &'a Decode,
+    pe: Pe<'a>,
+    local: Local,
+    row: usize,
+    hidden: usize,
+    ffn: usize,
+    y: Axis,
+    x: Axis,
+    band: Axis,
+    hand_in: Rx,
+    /// Below a turn: passes x on along the row.
+    relay: Option<Tx>,
+    hand_out: Option<Tx>,
+    is_last: bool,
+    shift_up: Option<Tx>,
+    shift_in: Option<Rx>,
+    probe: Option<u16>,
+    t: Tiles,
+    layers: Box<[Layer]>,
+    rope: Option<[Tile; 2]>,
+    shift: Option<[Tile; 2]>,
+}
+
+/// Tiles of one layer.
+#[derive(Clone, Copy)]
+struct Layer {
+    qkv: Tile,
+    o: Tile,
+    up: Tile,
+    down: Tile,
+    norm_att: Tile,
+    norm_ffn: Tile,
+    bias: Option<Tile>,
+    kv: [Tile; 2],
+}
+
+struct Tiles {
+    x: Tile,
+    xg: Tile,
+    y: Tile,
+    wide: Tile,
+    act: Tile,
+    score: Tile,
+    att: Tile,
+    max: Tile,
+    sum: Tile,
+}
+
+/// Runs passes until the session ends.
+pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
+    let s = Box::new(Stage::new(d, pe, seat));
+    let mut held = Held::default();
+    loop {
+        let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;
+        if let Some(tx) = s.relay {
+            pe.send_ctrl(tx, ctrl, s.t.x).await;
+        }
+        s.mark(point::ARRIVED);
+        let position = ctrl.position as usize;
+        let before = held;
+        for (at, layer) in s.layers.iter().enumerate() {
+            s.qkv(layer, position).await;
+            s.mark(point::QKV);
+            held = s.keep(layer, position, before).await;
+            s.mark(point::SHIFT);
+            s.score(layer, held).await;
+            s.mark(point::SCORE);
+            s.softmax(held).await;
+            s.mark(point::SOFTMAX);
+            s.values(layer, held).await;
+            s.mark(point::AV);
+            s.project(layer.o, s.t.att, "O").await;
+            s.x.broadcast(pe, s.t.x).await;
+            s.mark(point::O);
+            s.feed_forward(layer).await;
+            if at + 1 < s.layers.len() {
+                s.x.broadcast(pe, s.t.x).await;
+            } else {
+                s.hand_over(ctrl).await;
+            }
+            s.mark(point::FFN);
+        }
+    }
+}
+
+impl Stage<'_> {
+    fn mark(&self, point: u16) {
+        if let Some(stage) = self.probe {
+            self.pe.mark(stage, point);
+        }
+    }
+
+    /// The x root sends x on: to the next stage, or home if the head wants it.
+    async fn hand_over(&self, ctrl: Ctrl) {
+        let wanted = !self.is_last || ctrl.kind_slot & pass::WANT_LOGITS != 0;
+        if let Some(tx) = self.hand_out.filter(|_| wanted) {
+            self.pe.send_ctrl(tx, ctrl, self.t.x).await;
+        }
+    }
+}

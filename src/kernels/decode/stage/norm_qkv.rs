@@ -1,0 +1,114 @@
+//! RMSNorm fused into the GEMV that follows, and what the root of a column does to q, k and v before the broadcast.
+//!
+//! Invariant: y = inv x sum((x g) W), the sum of squares rides in the same allreduce; bias, RoPE, scale once, at the root.
+
+use crate::arena::Tile;
+use crate::math::checkpoint::WeightFormat;
+use crate::math::{Kernels, gemv, rope, vector};
+use crate::pe::{FaultKind, Fold, View};
+
+use super::super::packed;
+use super::{Layer, Stage};
+
+impl Stage<'_> {
+    /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x; reduced along y.
+    pub(super) async fn normed_gemv(&self, w: Tile, g: Tile, n: usize) {
+        let out = self.t.wide.slice(0, n + 1);
+        let chip = &self.d.chip;
+        let cost = chip.elementwise(self.hidden) + chip.gemv(self.hidden, n) + chip.elementwise(self.hidden);
+        self.pe.compute(cost, |v| {
+            let (kernels, format) = (v.kernels(), self.d.format);
+            normed(v, kernels, format, [self.t.x, g, self.t.xg, w, out]);
+        });
+        self.y.reduce(self.pe, out, Fold::Add).await;
+    }
+
+    pub(super) async fn qkv(&self, layer: &Layer, position: usize) {
+        let n = self.local.qkv();
+        self.normed_gemv(layer.qkv, layer.norm_att, n).await;
+        let out = self.t.wide.slice(0, n);
+        if let Some(rope) = self.rope {
+            let pairs = self.local.slice.pairs.len();
+            let chip = &self.d.chip;
+            let cost = chip.special(2 * pairs + 2) + chip.elementwise(n) + chip.elementwise(3 * n);
+            let bias = layer.bias;
+            self.pe.compute(cost, |v| self.finish_qkv(v, n, bias, rope, position));
+        }
+        self.y.broadcast(self.pe, out).await;
+    }
+
+    /// At the root: norm, bias, RoPE, scale.
+    pub(super) fn finish_qkv(
+        &self,
+        v: &mut View<'_>,
+        n: usize,
+        bias: Option<Tile>,
+        [freq, angles]: [Tile; 2],
+        position: usize,
+    ) {
+        let kernels = v.kernels();
+        let hidden = self.d.shape.hidden;
+        let eps = self.d.shape.norm_eps;
+        let [wide] = v.f32_mut([self.t.wide.slice(0, n + 1)]);
+        let inv = inverse_rms(wide[n], hidden, eps);
+        vector::scale(kernels, inv, &mut wide[..n]);
+        if let Some(bias) = bias {
+            let [wide, bias] = v.f32_mut([self.t.wide.slice(0, n), bias]);
+            vector::add_assign(kernels, wide, bias);
+        }
+        let half = self.local.dims / 2;
+        let [frequencies, sin_cos] = v.words_mut([freq, angles]);
+        for (pair, cs) in frequencies.chunks_exact(2).zip(sin_cos.chunks_exact_mut(2)) {
+            let inv_freq = f64::from_bits(u64::from(pair[0]) | u64::from(pair[1]) << 32);
+            let (s, c) = rope::sin_cos(position as u64, inv_freq);
+            (cs[0], cs[1]) = (c.to_bits(), s.to_bits());
+        }
+        let [wide, angles] = v.f32_mut([self.t.wide.slice(0, n), angles]);
+        let scale = (1.0 / (self.d.shape.head_dim as f64).sqrt()) as f32;
+        let group = self.local.group;
+        if self.local.dims > 0 {
+            for kv in wide.chunks_exact_mut((group + 2) * self.local.dims) {
+                for (i, head) in kv.chunks_exact_mut(self.local.dims).take(group + 1).enumerate() {
+                    let (lo, hi) = head.split_at_mut(half);
+                    for ((a, b), cs) in lo.iter_mut().zip(hi.iter_mut()).zip(angles.chunks_exact(2)) {
+                        (*a, *b) = rope::rotate(*a, *b, cs[0], cs[1]);
+                    }
+                    if i < group {
+                        vector::scale(kernels, scale, head);
+                    }
+                }
+            }
+        }
+        check(v, self.t.wide.slice(0, n), "QKV");
+    }
+}
+
+/// `out[..n]` = W (x g), `out[n]` = sum of squares of x.
+pub(in super::super) fn normed(
+    v: &mut View<'_>,
+    kernels: Kernels,
+    format: WeightFormat,
+    [x, g, xg, w, out]: [Tile; 5],
+) {
+    let [x, g, xg, w, out] = v.words_mut([x, g, xg, w, out]);
+    let (x, g): (&[f32], &[f32]) = (bytemuck::cast_slice(x), bytemuck::cast_slice(g));
+    let (xg, out): (&mut [f32], &mut [f32]) = (bytemuck::cast_slice_mut(xg), bytemuck::cast_slice_mut(out));
+    vector::mul(kernels, x, g, xg);
+    let n = out.len() - 1;
+    let shape = packed(x.len(), n);
+    let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
+    gemv::gemv(kernels, format, shape, w, xg, &mut out[..n]);
+    out[n] = vector::sum_squares(kernels, x);
+}
+
+/// 1 / sqrt(mean + eps).
+pub(in super::super) fn inverse_rms(sum_squares: f32, hidden: usize, eps: f32) -> f32 {
+    1.0 / (sum_squares / hidden as f32 + eps).sqrt()
+}
+
+/// A NaN (or an infinity, which becomes one in the next step) stops the PE.
+pub(in super::super) fn check(v: &mut View<'_>, tile: Tile, phase: &'static str) {
+    if v.f32(tile).iter().any(|x| x.is_nan()) {
+        v.raise(FaultKind::Numeric { phase });
+    }
+}

@@ -1,0 +1,196 @@
+//! The choice of a mesh: the least estimated host time a token, or the fewest PEs.
+//!
+//! A token visits every PE in use (cold state: records, lanes, activations, restarts of the weight stream) and moves
+//! every burst link by link; the weights themselves are read once on any mesh. So, in message-hops,
+//!
+//! ```text
+//!   cost = PEs x 40 + hops a token
+//!   hops = layers x 17 to 18 x (cols x rows)  +  hand-over, head, return        (two levels)
+//! ```
+//! 40 hops a PE: measured decode (30 layers, 18x18 against 12x16, with and without fused reductions) solves to about
+//! 1e-6 of the flat loop's time a hop and 4e-5 a PE. Fewer and fuller PEs win on the first term, small regions with
+//! few layers each on the second: both want one layer to fill a region.
+//!
+//! The estimate is no better than 1/8. Among meshes that near to the best the one with the shortest lines
+//! (cols + rows) is taken: every allreduce waits for its line, so it has the fewest cycles and the widest tiles.
+//!
+//! Invariant: the choice depends on shape, chip and request alone. Called by `Plan`.
+
+use crate::fabric::Chip;
+use crate::math::checkpoint::ModelShape;
+
+use super::budget;
+use super::plan::{Plan, PlanError, PlanRequest, Sketch};
+
+/// Host time of one PE a token, in message-hops; see the module.
+const PE_IN_HOPS: usize = 40;
+/// Costs within one part in this many of the least count as equal.
+const EQUAL_PARTS: usize = 8;
+
+/// The mesh of the least cost.
+///
+/// # Errors
+/// `NoMesh` with the last reason.
+pub(super) fn fastest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
+    let (sketches, last) = sketches(shape, chip, r);
+    let cost = |s: &Sketch| s.pes() * PE_IN_HOPS + hops(shape, s, r.k_tree);
+    let mut costed: Vec<(usize, Sketch)> = sketches.into_iter().map(|s| (cost(&s), s)).collect();
+    let least = costed.iter().map(|c| c.0).min().unwrap_or(0);
+    let equal = least + least / EQUAL_PARTS;
+    costed.sort_by_key(|(cost, s)| {
+        let (lines, far) = (s.cols + s.rows, *cost > equal);
+        if far { (far, *cost, lines, s.rows) } else { (far, lines, *cost, s.rows) }
+    });
+    first(costed.into_iter().map(|c| c.1), last, shape, chip, r)
+}
+
+/// The mesh with the fewest PEs; of equal ones that with the fewest hops.
+///
+/// # Errors
+/// As `fastest`.
+pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
+    let (mut sketches, last) = sketches(shape, chip, r);
+    sketches.sort_by_key(|s| (s.pes(), hops(shape, s, r.k_tree), s.rows));
+    first(sketches.into_iter(), last, shape, chip, r)
+}
+
+/// The first sketch whose ways can be laid.
+fn first(
+    mut sketches: impl Iterator<Item = Sketch>,
+    last: Option<PlanError>,
+    shape: &ModelShape,
+    chip: &Chip,
+    r: &PlanRequest,
+) -> Result<Plan, PlanError> {
+    let mut last = last;
+    let found = sketches.find_map(|s| match s.finish(shape, chip, r) {
+        Ok(plan) => Some(plan),
+        Err(error) => {
+            last = Some(error);
+            None
+        }
+    });
+    let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
+    let none = PlanError::OffMesh { cols: 0, rows: 0, have_cols, have_rows };
+    found.ok_or_else(|| PlanError::NoMesh {
+        context: r.context,
+        chip: chip.name.clone(),
+        last: Box::new(last.unwrap_or(none)),
+    })
+}
+
+/// Meshes worth a thought: for every number of rows the fewest columns for each number of stages (more columns only
+/// add PEs and hops), and where the floorplan turns for each number of tracks. And why the last one did not fit.
+fn sketches(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> (Vec<Sketch>, Option<PlanError>) {
+    let (mut found, mut last) = (Vec::new(), None);
+    for rows in 1..=chip.rows as usize {
+        let head_cols = budget::head_cols(shape, chip, rows);
+        let (mut stages, mut tracks) = (usize::MAX, usize::MAX);
+        for cols in 1..=chip.cols as usize {
+            match Sketch::new(shape, chip, r, (cols, rows), head_cols) {
+                Ok(s) => {
+                    let turns = rows.div_ceil(cols);
+                    if s.stages < stages || s.bands > 1 && turns < tracks {
+                        (stages, tracks) = (stages.min(s.stages), turns);
+                        found.push(s);
+                    }
+                }
+                Err(error) => last = Some(error),
+            }
+            if stages == 1 {
+                break;
+            }
+        }
+    }
+    (found, last)
+}
+
+/// Message-hops of one token.
+fn hops(shape: &ModelShape, s: &Sketch, levels: usize) -> usize {
+    // Every level of a tree moves about once along the line, and so does the broadcast.
+    let reduce = |n: usize| levels * (n - 1);
+    let all = |n: usize| reduce(n) + n - 1;
+    let (cols, rows) = (s.cols, s.rows);
+    let bands = shape.n_kv_heads.min(cols);
+    // Along y QKV, AV, gate|up in every column, max and sum in one of each band; along x O and down; in the bands the
+    // score and its probabilities; the shift moves half the rows.
+    let layer = 3 * cols * all(rows)
+        + 2 * bands * all(rows)
+        + 2 * rows * all(cols)
+        + 2 * rows * (cols - bands)
+        + cols * rows / 2;
+    let hand_over = rows * (cols + cols / 2);
+    let head = rows * reduce(s.head_cols) + s.head_cols * reduce(rows) + s.head_cols * rows;
+    let home = rows * (s.head_cols + cols * s.stages) / s.bands;
+    shape.n_layers * layer + s.stages * hand_over + head + home
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smollm2() -> ModelShape {
+        ModelShape {
+            hidden: 576,
+            n_layers: 30,
+            n_heads: 9,
+            n_kv_heads: 3,
+            head_dim: 64,
+            ffn: 1536,
+            vocab: 49_152,
+            norm_eps: 1e-5,
+            inv_freq: vec![1.0; 32],
+            tied: true,
+            qkv_bias: false,
+        }
+    }
+
+    fn request(context: usize) -> PlanRequest {
+        PlanRequest { mesh: None, context, kv_bytes: 2, concat_prompt: None, k_tree: 2, straight_colors: 18 }
+    }
+
+    fn wse2() -> Chip {
+        Chip::preset("wse2").unwrap()
+    }
+
+    #[test]
+    fn auto_fills_near_square_regions_with_one_layer_of_smollm2() {
+        for context in [29, 128, 256] {
+            let plan = Plan::new(&smollm2(), &wse2(), &request(context)).unwrap();
+            let (cols, rows) = (plan.cols, plan.rows);
+            assert_eq!(plan.stages.len(), 30, "{context}: {cols}x{rows}");
+            assert!(cols.max(rows) <= 2 * cols.min(rows), "{context}: {cols}x{rows} is not near square");
+            let sizes = budget::StageSizes::new(&smollm2(), cols, rows, plan.cap);
+            let (used, have) = (sizes.fixed_bytes() + sizes.layer_bytes(2, false), budget::have(&wse2()));
+            assert!(used * 100 >= have * 85, "{context}: {cols}x{rows} fills {used} of {have} bytes");
+            let best = Plan::smallest(&smollm2(), &wse2(), &request(context)).unwrap();
+            assert!(plan.pes() * 100 <= best.pes() * 115, "{context}: {} PEs, {} would do", plan.pes(), best.pes());
+        }
+    }
+
+    #[test]
+    fn the_estimate_is_near_the_measured_hops_of_12x16() {
+        // Measured with fused reductions at 128 positions: 94,000 message-hops a token.
+        let r = PlanRequest { mesh: Some((12, 16)), ..request(128) };
+        let head_cols = budget::head_cols(&smollm2(), &wse2(), 16);
+        let sketch = Sketch::new(&smollm2(), &wse2(), &r, (12, 16), head_cols).unwrap();
+        let hops = hops(&smollm2(), &sketch, 2);
+        assert!((80_000..125_000).contains(&hops), "{hops}");
+    }
+
+    #[test]
+    fn smallest_has_the_fewest_pes_of_all_meshes() {
+        let shape = ModelShape { hidden: 40, n_layers: 5, ffn: 90, vocab: 70, head_dim: 6, ..smollm2() };
+        let shape = ModelShape { inv_freq: vec![1.0; 3], ..shape };
+        let chip = Chip { cols: 14, rows: 11, arena_bytes: 4096, reserved_bytes: 512, ..wse2() };
+        let best = Plan::smallest(&shape, &chip, &request(20)).unwrap();
+        for cols in 1..=14 {
+            for rows in 1..=11 {
+                let r = PlanRequest { mesh: Some((cols, rows)), ..request(20) };
+                if let Ok(plan) = Plan::new(&shape, &chip, &r) {
+                    assert!(plan.pes() >= best.pes(), "{cols}x{rows}: {} < {}", plan.pes(), best.pes());
+                }
+            }
+        }
+    }
+}
