@@ -280,6 +280,49 @@ fn inspect_lists_all_that_is_unsupported_at_once() {
 }
 
 #[test]
+fn a_chip_file_is_a_preset_edited() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("mine.toml");
+    let to = file.to_str().expect("a UTF-8 path");
+    let preset = stdout(&plummer(&["chips", "wse2"]));
+    let run = |chip: &str| json_of(&["generate", "-n", "2", "--json", "--quiet", "--chip", chip], 0);
+    std::fs::write(&file, preset.replace("name = \"wse2\"", "name = \"mine\"")).expect("a file");
+    let (known, mine) = (run("wse2"), run(to));
+    assert_eq!((&mine["chip"], &mine["cycles"]), (&json!("mine"), &known["cycles"]));
+    std::fs::write(&file, preset.replace("alpha = 1\n", "alpha = 3\n")).expect("a file");
+    let slower = run(to);
+    assert_eq!((&slower["logits_sha256"], &slower["hops"]), (&known["logits_sha256"], &known["hops"]));
+    assert!(slower["cycles"]["total"].as_u64() > known["cycles"]["total"].as_u64());
+    for (old, new, says) in [
+        ("alpha = 1\n", "alpha = 0\n", "alpha"),
+        ("ramp = 2\n", "ramp = 4000000000\n", "ramp"),
+        ("power_watts = 15000.0", "power_watts = nan", "power_watts"),
+        ("queue_wavelets = 8\n", "queue_wavelets = 4000000000\n", "queue_wavelets"),
+        ("colors = 24\n", "", "colors"),
+        ("alpha = 1\n", "alpha = 1\nbeta = 2\n", "beta"),
+        ("colors = 24\n", "colors = 10\n", "colors"),
+    ] {
+        assert!(preset.contains(old), "{old}");
+        std::fs::write(&file, preset.replace(old, new)).expect("a file");
+        refused(&["generate", "--chip", to], says);
+    }
+}
+
+/// The shell's limit on address space is lower than the whole arenas of this mesh.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_without_memory_for_the_arenas_is_told_so() {
+    let run = format!(
+        "ulimit -v 450000; exec {} generate -n 1 --workers 1 --arena full --mesh 96x100",
+        env!("CARGO_BIN_EXE_plummer")
+    );
+    let out = std::process::Command::new("sh").args(["-c", &run]).output().expect("sh runs");
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{text}");
+    assert!(text.contains("address space") && text.contains("worker 0"), "{text}");
+}
+
+#[test]
 fn chips_and_completions_print() {
     let mut cases = vec![(vec!["chips"], "wse2")];
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

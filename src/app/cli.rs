@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exec::WORKERS_MAX;
+use crate::fabric::Chip;
 
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
@@ -25,7 +26,11 @@ pub enum Command {
     /// Show a model file and how it would lie on the wafer.
     Inspect(InspectArgs),
     /// List the chips that are known, with the source of every constant.
-    Chips,
+    Chips {
+        /// Print this one as a TOML file for `--chip`, to be edited.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(Chip::PRESETS))]
+        name: Option<String>,
+    },
     /// Print a completion script.
     Completions {
         /// Which shell.

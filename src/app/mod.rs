@@ -44,7 +44,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(text.as_bytes())?;
             outcome?;
         }
-        Command::Chips => print(chips::text().as_bytes())?,
+        Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);

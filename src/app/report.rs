@@ -89,7 +89,7 @@ pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, tota
     let a = totals.arena;
     row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
     let is_assumed = totals.assumed.iter().any(|name| name.contains("power_watts") || name.starts_with("everything"));
-    let source = if is_assumed { ", assumed" } else { "" };
+    let source = if is_assumed { " (assumed)" } else { "" };
     row("energy", format!("{:.4} J: {} W{source} x modelled time", totals.energy_joules, totals.power_watts));
     row("assumed", totals.assumed.join(", "));
     let (tokens_per_s, hops_per_s) = host_rates(outcome, totals);
