@@ -9,16 +9,16 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::arena::{Memory, Slab, Tile};
-use crate::fabric::{Chip, Endpoints, Fleet, Layout, LayoutError, TileId, build};
-use crate::link::{Ctrl, NONE, Net, Record, Schedule, SendRequest, Status, TicketKind, Upstream, Work};
+use crate::arena::{Memory, Tile};
+use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, Part as Parts, TileId, build};
+use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part};
-use crate::units::{Color, Coord};
+use crate::units::Coord;
 
 use super::idle::Idle;
-use super::stall::{Blocked, StallReport};
-use super::step::{Machine, run_pass};
+use super::stall::StallReport;
+use super::worker::{Answer, Command, serve};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -55,22 +55,28 @@ pub struct Inject {
     pub ready: u64,
 }
 
-/// Totals since launch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Largest clock of any PE.
-    pub cycles: u64,
-    /// Bursts x links.
-    pub hops: u64,
-    /// Wavelets x links.
-    pub wavelets: u64,
-    /// Bursts that ramps sent.
-    pub bursts: u64,
-    /// Longest chain of dependent messages.
-    pub depth: u32,
-    /// Compute and issue cycles, all PEs.
-    pub busy: u64,
+/// Why a wafer cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The chip cannot run the layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// No worker, or more than the engine is made for.
+    #[error("workers: need 1 to {most}, found {found}")]
+    Workers { found: usize, most: usize },
+    /// The host gives no more address space.
+    #[error("worker {worker}: need {need} B of address space for its tiles and buffers, the host gives none: {error}")]
+    Memory { worker: usize, need: u64, error: std::io::Error },
+    /// Places in a worker's memory are 32-bit word numbers.
+    #[error("worker {worker}: its tiles and buffers are {need} words, a worker addresses {have} (use more workers)")]
+    Words { worker: usize, need: u64, have: u64 },
+    /// The host gives no more threads.
+    #[error("need {need} worker threads, the host gives {have}: {error}")]
+    Threads { need: usize, have: usize, error: std::io::Error },
 }
+
+/// Most worker threads: rings join every two of them (128 KiB each way), so their memory grows with the square.
+pub const WORKERS_MAX: usize = 64;
 
 /// Why a pass did not complete.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -86,37 +92,19 @@ pub enum PassError {
     Lost,
 }
 
-enum Command {
-    Pass { number: u64, injects: Vec<(u32, Inject)> },
-    Read { tile: Tile },
-    Clocks,
-}
-
-enum Answer {
-    Pass { unfinished: bool, faults: Vec<Fault>, marks: Vec<Mark> },
-    Words(Vec<u32>),
-    Clocks(Box<Harvest>),
-}
-
-struct Harvest {
-    records: Vec<(Coord, Record)>,
-    counters: Counters,
-    links: Vec<(Coord, u64, u64)>,
-    blocked: Vec<Blocked>,
-}
-
-struct Hand {
-    commands: Sender<Command>,
-    answers: Receiver<Answer>,
+/// The host's ends of one worker.
+pub(super) struct Hand {
+    pub(super) commands: Sender<Command>,
+    pub(super) answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// See the module.
 pub struct Wafer {
-    hands: Vec<Hand>,
+    pub(super) hands: Vec<Hand>,
     homes: Vec<(u16, u32)>,
-    layout: Arc<Layout>,
-    host: Vec<crate::fabric::HostLane>,
+    pub(super) layout: Arc<Layout>,
+    host: Vec<HostLane>,
     tiles: Vec<Vec<Endpoints>>,
     idle: Arc<Idle>,
     pass: u64,
@@ -129,47 +117,48 @@ impl Wafer {
     /// Checks the layout, fills the tiles through `fill(pe, tile, words)` and starts the workers.
     ///
     /// # Errors
-    /// The first reason why this chip cannot run the layout.
-    ///
-    /// # Panics
-    /// When the host has no address space or no threads left.
+    /// The first reason why this chip cannot run the layout, or what the host does not give.
     pub fn launch<K: Kernel>(
         kernel: K,
         layout: Layout,
         chip: &Chip,
         options: &RunOptions,
         fill: impl Fn(Coord, TileId, &mut [u32]) + Sync,
-    ) -> Result<Self, LayoutError> {
+    ) -> Result<Self, LaunchError> {
+        if !(1..=WORKERS_MAX).contains(&options.workers) {
+            return Err(LaunchError::Workers { found: options.workers, most: WORKERS_MAX });
+        }
         let fleet = build(&layout, chip, options.workers, options.full_arenas)?;
         let Fleet { parts, homes, host, colors_max } = fleet;
         let kernel = Arc::new(kernel);
         let idle = Arc::new(Idle::new(options.workers));
         let tiles: Vec<Vec<Endpoints>> = parts.iter().map(|p| p.endpoints.clone()).collect();
-        let memories = fill_memories(&parts, options, &fill);
+        let memories = memories(&parts, options)?;
+        let memories = fill_memories(&parts, memories, options, &fill)?;
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let mut hands = Vec::new();
         for (me, (part, memory)) in parts.into_iter().zip(memories).enumerate() {
             let (commands, inbox) = unbounded();
             let (outbox, answers) = unbounded();
             let (kernel, idle, options) = (Arc::clone(&kernel), Arc::clone(&idle), options.clone());
+            let need = options.workers;
             let timing = chip.timing();
             // Pinned only where every worker has a core of its own.
             let core = (cores.len() >= options.workers && options.workers > 1).then(|| cores[me]);
-            let thread = std::thread::Builder::new()
-                .name(format!("worker {me}"))
-                .spawn(move || {
-                    if let Some(core) = core {
-                        core_affinity::set_for_current(core);
-                    }
-                    let schedule = match options.schedule {
-                        Schedule::Random(seed) => Schedule::Random(seed.wrapping_add(me as u64)),
-                        other => other,
-                    };
-                    let net = Net::new(timing, schedule, options.dry, memory, part.net);
-                    let part = Part::new(net, part.endpoints, options.kernels);
-                    serve(&*kernel, &part, me, &idle, &inbox, &outbox);
-                })
-                .expect("the host starts a thread");
+            let work = move || {
+                if let Some(core) = core {
+                    core_affinity::set_for_current(core);
+                }
+                let schedule = match options.schedule {
+                    Schedule::Random(seed) => Schedule::Random(seed.wrapping_add(me as u64)),
+                    other => other,
+                };
+                let net = Net::new(timing, schedule, options.dry, memory, part.net);
+                let part = Part::new(net, part.endpoints, options.kernels);
+                serve(&*kernel, &part, me, &idle, &inbox, &outbox);
+            };
+            let thread = std::thread::Builder::new().name(format!("worker {me}")).spawn(work);
+            let thread = thread.map_err(|error| LaunchError::Threads { need, have: me, error })?;
             hands.push(Hand { commands, answers, thread: Some(thread) });
         }
         Ok(Self { hands, homes, layout: Arc::new(layout), host, tiles, idle, pass: 0, marks: Vec::new(), colors_max })
@@ -230,93 +219,6 @@ impl Wafer {
             _ => Err(PassError::Lost),
         }
     }
-
-    fn harvest(&self) -> Result<Vec<Harvest>, PassError> {
-        for hand in &self.hands {
-            hand.commands.send(Command::Clocks).map_err(|_| PassError::Lost)?;
-        }
-        let take = |hand: &Hand| match hand.answers.recv() {
-            Ok(Answer::Clocks(h)) => Ok(*h),
-            _ => Err(PassError::Lost),
-        };
-        self.hands.iter().map(take).collect()
-    }
-
-    fn stalls(&self) -> Result<StallReport, PassError> {
-        let mut blocked: Vec<Blocked> = self.harvest()?.into_iter().flat_map(|h| h.blocked).collect();
-        for b in &mut blocked {
-            b.waits_for = self.other_ends(b);
-        }
-        Ok(StallReport::new(blocked))
-    }
-
-    /// Senders of a lane that is waited on, or sinks of a send.
-    fn other_ends(&self, b: &Blocked) -> Vec<Coord> {
-        use crate::fabric::Direction;
-        let route = |c: Coord| {
-            let at = self.layout.find(c)?;
-            self.layout.pes[at as usize].routes.iter().find(|r| r.color == b.color).copied()
-        };
-        let step = |d: Direction, c: Coord| d.neighbour(c, u32::MAX, u32::MAX);
-        if b.what == "receive" {
-            let mut at = b.pe;
-            while let Some(r) = route(at).filter(|r| !matches!(r.rx, Direction::Ramp | Direction::Host)) {
-                let Some(next) = step(r.rx, at) else { break };
-                at = next;
-            }
-            return vec![at];
-        }
-        let mut sinks = Vec::new();
-        let mut open: Vec<Coord> =
-            route(b.pe).iter().flat_map(|r| r.tx.links()).filter_map(|d| step(d, b.pe)).collect();
-        while let Some(at) = open.pop() {
-            let Some(r) = route(at) else { continue };
-            if r.tx.has(Direction::Ramp) {
-                sinks.push(at);
-            }
-            open.extend(r.tx.links().filter_map(|d| step(d, at)));
-        }
-        sinks.sort();
-        sinks
-    }
-
-    /// Totals since launch.
-    ///
-    /// # Errors
-    /// `Lost` when a worker is gone.
-    pub fn counters(&self) -> Result<Counters, PassError> {
-        let mut sum = Counters::default();
-        for h in self.harvest()? {
-            let c = h.counters;
-            sum.cycles = sum.cycles.max(c.cycles);
-            sum.depth = sum.depth.max(c.depth);
-            sum.hops += c.hops;
-            sum.wavelets += c.wavelets;
-            sum.bursts += c.bursts;
-            sum.busy += c.busy;
-        }
-        Ok(sum)
-    }
-
-    /// Clock, busy cycles and depth of every PE, sorted by (row, col).
-    ///
-    /// # Errors
-    /// `Lost` when a worker is gone.
-    pub fn records(&self) -> Result<Vec<(Coord, Record)>, PassError> {
-        let mut all: Vec<(Coord, Record)> = self.harvest()?.into_iter().flat_map(|h| h.records).collect();
-        all.sort_by_key(|r| r.0);
-        Ok(all)
-    }
-
-    /// Bursts and wavelets into every PE over links, sorted by (row, col).
-    ///
-    /// # Errors
-    /// `Lost` when a worker is gone.
-    pub fn link_traffic(&self) -> Result<Vec<(Coord, u64, u64)>, PassError> {
-        let mut all: Vec<(Coord, u64, u64)> = self.harvest()?.into_iter().flat_map(|h| h.links).collect();
-        all.sort_by_key(|l| l.0);
-        Ok(all)
-    }
 }
 
 impl Drop for Wafer {
@@ -331,16 +233,35 @@ impl Drop for Wafer {
     }
 }
 
+/// Empty memory of every part.
+fn memories(parts: &[Parts], options: &RunOptions) -> Result<Vec<Memory>, LaunchError> {
+    let one = |(worker, part): (usize, &Parts)| {
+        let words = part.tile_words as u64 + part.buffer_words as u64;
+        if words > u64::from(u32::MAX) {
+            return Err(LaunchError::Words { worker, need: words, have: u64::from(u32::MAX) });
+        }
+        let need = 4 * words;
+        Memory::new(part.tile_words, part.buffer_words, options.full_arenas).map_err(|error| LaunchError::Memory {
+            worker,
+            need,
+            error,
+        })
+    };
+    parts.iter().enumerate().map(one).collect()
+}
+
 /// Memory of every part, filled in parallel, one thread a part.
 fn fill_memories(
-    parts: &[crate::fabric::Part],
+    parts: &[Parts],
+    memories: Vec<Memory>,
     options: &RunOptions,
     fill: &(impl Fn(Coord, TileId, &mut [u32]) + Sync),
-) -> Vec<Memory> {
-    let one = |part: &crate::fabric::Part| {
-        let mut memory = Memory::new(part.tile_words, part.buffer_words, options.full_arenas)
-            .expect("the host has address space for the declared tiles");
-        for pe in part.endpoints.iter().filter(|_| !options.dry) {
+) -> Result<Vec<Memory>, LaunchError> {
+    if options.dry {
+        return Ok(memories);
+    }
+    let one = |part: &Parts, mut memory: Memory| {
+        for pe in &part.endpoints {
             for &(id, place, words) in &pe.tiles {
                 let [tile] = memory.tiles_mut([Tile { place, words }]);
                 fill(pe.coord.unwrap_or(Coord::new(0, 0)), id, tile);
@@ -349,154 +270,15 @@ fn fill_memories(
         memory
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = parts.iter().map(|part| scope.spawn(move || one(part))).collect();
-        threads.into_iter().map(|t| t.join().expect("filling tiles does not panic")).collect()
+        let mut threads = Vec::new();
+        for (have, (part, memory)) in parts.iter().zip(memories).enumerate() {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, move || one(part, memory));
+            threads.push(thread.map_err(|error| LaunchError::Threads { need: parts.len(), have, error })?);
+        }
+        // A panic of `fill` is a defect of the kernel: it goes on to the caller.
+        let filled = |thread: std::thread::ScopedJoinHandle<'_, Memory>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        Ok(threads.into_iter().map(filled).collect())
     })
-}
-
-struct Worker<'a, F> {
-    part: &'a Part,
-    programs: Slab<F>,
-}
-
-impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
-    fn work(&mut self, budget: u32) -> bool {
-        for _ in 0..budget {
-            let next = self.part.net.borrow_mut().next_work();
-            match next {
-                None => return false,
-                Some(Work::Moved) => {}
-                Some(Work::Run(pe)) => {
-                    if self.programs.poll(pe) {
-                        self.part.net.borrow_mut().records[pe as usize].block(Status::Finished, NONE);
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    fn flush(&mut self) -> bool {
-        self.part.net.borrow_mut().flush()
-    }
-
-    fn incoming(&self) -> bool {
-        self.part.net.borrow().incoming()
-    }
-
-    fn poll(&mut self) -> u64 {
-        self.part.net.borrow_mut().poll()
-    }
-
-    fn traffic(&self) -> (u64, u64) {
-        self.part.net.borrow().traffic()
-    }
-
-    fn rest(&mut self) {
-        self.part.net.borrow_mut().publish_reads();
-    }
-}
-
-/// The life of a worker: programs are created once; each command is answered once.
-fn serve<K: Kernel>(
-    kernel: &K,
-    part: &Part,
-    me: usize,
-    idle: &Idle,
-    inbox: &Receiver<Command>,
-    outbox: &Sender<Answer>,
-) {
-    let programs = Slab::new((0..part.pes()).map(|pe| kernel.program(part.handle(pe))));
-    let mut worker = Worker { part, programs };
-    while let Ok(command) = inbox.recv() {
-        let answer = match command {
-            Command::Pass { number, injects } => {
-                let mut net = part.net.borrow_mut();
-                let mut places = Vec::with_capacity(injects.len());
-                for (port, inject) in injects {
-                    let place = crate::link::Store::buffer(&mut net.store, 1, 1);
-                    places.push(place);
-                    crate::link::Store::words_mut(&mut net.store, place, 1)[0] = inject.word;
-                    net.post_send(SendRequest {
-                        pe: NONE,
-                        port,
-                        place,
-                        words: 1,
-                        ctrl: Some(inject.ctrl),
-                        ready: inject.ready,
-                        min_tail: 0,
-                        depth: 0,
-                    });
-                }
-                drop(net);
-                run_pass(&mut worker, me, idle, number);
-                let mut net = part.net.borrow_mut();
-                // Quiescent: the commands were taken (or the session ends here with a stall).
-                places.into_iter().for_each(|place| crate::link::Store::release(&mut net.store, place));
-                let done = |r: &Record| matches!(r.status, Status::Finished | Status::OnPass);
-                let unfinished = net.records.iter().any(|r| !done(r) && r.status != Status::Failed);
-                Answer::Pass { unfinished, faults: part.faults(), marks: part.take_marks() }
-            }
-            Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
-            Command::Clocks => Answer::Clocks(Box::new(harvest(part))),
-        };
-        if outbox.send(answer).is_err() {
-            return;
-        }
-    }
-}
-
-fn harvest(part: &Part) -> Harvest {
-    let net = part.net.borrow();
-    let records: Vec<(Coord, Record)> =
-        (0..part.pes()).map(|pe| (part.coord(pe), net.records[pe as usize].clone())).collect();
-    let mut counters = Counters::default();
-    for (_, r) in &records {
-        counters.cycles = counters.cycles.max(r.now);
-        counters.depth = counters.depth.max(r.depth);
-        counters.busy += r.busy;
-    }
-    let mut links: Vec<(Coord, u64, u64)> = records.iter().map(|r| (r.0, 0, 0)).collect();
-    let is_host =
-        |l: &crate::link::Lane| l.upstream_kind == Upstream::Port && net.ports[l.upstream as usize].pe == NONE;
-    for lane in net.lanes.iter().filter(|l| !l.flags.has(crate::link::LaneFlags::REMOTE) && !is_host(l)) {
-        counters.hops += u64::from(lane.bursts);
-        counters.wavelets += lane.wavelets;
-        let link = &mut links[lane.reader as usize];
-        link.1 += u64::from(lane.bursts);
-        link.2 += lane.wavelets;
-    }
-    counters.bursts = net.ports.iter().filter(|p| p.pe != NONE).map(|p| p.emitted).sum();
-    Harvest { counters, links, blocked: blocked(part, &net, &records), records }
-}
-
-fn blocked(part: &Part, net: &Net<Memory>, records: &[(Coord, Record)]) -> Vec<Blocked> {
-    let mut out = Vec::new();
-    for (pe, (coord, r)) in records.iter().enumerate() {
-        let ends = part.endpoints(pe as u32);
-        let color_of = |list: &[(Color, u32)], id: u32| list.iter().find(|e| e.1 == id).map_or(Color(u8::MAX), |e| e.0);
-        let (what, side, color, holds) = match r.status {
-            Status::OnLane => {
-                let held: Vec<_> = net.held(r.wait_on).map(|b| b.wavelets()).collect();
-                (
-                    "receive",
-                    "from the ramp's lane",
-                    color_of(&ends.rx, r.wait_on),
-                    (held.len() as u32, held.iter().sum()),
-                )
-            }
-            Status::OnTicket => {
-                let t = net.tickets[r.wait_on];
-                if t.kind == TicketKind::Receive {
-                    ("receive", "from the ramp's lane", color_of(&ends.rx, t.at), (0, 0))
-                } else {
-                    ("send", "to its sinks", color_of(&ends.tx, t.at), (1, u32::from(t.words)))
-                }
-            }
-            _ => continue,
-        };
-        let place = r.place.map_or_else(String::new, |l| format!("{}:{}", l.file(), l.line()));
-        out.push(Blocked { pe: *coord, since: r.now, what, color, side, place, waits_for: Vec::new(), holds });
-    }
-    out
 }

@@ -4,10 +4,13 @@
 //! Called by `host` and by tests.
 
 mod fleet;
+mod harvest;
 mod idle;
 mod stall;
 pub mod step;
+mod worker;
 
-pub use fleet::{Counters, Inject, PassError, RunOptions, Wafer};
+pub use fleet::{Inject, LaunchError, PassError, RunOptions, WORKERS_MAX, Wafer};
+pub use harvest::Counters;
 pub use idle::Idle;
 pub use stall::{Blocked, StallReport};

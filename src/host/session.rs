@@ -3,7 +3,7 @@
 //! Invariant: one pass per token; between passes the wafer is quiescent. In greedy decoding the host's "go on" takes no
 //! modelled time; a sampled id is charged one round trip to the host.
 
-use crate::exec::{Counters, Inject, PassError, RunOptions, Wafer};
+use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
 use crate::link::{Ctrl, Schedule};
@@ -59,6 +59,9 @@ pub enum SessionError {
     /// The chip cannot run the layout.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The chip cannot run the layout, or the host cannot run the wafer.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
     /// Stopped on the wafer.
     #[error(transparent)]
     Pass(#[from] PassError),
@@ -162,6 +165,21 @@ impl Session {
         Ok((decode, layout))
     }
 
+    /// The most positions, up to `config.context`, for which there is a plan; 0 if none.
+    pub fn context_max(model: &dyn Checkpoint, config: &SessionConfig) -> usize {
+        let fits = |context| plan(model, &SessionConfig { context, ..config.clone() }).is_ok();
+        let (mut good, mut bad) = (0, config.context.saturating_add(1));
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
     /// A layout in numbers and pictures.
     pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
         summary(decode, layout)
@@ -254,6 +272,9 @@ impl Session {
             arena: self.arena,
             colors_max: self.wafer.colors_max,
             energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
+            power_watts: chip.power_watts,
+            numerics: report::numerics(&self.decode),
+            assumed: report::assumed(chip),
             host_roundtrip_cycles: self.host_cycles,
         }
     }
@@ -290,6 +311,9 @@ fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
         pes: plan.pes() as u64,
         layers_per_stage: plan.stages.iter().map(|s| s.len() as u32).collect(),
         head_cols: plan.head_cols as u32,
+        capacity: plan.capacity,
+        arena: report::arena_use(layout, &decode.chip),
+        colors_max: report::colors_max(layout),
         ledger: report::ledger_text(layout, decode),
         floorplan: report::floorplan(decode),
     }

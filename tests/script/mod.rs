@@ -9,8 +9,8 @@ pub mod families;
 use std::collections::{BTreeSet, HashMap};
 
 use plummer::arena::Owner;
-use plummer::exec::{RunOptions, Wafer};
-use plummer::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
+use plummer::exec::{LaunchError, RunOptions, Wafer};
+use plummer::fabric::{Chip, Layout, TileDecl, TileId};
 use plummer::link::Schedule;
 use plummer::pe::{Fold, Kernel, Pe};
 use plummer::units::{Color, Coord, Cycles};
@@ -128,7 +128,7 @@ impl Program {
     }
 
     /// On a wafer, with all tiles zero.
-    pub fn try_launch(&self, chip: &Chip, workers: usize, schedule: Schedule, dry: bool) -> Result<Wafer, LayoutError> {
+    pub fn try_launch(&self, chip: &Chip, workers: usize, schedule: Schedule, dry: bool) -> Result<Wafer, LaunchError> {
         let options = RunOptions { schedule, dry, ..RunOptions::new(workers) };
         Wafer::launch(self.script.clone(), self.layout(), chip, &options, |_, _, _| {})
     }

@@ -1,0 +1,131 @@
+//! A worker thread: the programs of its part, and what the host's commands make of them.
+//!
+//! Invariant: programs are created once; every command is answered once, and nothing runs between two commands.
+//! Started by `fleet`; the loop of a pass is `step::run_pass`.
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::arena::{Slab, Tile};
+use crate::link::{NONE, Record, SendRequest, Status, Store, Work};
+use crate::pe::{Fault, Kernel, Mark, Part};
+
+use super::fleet::Inject;
+use super::harvest::{Harvest, harvest};
+use super::idle::Idle;
+use super::step::{Machine, run_pass};
+
+/// What the host asks of a worker.
+pub(super) enum Command {
+    Pass { number: u64, injects: Vec<(u32, Inject)> },
+    Read { tile: Tile },
+    Clocks,
+}
+
+/// What it gets.
+pub(super) enum Answer {
+    Pass { unfinished: bool, faults: Vec<Fault>, marks: Vec<Mark> },
+    Words(Vec<u32>),
+    Clocks(Box<Harvest>),
+}
+
+struct Worker<'a, F> {
+    part: &'a Part,
+    programs: Slab<F>,
+}
+
+impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
+    fn work(&mut self, budget: u32) -> bool {
+        for _ in 0..budget {
+            let next = self.part.net.borrow_mut().next_work();
+            match next {
+                None => return false,
+                Some(Work::Moved) => {}
+                Some(Work::Run(pe)) => {
+                    if self.programs.poll(pe) {
+                        self.part.net.borrow_mut().records[pe as usize].block(Status::Finished, NONE);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn flush(&mut self) -> bool {
+        self.part.net.borrow_mut().flush()
+    }
+
+    fn incoming(&self) -> bool {
+        self.part.net.borrow().incoming()
+    }
+
+    fn poll(&mut self) -> u64 {
+        self.part.net.borrow_mut().poll()
+    }
+
+    fn traffic(&self) -> (u64, u64) {
+        self.part.net.borrow().traffic()
+    }
+
+    fn rest(&mut self) {
+        self.part.net.borrow_mut().publish_reads();
+    }
+}
+
+/// The life of a worker: programs are created once; each command is answered once.
+pub(super) fn serve<K: Kernel>(
+    kernel: &K,
+    part: &Part,
+    me: usize,
+    idle: &Idle,
+    inbox: &Receiver<Command>,
+    outbox: &Sender<Answer>,
+) {
+    let programs = Slab::new((0..part.pes()).map(|pe| kernel.program(part.handle(pe))));
+    let mut worker = Worker { part, programs };
+    while let Ok(command) = inbox.recv() {
+        let answer = match command {
+            Command::Pass { number, injects } => pass(&mut worker, me, idle, number, injects),
+            Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
+            Command::Clocks => Answer::Clocks(Box::new(harvest(part))),
+        };
+        if outbox.send(answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends the host's bursts, runs to quiescence, and says how that ended.
+fn pass<F: Future<Output = ()>>(
+    worker: &mut Worker<'_, F>,
+    me: usize,
+    idle: &Idle,
+    number: u64,
+    injects: Vec<(u32, Inject)>,
+) -> Answer {
+    let part = worker.part;
+    let mut net = part.net.borrow_mut();
+    let mut places = Vec::with_capacity(injects.len());
+    for (port, inject) in injects {
+        let place = Store::buffer(&mut net.store, 1, 1);
+        places.push(place);
+        Store::words_mut(&mut net.store, place, 1)[0] = inject.word;
+        net.post_send(SendRequest {
+            pe: NONE,
+            port,
+            place,
+            words: 1,
+            ctrl: Some(inject.ctrl),
+            ready: inject.ready,
+            min_tail: 0,
+            depth: 0,
+        });
+    }
+    drop(net);
+    run_pass(worker, me, idle, number);
+    let mut net = part.net.borrow_mut();
+    // Quiescent: the commands were taken (or the session ends here with a stall).
+    places.into_iter().for_each(|place| Store::release(&mut net.store, place));
+    let done = |r: &Record| matches!(r.status, Status::Finished | Status::OnPass);
+    let unfinished = net.records.iter().any(|r| !done(r) && r.status != Status::Failed);
+    Answer::Pass { unfinished, faults: part.faults(), marks: part.take_marks() }
+}
