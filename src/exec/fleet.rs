@@ -9,16 +9,19 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::arena::{Memory, Slab, Tile};
+use crate::arena::{Slab, Tile};
 use crate::fabric::{Chip, Endpoints, Fleet, Layout, LayoutError, TileId, build};
-use crate::link::{Ctrl, NONE, Net, Record, Schedule, SendRequest, Status, TicketKind, Upstream, Work};
+use crate::link::{Ctrl, NONE, Net, Record, Schedule, SendRequest, Status, Work};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part};
-use crate::units::{Color, Coord};
+use crate::units::Coord;
 
+use super::counters::{Counters, Harvest, harvest};
+use super::fill::fill_memories;
 use super::idle::Idle;
-use super::stall::{Blocked, StallReport};
+use super::stall::StallReport;
 use super::step::{Machine, run_pass};
+use super::waits::{self, Remains, remains};
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -55,23 +58,6 @@ pub struct Inject {
     pub ready: u64,
 }
 
-/// Totals since launch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Largest clock of any PE.
-    pub cycles: u64,
-    /// Bursts x links.
-    pub hops: u64,
-    /// Wavelets x links.
-    pub wavelets: u64,
-    /// Bursts that ramps sent.
-    pub bursts: u64,
-    /// Longest chain of dependent messages.
-    pub depth: u32,
-    /// Compute and issue cycles, all PEs.
-    pub busy: u64,
-}
-
 /// Why a pass did not complete.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum PassError {
@@ -90,19 +76,14 @@ enum Command {
     Pass { number: u64, injects: Vec<(u32, Inject)> },
     Read { tile: Tile },
     Clocks,
+    Remains,
 }
 
 enum Answer {
     Pass { unfinished: bool, faults: Vec<Fault>, marks: Vec<Mark> },
     Words(Vec<u32>),
     Clocks(Box<Harvest>),
-}
-
-struct Harvest {
-    records: Vec<(Coord, Record)>,
-    counters: Counters,
-    links: Vec<(Coord, u64, u64)>,
-    blocked: Vec<Blocked>,
+    Remains(Box<Remains>),
 }
 
 struct Hand {
@@ -200,7 +181,8 @@ impl Wafer {
             first.extend(faults);
             self.marks.extend(marks);
         }
-        if let Some(fault) = first.into_iter().min_by_key(Fault::key) {
+        if let Some(mut fault) = first.into_iter().min_by_key(Fault::key) {
+            fault.name_tiles(&self.layout);
             return Err(PassError::Fault(fault));
         }
         if stalled {
@@ -243,41 +225,15 @@ impl Wafer {
     }
 
     fn stalls(&self) -> Result<StallReport, PassError> {
-        let mut blocked: Vec<Blocked> = self.harvest()?.into_iter().flat_map(|h| h.blocked).collect();
-        for b in &mut blocked {
-            b.waits_for = self.other_ends(b);
+        for hand in &self.hands {
+            hand.commands.send(Command::Remains).map_err(|_| PassError::Lost)?;
         }
-        Ok(StallReport::new(blocked))
-    }
-
-    /// Senders of a lane that is waited on, or sinks of a send.
-    fn other_ends(&self, b: &Blocked) -> Vec<Coord> {
-        use crate::fabric::Direction;
-        let route = |c: Coord| {
-            let at = self.layout.find(c)?;
-            self.layout.pes[at as usize].routes.iter().find(|r| r.color == b.color).copied()
+        let take = |hand: &Hand| match hand.answers.recv() {
+            Ok(Answer::Remains(r)) => Ok(*r),
+            _ => Err(PassError::Lost),
         };
-        let step = |d: Direction, c: Coord| d.neighbour(c, u32::MAX, u32::MAX);
-        if b.what == "receive" {
-            let mut at = b.pe;
-            while let Some(r) = route(at).filter(|r| !matches!(r.rx, Direction::Ramp | Direction::Host)) {
-                let Some(next) = step(r.rx, at) else { break };
-                at = next;
-            }
-            return vec![at];
-        }
-        let mut sinks = Vec::new();
-        let mut open: Vec<Coord> =
-            route(b.pe).iter().flat_map(|r| r.tx.links()).filter_map(|d| step(d, b.pe)).collect();
-        while let Some(at) = open.pop() {
-            let Some(r) = route(at) else { continue };
-            if r.tx.has(Direction::Ramp) {
-                sinks.push(at);
-            }
-            open.extend(r.tx.links().filter_map(|d| step(d, at)));
-        }
-        sinks.sort();
-        sinks
+        let parts = self.hands.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+        Ok(waits::report(&self.layout, parts))
     }
 
     /// Totals since launch.
@@ -329,29 +285,6 @@ impl Drop for Wafer {
             }
         }
     }
-}
-
-/// Memory of every part, filled in parallel, one thread a part.
-fn fill_memories(
-    parts: &[crate::fabric::Part],
-    options: &RunOptions,
-    fill: &(impl Fn(Coord, TileId, &mut [u32]) + Sync),
-) -> Vec<Memory> {
-    let one = |part: &crate::fabric::Part| {
-        let mut memory = Memory::new(part.tile_words, part.buffer_words, options.full_arenas)
-            .expect("the host has address space for the declared tiles");
-        for pe in part.endpoints.iter().filter(|_| !options.dry) {
-            for &(id, place, words) in &pe.tiles {
-                let [tile] = memory.tiles_mut([Tile { place, words }]);
-                fill(pe.coord.unwrap_or(Coord::new(0, 0)), id, tile);
-            }
-        }
-        memory
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = parts.iter().map(|part| scope.spawn(move || one(part))).collect();
-        threads.into_iter().map(|t| t.join().expect("filling tiles does not panic")).collect()
-    })
 }
 
 struct Worker<'a, F> {
@@ -439,64 +372,10 @@ fn serve<K: Kernel>(
             }
             Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
             Command::Clocks => Answer::Clocks(Box::new(harvest(part))),
+            Command::Remains => Answer::Remains(Box::new(remains(part))),
         };
         if outbox.send(answer).is_err() {
             return;
         }
     }
-}
-
-fn harvest(part: &Part) -> Harvest {
-    let net = part.net.borrow();
-    let records: Vec<(Coord, Record)> =
-        (0..part.pes()).map(|pe| (part.coord(pe), net.records[pe as usize].clone())).collect();
-    let mut counters = Counters::default();
-    for (_, r) in &records {
-        counters.cycles = counters.cycles.max(r.now);
-        counters.depth = counters.depth.max(r.depth);
-        counters.busy += r.busy;
-    }
-    let mut links: Vec<(Coord, u64, u64)> = records.iter().map(|r| (r.0, 0, 0)).collect();
-    let is_host =
-        |l: &crate::link::Lane| l.upstream_kind == Upstream::Port && net.ports[l.upstream as usize].pe == NONE;
-    for lane in net.lanes.iter().filter(|l| !l.flags.has(crate::link::LaneFlags::REMOTE) && !is_host(l)) {
-        counters.hops += u64::from(lane.bursts);
-        counters.wavelets += lane.wavelets;
-        let link = &mut links[lane.reader as usize];
-        link.1 += u64::from(lane.bursts);
-        link.2 += lane.wavelets;
-    }
-    counters.bursts = net.ports.iter().filter(|p| p.pe != NONE).map(|p| p.emitted).sum();
-    Harvest { counters, links, blocked: blocked(part, &net, &records), records }
-}
-
-fn blocked(part: &Part, net: &Net<Memory>, records: &[(Coord, Record)]) -> Vec<Blocked> {
-    let mut out = Vec::new();
-    for (pe, (coord, r)) in records.iter().enumerate() {
-        let ends = part.endpoints(pe as u32);
-        let color_of = |list: &[(Color, u32)], id: u32| list.iter().find(|e| e.1 == id).map_or(Color(u8::MAX), |e| e.0);
-        let (what, side, color, holds) = match r.status {
-            Status::OnLane => {
-                let held: Vec<_> = net.held(r.wait_on).map(|b| b.wavelets()).collect();
-                (
-                    "receive",
-                    "from the ramp's lane",
-                    color_of(&ends.rx, r.wait_on),
-                    (held.len() as u32, held.iter().sum()),
-                )
-            }
-            Status::OnTicket => {
-                let t = net.tickets[r.wait_on];
-                if t.kind == TicketKind::Receive {
-                    ("receive", "from the ramp's lane", color_of(&ends.rx, t.at), (0, 0))
-                } else {
-                    ("send", "to its sinks", color_of(&ends.tx, t.at), (1, u32::from(t.words)))
-                }
-            }
-            _ => continue,
-        };
-        let place = r.place.map_or_else(String::new, |l| format!("{}:{}", l.file(), l.line()));
-        out.push(Blocked { pe: *coord, since: r.now, what, color, side, place, waits_for: Vec::new(), holds });
-    }
-    out
 }
