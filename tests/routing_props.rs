@@ -1,6 +1,6 @@
-//! Routing over random trees: a burst reaches exactly its declared sinks with its words, hop by hop, in the modelled time.
+//! Routing over random trees: a burst reaches exactly its declared sinks, hop by hop, in the modelled time.
 //!
-//! Trees are grown on a small mesh, one color each; sinks are random PEs on them and all ends. Any cut of a tree is refused.
+//! Trees are grown on a small mesh, one color each; sinks are random PEs on them and all ends. A cut tree is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
 

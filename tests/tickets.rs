@@ -41,7 +41,7 @@ const Y: Words = Words('y', 0, W);
 #[derive(Clone)]
 struct Misuse {
     steps: Vec<Step>,
-    /// Bursts that PE B sends, and takes after them.
+    /// Bursts that PE B sends and takes, in turn.
     gives: usize,
     takes: usize,
 }
@@ -50,11 +50,13 @@ impl Kernel for Misuse {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         if pe.coord() == B {
             let (out, back, tile) = (pe.rx(THERE), pe.tx(BACK), pe.tile(TileId(0)));
-            for _ in 0..self.gives {
-                pe.send(back, tile).await;
-            }
-            for _ in 0..self.takes {
-                pe.recv(out, tile).await;
+            for i in 0..self.gives.max(self.takes) {
+                if i < self.gives {
+                    pe.send(back, tile).await;
+                }
+                if i < self.takes {
+                    pe.recv(out, tile).await;
+                }
             }
             return;
         }

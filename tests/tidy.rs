@@ -34,7 +34,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("app", &["units", "math", "fabric", "exec", "host", "model", "workloads", "plan", "report", "oracle", "kernels"]),
 ];
 
-/// Files that may hold `unsafe`: link, arena, the SIMD kernels, and the one place that maps a model's file.
+/// Source files that may hold `unsafe`: link, arena, the SIMD kernels, and the one place that maps a model's file.
 const UNSAFE: [&str; 6] =
     ["src/link/", "src/arena/", "src/math/simd.rs", "src/math/gemv", "src/math/vector.rs", "src/model/tensors.rs"];
 
@@ -224,7 +224,7 @@ fn unsafe_is_where_it_may_be_and_says_why() {
         let all: Vec<&str> = text.lines().collect();
         for (n, line) in unsafe_uses(&text) {
             seen += 1;
-            if !UNSAFE.iter().any(|allowed| path.starts_with(allowed)) {
+            if path.starts_with("src/") && !UNSAFE.iter().any(|allowed| path.starts_with(allowed)) {
                 wrong.push(format!("{path}:{n}: `unsafe` has no place here"));
             }
             // The reason stands right above: comments, attributes and the lines of one statement lie between.
