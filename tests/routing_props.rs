@@ -172,7 +172,7 @@ fn trees() -> impl Strategy<Value = Option<Tree>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_burst_reaches_exactly_its_sinks_in_the_modelled_time(
