@@ -1,8 +1,8 @@
 //! GEMV on packed tiles against a plain loop that only reads the same bytes.
 //!
-//! For each tile shape of decode and each place that weights can be in (L1, L2, DRAM): GB/s of weights, and the ratio of
-//! the GEMV's time to that of the read loop, interleaved in the same process. A ratio near 1 means that the host's memory
-//! is the limit; a higher ratio in DRAM at an unchanged ratio in L1 means that streams restart badly between tiles; a
+//! For each tile shape of decode and each place that weights can be in (L1, L2, DRAM): GB/s of weights, the ratio of
+//! the GEMV's time to that of the read loop, interleaved in the same process. Near 1 means that the host's memory is
+//! the limit; a higher ratio in DRAM at an unchanged ratio in L1 means that streams restart badly between tiles; a
 //! higher ratio in L1 means that the inner loop lost its registers or its vector width.
 
 use plummer::math::Kernels;

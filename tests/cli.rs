@@ -1,46 +1,72 @@
-//! The built command, driven as a user would.
+//! The built command, driven as a user would: usage, numbers, refusals, `inspect`.
 
-use std::process::{Command, Output};
+mod command;
+mod model_support;
 
-use serde_json::Value;
+use command::*;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-fn plummer(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_plummer")).args(args).output().expect("the binary runs")
-}
-
-fn json(args: &[&str]) -> Value {
+fn refused(args: &[&str], says: &str) {
     let out = plummer(args);
-    assert_eq!(out.status.code(), Some(0), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    serde_json::from_slice(&out.stdout).expect("one JSON object")
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
+    assert!(text.contains(says), "{args:?} should say {says}: {text}");
+    assert!(!text.contains("panicked"), "{args:?}: {text}");
+    assert!(out.stdout.is_empty(), "{args:?}");
 }
 
 #[test]
 fn wrong_usage_exits_2_and_says_why() {
-    for (args, says) in [
-        (vec!["generate", "--mesh", "4"], "COLSxROWS"),
-        (vec!["generate", "--temp=-1"], "--temp"),
-        (vec!["generate", "-p", "a", "-f", "b"], "cannot be used with"),
-        (vec!["generate", "-f", "no/such/file"], "no/such/file"),
-        (vec!["generate", "-m", "no/such/model", "-p", "x"], "no/such/model"),
-        (vec!["generate", "--chip", "wse9"], "wse9"),
-        (vec!["generate", "-p", ""], "prompt is empty"),
-        (vec!["generate", "-c", "2", "-p", "To be, or not to be, that is the question"], "the context has 2"),
-        (vec!["generate", "-c", "100000"], "256 positions"),
-        (vec!["generate", "--chat", "-p", "x"], "--chat"),
-        (vec!["nonsense"], "nonsense"),
+    let huge = "99999999999999999999999";
+    for (flags, says) in [
+        (vec!["--mesh", "4"], "COLSxROWS"),
+        (vec!["--mesh", "0x0"], "at least 1"),
+        (vec!["--mesh", "99999999999x1"], "COLSxROWS"),
+        (vec!["--mesh", "4000000000x4000000000"], "750x994"),
+        (vec!["--mesh", "1x1"], "needs"),
+        (vec!["--temp=-1"], "--temp"),
+        (vec!["--temp", "nan"], "--temp"),
+        (vec!["--top-p", "0"], "--top-p"),
+        (vec!["--top-p", "1.5"], "--top-p"),
+        (vec!["--top-k=-1"], "--top-k"),
+        (vec!["--seed", "x"], "--seed"),
+        (vec!["--stop", ""], "--stop"),
+        (vec!["--workers", "0"], "--workers"),
+        (vec!["--workers", "100000"], "1..=64"),
+        (vec!["--k-tree", "0"], "1 to 8"),
+        (vec!["--k-tree", "99999999999999999"], "1 to 8"),
+        (vec!["--kv", "push"], "shift"),
+        (vec!["--kv-type", "f8"], "f16"),
+        (vec!["--arena", "half"], "packed"),
+        (vec!["--chip", "wse9"], "wse9"),
+        (vec!["-n", huge], "--n-predict"),
+        (vec!["--n-predict=-1"], "--n-predict"),
+        (vec!["-c", huge], "--ctx-size"),
+        (vec!["-c", "18446744073709551615"], "256 positions"),
+        (vec!["-c", "0"], "0 positions"),
+        (vec!["-c", "2", "-p", "To be, or not to be, that is the question"], "the context has 2"),
+        (vec!["-p", "a", "-f", "b"], "cannot be used with"),
+        (vec!["-f", "no/such/file"], "no/such/file"),
+        (vec!["-f", "."], "prompt file"),
+        (vec!["-f", "-"], "prompt is empty"),
+        (vec!["-p", ""], "prompt is empty"),
+        (vec!["-m", "no/such/model", "-p", "x"], "no/such/model"),
+        (vec!["-m", "weights"], "no prompt"),
+        (vec!["--chat", "-p", "x"], "--chat"),
+        (vec!["--logits", "no/such/dir/x.npy"], "no/such/dir"),
+        (vec!["--logits", "."], "--logits"),
     ] {
-        let out = plummer(&args);
-        let stderr = String::from_utf8_lossy(&out.stderr);
-        assert_eq!(out.status.code(), Some(2), "{args:?}: {stderr}");
-        assert!(stderr.contains(says), "{args:?} should say {says}: {stderr}");
-        assert!(out.stdout.is_empty(), "{args:?}");
+        refused(&[vec!["generate"], flags].concat(), says);
     }
+    refused(&["nonsense"], "nonsense");
+    refused(&["inspect", "no/such/model"], "no/such/model");
 }
 
 #[test]
-fn json_has_every_field_and_does_not_depend_on_workers() {
-    let run = |workers| json(&["generate", "-n", "8", "--json", "--quiet", "--workers", workers]);
-    let (one, two) = (run("1"), run("2"));
+fn json_has_every_field_and_does_not_depend_on_workers_or_arenas() {
+    let run = |more: &[&str]| json_of(&[&["generate", "-n", "8", "--json", "--quiet"], more].concat(), 0);
+    let (one, two, full) = (run(&["--workers", "1"]), run(&["--workers", "2"]), run(&["--arena", "full"]));
     for path in [
         "/schema",
         "/prompt_ids/0",
@@ -73,24 +99,237 @@ fn json_has_every_field_and_does_not_depend_on_workers() {
     ] {
         assert!(one.pointer(path).is_some_and(|v| !v.is_null()), "{path} is missing: {one}");
     }
-    assert_eq!(one["stop"], "length");
+    assert_eq!((&one["stop"], &one["workers"], &two["workers"]), (&json!("length"), &json!(1), &json!(2)));
     for field in ["token_ids", "text", "logits_sha256", "cycles", "hops", "wavelets", "arena", "colors_max"] {
         assert_eq!(one[field], two[field], "{field}");
+        assert_eq!(one[field], full[field], "{field} with whole arenas");
     }
 }
 
 #[test]
-fn full_context_exits_2_after_valid_json() {
-    let out = plummer(&["generate", "-p", "ROMEO:\n", "-c", "10", "-n", "50", "--json", "--quiet"]);
-    assert_eq!(out.status.code(), Some(2));
-    let value: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+fn cycles_add_up() {
+    let clock = 1.1e9; // wse2
+    for n in ["1", "3"] {
+        let run = json_of(&["generate", "-p", "JULIET:\n", "-n", n, "--json", "--quiet"], 0);
+        let number = |path: &str| run.pointer(path).and_then(Value::as_f64).expect("a number");
+        let steps: f64 = n.parse().expect("a number");
+        let decode = number("/cycles/total") - number("/cycles/prompt");
+        assert!(number("/cycles/prompt") > 0.0 && decode > 0.0);
+        assert!((number("/cycles/per_token") - decode / steps).abs() < 1e-6, "{run}");
+        assert!((number("/tpr") * number("/cycles/per_token") / clock - 1.0).abs() < 1e-9);
+        assert!((number("/tpot_ms") * number("/tpr") - 1e3).abs() < 1e-6);
+        let phases = run["cycles"]["by_phase"].as_object().expect("phases");
+        let sum: f64 = phases.values().filter_map(Value::as_f64).sum();
+        assert!(sum > 0.0 && sum <= number("/cycles/total"), "{run}");
+        assert!(number("/arena/min") <= number("/arena/median") && number("/arena/max") <= number("/arena/budget"));
+    }
+}
+
+/// Rows of a NumPy file of f32.
+fn npy(bytes: &[u8], cols: usize) -> (Vec<Vec<f32>>, &[u8]) {
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let values: Vec<f32> =
+        bytes[start..].chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+    (values.chunks_exact(cols).map(<[f32]>::to_vec).collect(), &bytes[start..])
+}
+
+#[test]
+fn logits_of_every_generated_step_are_written_and_hashed_eos_included() {
+    let model = tiny(|_| {});
+    let base = ["generate", "-m", path(&model), "-p", "the", "--quiet", "--json"];
+    let free = json_of(&[base.as_slice(), &["-n", "12"]].concat(), 0);
+    let ids: Vec<u64> = free["token_ids"].as_array().expect("ids").iter().filter_map(Value::as_u64).collect();
+    assert_eq!((ids.len(), &free["stop"]), (12, &json!("length")));
+    // The last of the distinct ids becomes an eos.
+    let at = (0..ids.len()).rev().find(|&i| !ids[..i].contains(&ids[i])).expect("a first id");
+    let ending = tiny(|config| config["eos_token_id"] = json!([260, ids[at]]));
+    let file = ending.path().join("logits.npy");
+    let to = file.to_str().expect("a UTF-8 path");
+    let run = json_of(&["generate", "-m", path(&ending), "-p", "the", "--quiet", "--json", "--logits", to], 0);
+    assert_eq!((&run["stop"], &run["token_ids"]), (&json!("eos"), &json!(ids[..at])));
+    let bytes = std::fs::read(&file).expect("the file");
+    let (rows, data) = npy(&bytes, 261);
+    let best = |row: &Vec<f32>| (0..row.len()).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).expect("a best");
+    assert_eq!(rows.iter().map(|row| best(row) as u64).collect::<Vec<_>>(), ids[..=at]);
+    let hash: String = Sha256::digest(data).iter().map(|b| format!("{b:02x}")).collect();
+    assert_eq!(run["logits_sha256"], json!(hash));
+    let out = plummer(&["generate", "-m", path(&ending), "-p", "the", "--quiet", "--digest"]);
+    assert_eq!(stderr(&out), format!("logits sha256 {hash}\n"));
+}
+
+#[test]
+fn a_context_that_fills_exits_2_after_text_or_json() {
+    let args = ["generate", "-p", "ROMEO:\n", "-c", "10", "-n", "50"];
+    let value = json_of(&[args.as_slice(), &["--json", "--quiet"]].concat(), 2);
     assert_eq!(value["stop"], "context");
+    let out = plummer(&args);
+    assert_eq!(
+        (out.status.code(), stdout(&out).trim_end()),
+        (Some(2), value["text"].as_str().expect("text").trim_end())
+    );
+    let text = stderr(&out);
+    assert!(text.starts_with("warning: ") && text.contains("10 fit"), "{text}");
+    assert!(text.ends_with("error: the context is full: 10 tokens fit\n"), "{text}");
+}
+
+#[test]
+fn arenas_that_fill_say_how_many_tokens_fit() {
+    let model = tiny(|_| {});
+    let place = ["-m", path(&model), "--mesh", "1x1"];
+    let inspected = json_of(&["inspect", path(&model), "--mesh", "1x1", "--json"], 0);
+    let fits = inspected["context_max"].as_u64().expect("a number");
+    assert!((20..4000).contains(&fits), "{fits}");
+    let says = format!("{fits} tokens fit");
+    let more = (fits + 9).to_string();
+    let out = plummer(&[&["generate", "-p", "the", "-n", &more], place.as_slice()].concat());
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{text}");
+    assert!(text.starts_with("warning: ") && text.ends_with(&format!("{says}\n")), "{text}");
+    assert!(!out.stdout.is_empty());
+    refused(&[&["generate", "-p", "the", "-c", &more], place.as_slice()].concat(), &says);
+    let long = "a".repeat(fits as usize + 1);
+    refused(&[&["generate", "-p", &long], place.as_slice()].concat(), &format!("{fits} fit in the arenas"));
+}
+
+#[test]
+fn prompts_from_a_file_stdin_and_the_flag_are_the_same() {
+    let model = tiny(|_| {});
+    let file = model.path().join("prompt.txt");
+    std::fs::write(&file, "the naïve\n").expect("a file");
+    let base = ["generate", "-m", path(&model), "-n", "5", "--json", "--quiet"];
+    let flag = json_of(&[base.as_slice(), &["-p", "the naïve\n"]].concat(), 0);
+    let from_file = json_of(&[base.as_slice(), &["-f", file.to_str().expect("a UTF-8 path")]].concat(), 0);
+    let stdin = std::fs::File::open(&file).expect("the file");
+    let out = command(&[base.as_slice(), &["-f", "-"]].concat()).stdin(stdin).output().expect("the binary runs");
+    let from_stdin: Value = serde_json::from_slice(&out.stdout).expect("one JSON object");
+    for other in [from_file, from_stdin] {
+        assert_eq!((&flag["prompt_ids"], &flag["token_ids"]), (&other["prompt_ids"], &other["token_ids"]));
+    }
+    let none = json_of(&["generate", "-m", path(&model), "-p", "the", "-n", "0", "--json", "--quiet"], 0);
+    assert_eq!((&none["token_ids"], &none["stop"]), (&json!([]), &json!("length")));
+}
+
+#[test]
+fn the_report_names_its_numbers_and_quiet_says_nothing() {
+    let out = plummer(&["generate", "-n", "3"]);
+    let text = stderr(&out);
+    for part in [
+        "wse2",
+        "f16 weights, f32 sums",
+        "TPR",
+        "TPOT",
+        "FFN",
+        "wavelet-hops",
+        "colors",
+        "J:",
+        "assumed",
+        "median",
+        "M message hops/s",
+        "round trips",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let out = plummer(&["generate", "-n", "3", "--quiet"]);
+    assert_eq!((out.status.code(), stderr(&out).as_str()), (Some(0), ""));
+    assert!(!out.stdout.is_empty());
+}
+
+#[test]
+fn inspect_shows_the_model_its_place_and_the_smallest_mesh() {
+    let value = json_of(&["inspect", "--mesh", "12x8", "--json"], 0);
+    assert_eq!((&value["mesh"]["cols"], &value["mesh"]["rows"]), (&json!(12), &json!(8)));
+    assert_eq!((&value["parameters"], &value["unsupported"]), (&json!(1_771_200), &json!([])));
+    let pes = |mesh: &str| value[mesh]["pes"].as_u64().expect("a number");
+    assert!(pes("smallest_mesh") <= pes("mesh"));
+    let out = plummer(&["inspect"]);
+    let text = stdout(&out);
+    for part in [
+        "llama, 4 layers",
+        "hidden 192",
+        "tokenizer",
+        "byte-level BPE",
+        "smallest",
+        "this mesh",
+        "stage 0",
+        "fullest head PE",
+        "code and stack",
+        "of 49152",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let out = plummer(&["inspect", "--mesh", "1x1"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(stdout(&out).contains("hidden 192") && stderr(&out).contains("1x1"), "{}", stderr(&out));
+}
+
+#[test]
+fn inspect_lists_all_that_is_unsupported_at_once() {
+    let model = tiny(|config| {
+        config["hidden_act"] = json!("gelu");
+        config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 2.0});
+        config["num_local_experts"] = json!(8);
+    });
+    let out = plummer(&["inspect", path(&model)]);
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2));
+    for part in ["hidden_act", "gelu", "yarn", "num_local_experts"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let value = json_of(&["inspect", path(&model), "--json"], 2);
+    assert_eq!(value["unsupported"].as_array().map(Vec::len), Some(3), "{value}");
+}
+
+#[test]
+fn a_chip_file_is_a_preset_edited() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("mine.toml");
+    let to = file.to_str().expect("a UTF-8 path");
+    let preset = stdout(&plummer(&["chips", "wse2"]));
+    let run = |chip: &str| json_of(&["generate", "-n", "2", "--json", "--quiet", "--chip", chip], 0);
+    std::fs::write(&file, preset.replace("name = \"wse2\"", "name = \"mine\"")).expect("a file");
+    let (known, mine) = (run("wse2"), run(to));
+    assert_eq!((&mine["chip"], &mine["cycles"]), (&json!("mine"), &known["cycles"]));
+    std::fs::write(&file, preset.replace("alpha = 1\n", "alpha = 3\n")).expect("a file");
+    let slower = run(to);
+    assert_eq!((&slower["logits_sha256"], &slower["hops"]), (&known["logits_sha256"], &known["hops"]));
+    assert!(slower["cycles"]["total"].as_u64() > known["cycles"]["total"].as_u64());
+    for (old, new, says) in [
+        ("alpha = 1\n", "alpha = 0\n", "alpha"),
+        ("ramp = 2\n", "ramp = 4000000000\n", "ramp"),
+        ("power_watts = 15000.0", "power_watts = nan", "power_watts"),
+        ("queue_wavelets = 8\n", "queue_wavelets = 4000000000\n", "queue_wavelets"),
+        ("colors = 24\n", "", "colors"),
+        ("alpha = 1\n", "alpha = 1\nbeta = 2\n", "beta"),
+        ("colors = 24\n", "colors = 10\n", "colors"),
+    ] {
+        assert!(preset.contains(old), "{old}");
+        std::fs::write(&file, preset.replace(old, new)).expect("a file");
+        refused(&["generate", "--chip", to], says);
+    }
+}
+
+/// The shell's limit on address space is lower than the whole arenas of this mesh.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_without_memory_for_the_arenas_is_told_so() {
+    let run = format!(
+        "ulimit -v 450000; exec {} generate -n 1 --workers 1 --arena full --mesh 96x100",
+        env!("CARGO_BIN_EXE_plummer")
+    );
+    let out = std::process::Command::new("sh").args(["-c", &run]).output().expect("sh runs");
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{text}");
+    assert!(text.contains("address space") && text.contains("worker 0"), "{text}");
 }
 
 #[test]
 fn chips_and_completions_print() {
-    for (args, says) in [(vec!["chips"], "wse2"), (vec!["completions", "bash"], "generate")] {
+    let mut cases = vec![(vec!["chips"], "wse2")];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        cases.push((vec!["completions", shell], "kv-type"));
+    }
+    for (args, says) in cases {
         let out = plummer(&args);
-        assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains(says), "{args:?}");
+        assert!(out.status.success() && stdout(&out).contains(says), "{args:?}");
     }
 }

@@ -64,11 +64,13 @@ fn greedy(model: &Model, prompt: &[u32], n: usize, mesh: (u32, u32), kv_type: Kv
 fn greedy_ids_with_f32_kv_equal_the_golden_ones_on_three_meshes() {
     let Some(model) = model() else { return };
     let all = golden("smollm2_greedy_llamacpp_f32_kvf32.json");
-    for (case, mesh) in [("raw_capital", (12, 16)), ("chat_gravity", (16, 16)), ("raw_capital", (53, 18))] {
-        let case = &all[case];
-        let (prompt, expect) = (ids(case, "prompt_ids"), ids(case, "greedy_ids"));
-        let found = greedy(&model, &prompt, expect.len(), mesh, KvType::F32);
-        assert_eq!(found, expect, "{mesh:?}: {}", case["prompt_text"]);
+    for case in ["raw_capital", "chat_gravity"] {
+        for mesh in [(12, 16), (16, 16), (53, 18)] {
+            let case = &all[case];
+            let (prompt, expect) = (ids(case, "prompt_ids"), ids(case, "greedy_ids"));
+            let found = greedy(&model, &prompt, expect.len(), mesh, KvType::F32);
+            assert_eq!(found, expect, "{mesh:?}: {}", case["prompt_text"]);
+        }
     }
 }
 

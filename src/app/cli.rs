@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::exec::WORKERS_MAX;
+use crate::fabric::Chip;
+
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
 #[command(name = "plummer", version, about)]
@@ -23,7 +26,11 @@ pub enum Command {
     /// Show a model file and how it would lie on the wafer.
     Inspect(InspectArgs),
     /// List the chips that are known, with the source of every constant.
-    Chips,
+    Chips {
+        /// Print this one as a TOML file for `--chip`, to be edited.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(Chip::PRESETS))]
+        name: Option<String>,
+    },
     /// Print a completion script.
     Completions {
         /// Which shell.
@@ -61,8 +68,8 @@ pub enum ArenaArg {
 /// Placement flags that `generate` and `inspect` share.
 #[derive(Clone, Debug, Args)]
 pub struct PlaceArgs {
-    /// Positions to provide for [default: prompt + n, at most the model's].
-    #[arg(short = 'c', long = "ctx", value_name = "CTX")]
+    /// Positions to provide for [default: prompt + n, at most what the model was trained for].
+    #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX")]
     pub context: Option<usize>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
     #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
@@ -115,18 +122,18 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub chat: bool,
     /// End before this text; may be repeated.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// Worker threads [default: available CPUs].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     pub workers: Option<u16>,
     /// Memory behind the arenas.
     #[arg(long, value_enum, default_value = "packed")]
     pub arena: ArenaArg,
-    /// Print the sha256 of all logits.
+    /// Print the sha256 of all logits, on stderr.
     #[arg(long)]
     pub digest: bool,
-    /// Write the logits of each generated step.
+    /// Write the logits of each generated step, one row each, in NumPy's format.
     #[arg(long, value_name = "FILE.npy")]
     pub logits: Option<PathBuf>,
     /// Print one JSON object instead of text.
@@ -140,8 +147,8 @@ pub struct GenerateArgs {
 /// `plummer inspect`.
 #[derive(Clone, Debug, Args)]
 pub struct InspectArgs {
-    /// Model: a Hugging Face directory or a GGUF file.
-    pub model: PathBuf,
+    /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
+    pub model: Option<PathBuf>,
     /// Placement.
     #[command(flatten)]
     pub place: PlaceArgs,

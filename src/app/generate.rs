@@ -1,9 +1,11 @@
 //! `plummer generate`: prompt in, text out, then the report.
 //!
+//! A *generated step* is a pass that ends in logits from which a token is chosen; the first of them is the pass of the
+//! prompt's last token, and the last may choose eos.
+//!
 //! Invariant: the loop ends for exactly one `Stop` reason, and whatever it is, text and report are delivered.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -11,10 +13,12 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
 use super::cli::GenerateArgs;
+use super::interrupt::Interrupt;
+use super::npy::Rows;
 use super::output::TextOut;
 use super::resolve::{HiArgs, resolve};
 use super::sample::Sampler;
-use super::{npy, report};
+use super::{report, say, start};
 use crate::host::{Session, Step, Token};
 
 /// Why the text ended.
@@ -41,13 +45,13 @@ pub struct Outcome {
     pub text: String,
     /// Why it ended.
     pub stop: Stop,
-    /// Steps that gave logits.
+    /// Generated steps.
     pub steps: usize,
-    /// Passes after the prompt.
-    pub decode_passes: usize,
-    /// sha256 of all logits, in hex; absent if nobody asked.
+    /// Passes, those of the prompt included.
+    pub passes: usize,
+    /// sha256 of the logits of all generated steps, in hex; absent if nobody asked.
     pub digest: Option<String>,
-    /// Virtual time at the end of the prompt.
+    /// Virtual time before the first generated step.
     pub prompt_cycles: u64,
     /// Host seconds to open the model and to start the wafer.
     pub seconds_load: f64,
@@ -60,57 +64,59 @@ pub struct Outcome {
 /// Runs the command; the exit code.
 pub fn run(args: &GenerateArgs) -> Result<u8> {
     let begin = Instant::now();
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    ctrlc::set_handler(move || flag.store(true, Ordering::Relaxed)).context("Ctrl-C handler")?;
+    let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
     let bar = progress(args.quiet);
     bar.set_message("loading the model");
-    let job = resolve(args)?;
+    let mut job = resolve(args)?;
     bar.set_message("placing it on the wafer");
-    let mut session = Session::new(&job.model, job.session.clone())?;
-    let limit = session.capacity().min(job.context);
-    let prompt = job.prompt_ids.len();
-    anyhow::ensure!(prompt <= limit, "the prompt has {prompt} tokens; {limit} fit in the arenas");
-    let needed = prompt + args.n.saturating_sub(1); // the last token is not fed back
-    if needed > limit && !args.quiet {
-        bar.suspend(|| {
-            eprintln!("warning: {prompt} prompt tokens and {} to generate, but {limit} positions fit", args.n);
-        });
+    let mut session = start::start(args, &mut job)?;
+    let (limit, warning) = start::limit(args, &job, &session)?;
+    if let Some(warning) = warning.filter(|_| !args.quiet) {
+        bar.suspend(|| say(&format!("warning: {warning}\n")));
     }
+    let vocab = job.model.config.shape.vocab;
+    let rows = args
+        .logits
+        .as_deref()
+        .map(|path| Rows::create(path, vocab).with_context(|| format!("--logits {}", path.display())));
+    let rows = rows.transpose()?;
     let seconds_load = begin.elapsed().as_secs_f64();
-    let mut text = TextOut::new(&args.stop, !args.json);
-    let mut outcome = Run {
-        args,
-        job: &job,
-        session: &mut session,
-        limit,
-        interrupted: &interrupted,
-        bar: &bar,
-        hash: Sha256::new(),
-        rows: Vec::new(),
-    }
-    .finish(&mut text)?;
+    interrupt.run_begins();
+    let mut out = TextOut::new(&args.stop, !args.json);
+    let run = Run { args, job: &job, session: &mut session, limit, interrupt, bar: &bar, hash: Sha256::new(), rows };
+    let mut outcome = run.finish(&mut out).inspect_err(|_| bar.finish_and_clear())?;
     outcome.seconds_load = seconds_load;
     bar.finish_and_clear();
-    let placement = session.placement();
-    let totals = session.report();
-    if args.json {
-        let json = report::json(&job, &outcome, &placement, &totals);
-        text.write(&format!("{}\n", serde_json::to_string(&json)?))?;
-    } else if !outcome.text.ends_with('\n') {
-        text.write("\n")?;
-    }
-    if let (true, false, Some(digest)) = (args.digest, args.json, &outcome.digest) {
-        text.write(&format!("logits sha256 {digest}\n"))?;
-    }
-    if !args.quiet {
-        eprint!("{}", report::table(&job, &outcome, &placement, &totals));
-    }
+    deliver(args, &job, &outcome, &mut session, &mut out)?;
     if outcome.stop == Stop::Context {
-        eprintln!("error: the context is full: {limit} tokens fit");
+        say(&format!("error: the context is full: {limit} tokens fit\n"));
         return Ok(2);
     }
     Ok(0)
+}
+
+/// What follows the text: JSON on stdout, digest and table on stderr.
+fn deliver(
+    args: &GenerateArgs,
+    job: &HiArgs,
+    outcome: &Outcome,
+    session: &mut Session,
+    out: &mut TextOut<'_>,
+) -> Result<()> {
+    let (placement, totals) = (session.placement(), session.report());
+    if args.json {
+        let json = report::json(job, outcome, &placement, &totals);
+        out.write(&format!("{}\n", serde_json::to_string(&json)?))?;
+    } else if !outcome.text.is_empty() && !outcome.text.ends_with('\n') {
+        out.write("\n")?;
+    }
+    if !args.quiet {
+        say(&report::table(job, outcome, &placement, &totals));
+    }
+    if let (true, Some(digest)) = (args.digest, &outcome.digest) {
+        say(&format!("logits sha256 {digest}\n"));
+    }
+    Ok(())
 }
 
 struct Run<'a> {
@@ -118,10 +124,10 @@ struct Run<'a> {
     job: &'a HiArgs,
     session: &'a mut Session,
     limit: usize,
-    interrupted: &'a AtomicBool,
+    interrupt: Interrupt,
     bar: &'a ProgressBar,
     hash: Sha256,
-    rows: Vec<Vec<f32>>,
+    rows: Option<Rows>,
 }
 
 impl Run<'_> {
@@ -130,45 +136,57 @@ impl Run<'_> {
         let mut outcome = Outcome {
             token_ids: Vec::new(),
             text: String::new(),
-            stop: Stop::Length,
+            stop: Stop::Interrupt,
             steps: 0,
-            decode_passes: 0,
+            passes: 0,
             digest: None,
             prompt_cycles: 0,
             seconds_load: 0.0,
             seconds_run: 0.0,
             cut: 0.0,
         };
-        outcome.stop = match self.prompt()? {
-            Some(step) => {
-                outcome.prompt_cycles = step.cycles;
-                self.decode(step, out, &mut outcome)?
-            }
-            None => Stop::Interrupt,
-        };
-        out.flush()?;
+        let stop = self.all(out, &mut outcome);
+        out.flush()?; // what was held back, also when the wafer stopped
+        outcome.stop = stop?;
         outcome.seconds_run = begin.elapsed().as_secs_f64();
         outcome.text = std::mem::take(&mut out.text);
         if self.wants_logits() {
             outcome.digest = Some(self.hash.finalize().iter().map(|b| format!("{b:02x}")).collect());
         }
-        if let Some(path) = &self.args.logits {
-            let vocab = self.job.model.config.shape.vocab;
-            npy::write(path, &self.rows, vocab).with_context(|| format!("--logits {}", path.display()))?;
+        if let Some(rows) = self.rows {
+            rows.finish().context("--logits")?;
         }
         Ok(outcome)
     }
 
+    fn all(&mut self, out: &mut TextOut<'_>, outcome: &mut Outcome) -> Result<Stop> {
+        let Some(step) = self.prompt(outcome)? else { return Ok(Stop::Interrupt) };
+        if self.args.n == 0 {
+            return Ok(Stop::Length);
+        }
+        // A terminal that shows the text has no line left for the progress.
+        if !self.args.json && std::io::stdout().is_terminal() {
+            self.bar.finish_and_clear();
+        }
+        self.decode(step, out, outcome)
+    }
+
     /// Feeds the prompt; the last step, or `None` when interrupted.
-    fn prompt(&mut self) -> Result<Option<Step>> {
+    fn prompt(&mut self, outcome: &mut Outcome) -> Result<Option<Step>> {
         let ids = &self.job.prompt_ids;
         let mut last = None;
         for (i, id) in ids.iter().enumerate() {
-            if self.interrupted.load(Ordering::Relaxed) {
+            if self.interrupt.asked() {
                 return Ok(None);
             }
             self.bar.set_message(format!("prompt {} of {}", i + 1, ids.len()));
-            last = Some(self.session.step(Token::Given(*id), i + 1 == ids.len())?);
+            let is_generated = i + 1 == ids.len() && self.args.n > 0;
+            let step = self.session.step(Token::Given(*id), is_generated)?;
+            outcome.passes += 1;
+            if !is_generated {
+                outcome.prompt_cycles = step.cycles;
+            }
+            last = Some(step);
         }
         Ok(last)
     }
@@ -178,23 +196,7 @@ impl Run<'_> {
         let mut stream = self.job.model.tokenizer.stream();
         let begin = Instant::now();
         let stop = loop {
-            if outcome.token_ids.len() >= self.args.n {
-                break Stop::Length;
-            }
-            if self.interrupted.load(Ordering::Relaxed) || out.closed {
-                break Stop::Interrupt;
-            }
-            let mut id = step.argmax.context("the wafer gave no id")?;
-            let mut next = Token::Own;
-            if self.wants_logits() || !sampler.is_greedy() {
-                let logits = self.session.logits()?;
-                if !sampler.is_greedy() {
-                    let choice = sampler.choose(&logits).context("no logits")?;
-                    outcome.cut = outcome.cut.max(choice.cut);
-                    (id, next) = (choice.id, Token::Sampled(choice.id));
-                }
-                self.keep(logits);
-            }
+            let (id, next) = self.choose(step, &mut sampler, outcome)?;
             outcome.steps += 1;
             if self.job.model.config.eos.contains(&id) {
                 break Stop::Eos;
@@ -207,12 +209,15 @@ impl Run<'_> {
             if outcome.token_ids.len() >= self.args.n {
                 break Stop::Length;
             }
-            if self.job.prompt_ids.len() + outcome.decode_passes >= self.limit {
+            if self.interrupt.asked() || out.closed {
+                break Stop::Interrupt;
+            }
+            if outcome.passes >= self.limit {
                 break Stop::Context;
             }
             step = self.session.step(next, true)?;
-            outcome.decode_passes += 1;
-            let rate = outcome.decode_passes as f64 / begin.elapsed().as_secs_f64();
+            outcome.passes += 1;
+            let rate = outcome.steps as f64 / begin.elapsed().as_secs_f64();
             self.bar.set_message(format!("{} tokens, {rate:.1} tokens/s", outcome.token_ids.len()));
         };
         if stop != Stop::Text && out.push(&stream.finish())? {
@@ -221,19 +226,29 @@ impl Run<'_> {
         Ok(stop)
     }
 
-    fn wants_logits(&self) -> bool {
-        self.args.json || self.args.digest || self.args.logits.is_some()
+    /// The token of a step, and how the wafer is told.
+    fn choose(&mut self, step: Step, sampler: &mut Sampler, outcome: &mut Outcome) -> Result<(u32, Token)> {
+        let own = step.argmax.context("the wafer gave no id")?;
+        if sampler.is_greedy() && !self.wants_logits() {
+            return Ok((own, Token::Own));
+        }
+        let logits = self.session.logits()?;
+        if self.wants_logits() {
+            logits.iter().for_each(|value| self.hash.update(value.to_le_bytes()));
+        }
+        if let Some(rows) = &mut self.rows {
+            rows.push(&logits).context("--logits")?;
+        }
+        if sampler.is_greedy() {
+            return Ok((own, Token::Own));
+        }
+        let choice = sampler.choose(&logits).context("no logits")?;
+        outcome.cut = outcome.cut.max(choice.cut);
+        Ok((choice.id, Token::Sampled(choice.id)))
     }
 
-    fn keep(&mut self, logits: Vec<f32>) {
-        if self.wants_logits() {
-            for value in &logits {
-                self.hash.update(value.to_le_bytes());
-            }
-        }
-        if self.args.logits.is_some() {
-            self.rows.push(logits);
-        }
+    fn wants_logits(&self) -> bool {
+        self.args.json || self.args.digest || self.args.logits.is_some()
     }
 }
 

@@ -1,17 +1,21 @@
 //! The command: the only room that prints, parses flags, and decides exit codes.
 //!
-//! Invariant: exit 0 is success (a closed pipe included), 1 a mismatch of results, 2 an error.
+//! Invariant: exit 0 is success (a closed pipe and Ctrl-C during a run included), 1 a mismatch of results, 2 an error,
+//! 130 Ctrl-C before there was anything to report.
 //! Called by `main`.
 
+mod chips;
 pub mod cli;
 mod generate;
 mod inspect;
+mod interrupt;
 mod model;
 mod npy;
 mod output;
 mod report;
 mod resolve;
 pub mod sample;
+mod start;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -26,7 +30,7 @@ pub fn main() -> ExitCode {
     match run(&cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            say(&format!("error: {error:#}\n"));
             ExitCode::from(2)
         }
     }
@@ -35,8 +39,12 @@ pub fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
         Command::Generate(args) => return generate::run(args),
-        Command::Inspect(args) => print(inspect::inspect(args)?.as_bytes())?,
-        Command::Chips => print(inspect::chips().as_bytes())?,
+        Command::Inspect(args) => {
+            let (text, outcome) = inspect::inspect(args);
+            print(text.as_bytes())?;
+            outcome?;
+        }
+        Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);
@@ -44,6 +52,11 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// To stderr; nobody listening is no error.
+fn say(text: &str) {
+    io::stderr().lock().write_all(text.as_bytes()).ok();
 }
 
 fn print(bytes: &[u8]) -> io::Result<()> {

@@ -1,36 +1,79 @@
 //! Rows of f32 as a NumPy file, written whole or not at all.
 //!
-//! Invariant: the target name never holds a partial file (temporary file, sync, rename). Called by `generate --logits`.
+//! Invariant: the target name never holds a partial file (temporary file, sync, rename); a run that ends early leaves
+//! nothing behind. Called by `generate --logits`.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
 
-/// Writes `rows` (each `cols` long) as a `(rows, cols)` array of little-endian f32.
-pub fn write(path: &Path, rows: &[Vec<f32>], cols: usize) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = path.with_file_name(name);
-    let outcome = write_to(&part, rows, cols).and_then(|()| fs::rename(&part, path));
-    if outcome.is_err() {
-        let _ = fs::remove_file(&part);
-    }
-    outcome
+/// Bytes in front of the values: room for any shape, and a multiple of 64 as the format asks.
+const HEADER_BYTES: usize = 192;
+
+/// A file of rows that grows row by row.
+#[derive(Debug)]
+pub struct Rows {
+    path: PathBuf,
+    part: PathBuf,
+    out: BufWriter<File>,
+    rows: u64,
+    cols: usize,
+    done: bool,
 }
 
-fn write_to(part: &Path, rows: &[Vec<f32>], cols: usize) -> io::Result<()> {
-    let mut out = io::BufWriter::new(File::create(part)?);
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {cols}), }}", rows.len());
-    let unpadded = 10 + header.len() + 1; // magic, version, length; header; newline
-    header.push_str(&" ".repeat(unpadded.next_multiple_of(64) - unpadded));
-    header.push('\n');
-    out.write_all(b"\x93NUMPY\x01\x00")?;
-    out.write_all(&(header.len() as u16).to_le_bytes())?; // below 200 bytes
-    out.write_all(header.as_bytes())?;
-    for value in rows.iter().flatten() {
-        out.write_all(&value.to_le_bytes())?;
+impl Rows {
+    /// Starts the file, so that a path that cannot be written is known before the run.
+    ///
+    /// # Errors
+    /// What the operating system says of the path.
+    pub fn create(path: &Path, cols: usize) -> io::Result<Self> {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = path.with_file_name(name);
+        let mut out = BufWriter::new(File::create(&part)?);
+        out.write_all(&[0; HEADER_BYTES])?;
+        Ok(Self { path: path.to_path_buf(), part, out, rows: 0, cols, done: false })
     }
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
+
+    /// Appends one row of `cols` values.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn push(&mut self, row: &[f32]) -> io::Result<()> {
+        assert_eq!(row.len(), self.cols, "a row of logits has one value a token");
+        self.rows += 1;
+        row.iter().try_for_each(|value| self.out.write_all(&value.to_le_bytes()))
+    }
+
+    /// Writes the header and gives the file its name: a `(rows, cols)` array of little-endian f32.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn finish(mut self) -> io::Result<()> {
+        let shape = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", self.rows, self.cols);
+        let length = HEADER_BYTES - 10; // after magic, version and this length
+        let mut header = b"\x93NUMPY\x01\x00".to_vec();
+        header.extend((length as u16).to_le_bytes());
+        header.extend(format!("{shape:<width$}\n", width = length - 1).as_bytes());
+        self.out.seek(SeekFrom::Start(0))?;
+        self.out.write_all(&header)?;
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        fs::rename(&self.part, &self.path)?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Rows {
+    fn drop(&mut self) {
+        if !self.done {
+            fs::remove_file(&self.part).ok();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -41,13 +84,28 @@ mod tests {
     fn header_is_aligned_and_values_follow() -> io::Result<()> {
         let dir = tempfile::tempdir()?;
         let path = dir.path().join("x.npy");
-        write(&path, &[vec![1.0, 2.0], vec![3.0, 4.0]], 2)?;
+        let mut rows = Rows::create(&path, 2)?;
+        rows.push(&[1.0, 2.0])?;
+        rows.push(&[3.0, 4.0])?;
+        assert!(!path.exists());
+        rows.finish()?;
         let bytes = fs::read(&path)?;
-        assert_eq!(bytes.len() % 64, 16);
+        let length = usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+        assert_eq!((length + 10) % 64, 0);
+        assert_eq!((bytes.len() - length - 10, bytes[length + 9]), (16, b'\n'));
         assert!(String::from_utf8_lossy(&bytes[10..]).contains("'shape': (2, 2)"));
         assert_eq!(bytes[bytes.len() - 4..], 4.0f32.to_le_bytes());
         assert_eq!(fs::read_dir(dir.path())?.count(), 1);
-        assert!(write(&dir.path().join("none/x.npy"), &[], 0).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_bad_path_is_known_at_once_and_an_unfinished_file_leaves_nothing() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        assert!(Rows::create(&dir.path().join("none/x.npy"), 1).is_err());
+        assert!(Rows::create(dir.path(), 1).is_err());
+        drop(Rows::create(&dir.path().join("x.npy"), 1)?);
+        assert_eq!(fs::read_dir(dir.path())?.count(), 0);
         Ok(())
     }
 }

@@ -17,21 +17,20 @@ fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// Cycles after the prompt, per pass after the prompt.
+/// Cycles after the prompt (in which every generated step is one pass) a generated step.
 fn per_token(outcome: &Outcome, totals: &Report) -> f64 {
     let decode = totals.cycles_total.saturating_sub(outcome.prompt_cycles);
-    ratio(decode as f64, outcome.decode_passes as f64)
+    ratio(decode as f64, outcome.steps as f64)
 }
 
-fn host_rates(job: &HiArgs, outcome: &Outcome, totals: &Report) -> (f64, f64) {
-    let passes = (job.prompt_ids.len() + outcome.decode_passes) as f64;
-    (ratio(passes, outcome.seconds_run), ratio(totals.message_hops as f64, outcome.seconds_run))
+fn host_rates(outcome: &Outcome, totals: &Report) -> (f64, f64) {
+    (ratio(outcome.passes as f64, outcome.seconds_run), ratio(totals.message_hops as f64, outcome.seconds_run))
 }
 
 /// The object of `--json`.
 pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, totals: &Report) -> Value {
     let per_token = per_token(outcome, totals);
-    let (tokens_per_s, message_hops_per_s) = host_rates(job, outcome, totals);
+    let (tokens_per_s, message_hops_per_s) = host_rates(outcome, totals);
     let by_phase: Map<String, Value> =
         totals.by_phase.iter().map(|(name, cycles)| ((*name).to_owned(), json!(cycles))).collect();
     json!({
@@ -48,8 +47,11 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
         "workers": job.session.workers,
         "cycles": {
             "total": totals.cycles_total, "prompt": outcome.prompt_cycles, "per_token": per_token,
-            "by_phase": by_phase,
+            "by_phase": by_phase, "generated_steps": outcome.steps, "host_roundtrip": totals.host_roundtrip_cycles,
         },
+        "numerics": totals.numerics,
+        "energy_joules": totals.energy_joules,
+        "assumed": totals.assumed,
         "hops": totals.hops,
         "wavelets": totals.wavelets,
         "arena": {
@@ -68,41 +70,33 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
 
 /// The table for stderr.
 pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, totals: &Report) -> String {
-    let per_token = per_token(outcome, totals);
-    let (tokens_per_s, hops_per_s) = host_rates(job, outcome, totals);
     let mut text = String::from("\n");
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12} {value}");
     };
     row("chip", format!("{} at {:.0} MHz", totals.chip, totals.clock_hz / 1e6));
+    row("numerics", totals.numerics.clone());
     let p = placement;
     row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));
     let (made, prompt) = (outcome.token_ids.len(), job.prompt_ids.len());
-    row("tokens", format!("{prompt} prompt, {made} generated, stop: {}", stop_name(outcome)));
-    if outcome.decode_passes > 0 {
-        let (rate, ms) = (ratio(totals.clock_hz, per_token), ratio(per_token * 1e3, totals.clock_hz));
-        row("emulated", format!("{rate:.0} tokens/s, {ms:.4} ms and {per_token:.0} cycles a token"));
-    }
-    row("cycles", format!("{} in all, {} for the prompt", totals.cycles_total, outcome.prompt_cycles));
-    let sum: u64 = totals.by_phase.iter().map(|p| p.1).sum();
-    for (name, cycles) in totals.by_phase.iter().filter(|p| p.1 > 0) {
-        row("", format!("{name:<14} {cycles:>12} {:>5.1} %", ratio(*cycles as f64 * 100.0, sum as f64)));
-    }
+    let stop = format!("{:?}", outcome.stop).to_lowercase();
+    row("tokens", format!("{prompt} prompt, {made} generated, stop: {stop}"));
+    cycle_rows(&mut row, outcome, totals);
     row(
         "fabric",
         format!("{} hops, {} wavelet-hops, {} colors at most", totals.hops, totals.wavelets, totals.colors_max),
     );
     let a = totals.arena;
     row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
-    row("energy", format!("{:.4} J", totals.energy_joules));
+    let is_assumed = totals.assumed.iter().any(|name| name.contains("power_watts") || name.starts_with("everything"));
+    let source = if is_assumed { " (assumed)" } else { "" };
+    row("energy", format!("{:.4} J: {} W{source} x modelled time", totals.energy_joules, totals.power_watts));
+    row("assumed", totals.assumed.join(", "));
+    let (tokens_per_s, hops_per_s) = host_rates(outcome, totals);
+    let (millions, workers, load) = (hops_per_s / 1e6, job.session.workers, outcome.seconds_load);
     row(
         "host",
-        format!(
-            "{tokens_per_s:.1} tokens/s, {:.2} M message hops/s, {} workers, {:.2} s to load",
-            hops_per_s / 1e6,
-            job.session.workers,
-            outcome.seconds_load
-        ),
+        format!("{tokens_per_s:.1} tokens/s, {millions:.2} M message hops/s, {workers} workers, {load:.2} s to load"),
     );
     if outcome.cut > 0.0 {
         row("sampler", format!("the 256-candidate limit cut up to {:.4} of probability", outcome.cut));
@@ -110,6 +104,19 @@ pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, tota
     text
 }
 
-fn stop_name(outcome: &Outcome) -> String {
-    format!("{:?}", outcome.stop).to_lowercase()
+fn cycle_rows(row: &mut impl FnMut(&str, String), outcome: &Outcome, totals: &Report) {
+    let per_token = per_token(outcome, totals);
+    if outcome.steps > 0 {
+        let (rate, ms) = (ratio(totals.clock_hz, per_token), ratio(per_token * 1e3, totals.clock_hz));
+        row("emulated", format!("{rate:.0} tokens/s (TPR), {ms:.4} ms (TPOT) and {per_token:.0} cycles a token"));
+    }
+    row("cycles", format!("{} in all, {} before the first generated step", totals.cycles_total, outcome.prompt_cycles));
+    if totals.host_roundtrip_cycles > 0 {
+        let trips = totals.host_roundtrip_cycles;
+        row("", format!("of them {trips} round trips to the host, which draws the ids (under head)"));
+    }
+    let sum: u64 = totals.by_phase.iter().map(|p| p.1).sum();
+    for (name, cycles) in totals.by_phase.iter().filter(|p| p.1 > 0) {
+        row("", format!("{name:<14} {cycles:>12} {:>5.1} %", ratio(*cycles as f64 * 100.0, sum as f64)));
+    }
 }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::cli::{ArenaArg, GenerateArgs, KvArg, KvTypeArg, PlaceArgs};
 use super::sample::SampleOptions;
+use crate::exec::WORKERS_MAX;
 use crate::fabric::Chip;
 use crate::host::{Kv, KvType, SessionConfig};
 use crate::model::Model;
@@ -31,6 +32,8 @@ pub struct HiArgs {
 const PROMPT: &str = "ROMEO:\n";
 const TEMPERATURE: f64 = 0.7;
 const SEED: u64 = 1;
+/// Most bytes of a prompt: no context of a known model holds more, and `-f` may name a device without an end.
+const PROMPT_BYTES_MAX: u64 = 64 << 20;
 
 /// Opens, reads, encodes and checks.
 pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
@@ -52,7 +55,7 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     }
     let most = model.config.context;
     let wanted = prompt_ids.len().saturating_add(args.n);
-    let context = args.place.context.unwrap_or_else(|| wanted.min(most).max(1));
+    let context = args.place.context.unwrap_or_else(|| wanted.min(most).max(1)); // at least the prompt, else refused
     if context > most {
         bail!("-c {context}: the model was trained for {most} positions");
     }
@@ -92,7 +95,7 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
         k_tree: place.k_tree,
         context,
         prompt,
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
         arena_full: false,
         random_schedule: None,
         kernels: None,
@@ -102,9 +105,18 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
 fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
     let Some(path) = &args.file else { return Ok(args.prompt.clone()) };
     if path.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("prompt from stdin")?;
-        return Ok(Some(text));
+        return read_text(std::io::stdin().lock()).context("prompt from stdin").map(Some);
     }
-    std::fs::read_to_string(path).with_context(|| format!("prompt file {}", path.display())).map(Some)
+    let read = std::fs::File::open(path).map_err(anyhow::Error::from).and_then(read_text);
+    read.with_context(|| format!("prompt file {}", path.display())).map(Some)
+}
+
+/// All of a text, within `PROMPT_BYTES_MAX`.
+fn read_text(from: impl std::io::Read) -> Result<String> {
+    let mut text = String::new();
+    from.take(PROMPT_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > PROMPT_BYTES_MAX {
+        bail!("need at most {PROMPT_BYTES_MAX} bytes of text, found more");
+    }
+    Ok(text)
 }

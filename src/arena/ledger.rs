@@ -83,7 +83,8 @@ impl fmt::Display for Ledger {
 /// A PE that needs more than it has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "arena of PE {pe} is over budget: need {} ({} for code and stack), have {budget}; the largest tile is `{largest}`\n{ledger}",
+    "arena of PE {pe} is over budget: need {} ({} for code and stack), have {budget}; \
+     the largest tile is `{largest}`: shrink that one\n{ledger}",
     need,
     reserved
 )]

@@ -1,6 +1,6 @@
 //! K-tree allreduce on one axis.                                              (WaferLLM section 6; waferllm.md 2.2)
 //!
-//! 1. Level 1 splits the line into G1 contiguous groups; both ends of a group stream toward its middle, each member adds
+//! 1. Level 1 splits the line into G1 contiguous groups; both ends of a group stream to its middle, each member adds
 //!    its own tile to what comes in; the root adds the higher side, then the lower.
 //! 2. Level k + 1 does the same with the roots of level k; only routers lie between them.
 //! 3. The last root multicasts to the whole line.

@@ -9,13 +9,14 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::arena::{Memory, Tile};
-use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, Part as Parts, TileId, build};
+use crate::arena::Tile;
+use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
 use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part};
 use crate::units::Coord;
 
+use super::fill::{fill_memories, memories};
 use super::idle::Idle;
 use super::stall::StallReport;
 use super::worker::{Answer, Command, serve};
@@ -190,7 +191,8 @@ impl Wafer {
             first.extend(faults);
             self.marks.extend(marks);
         }
-        if let Some(fault) = first.into_iter().min_by_key(Fault::key) {
+        if let Some(mut fault) = first.into_iter().min_by_key(Fault::key) {
+            fault.name_tiles(&self.layout);
             return Err(PassError::Fault(fault));
         }
         if stalled {
@@ -232,54 +234,4 @@ impl Drop for Wafer {
             }
         }
     }
-}
-
-/// Empty memory of every part.
-fn memories(parts: &[Parts], options: &RunOptions) -> Result<Vec<Memory>, LaunchError> {
-    let one = |(worker, part): (usize, &Parts)| {
-        let words = part.tile_words as u64 + part.buffer_words as u64;
-        if words > u64::from(u32::MAX) {
-            return Err(LaunchError::Words { worker, need: words, have: u64::from(u32::MAX) });
-        }
-        let need = 4 * words;
-        Memory::new(part.tile_words, part.buffer_words, options.full_arenas).map_err(|error| LaunchError::Memory {
-            worker,
-            need,
-            error,
-        })
-    };
-    parts.iter().enumerate().map(one).collect()
-}
-
-/// Memory of every part, filled in parallel, one thread a part.
-fn fill_memories(
-    parts: &[Parts],
-    memories: Vec<Memory>,
-    options: &RunOptions,
-    fill: &(impl Fn(Coord, TileId, &mut [u32]) + Sync),
-) -> Result<Vec<Memory>, LaunchError> {
-    if options.dry {
-        return Ok(memories);
-    }
-    let one = |part: &Parts, mut memory: Memory| {
-        for pe in &part.endpoints {
-            for &(id, place, words) in &pe.tiles {
-                let [tile] = memory.tiles_mut([Tile { place, words }]);
-                fill(pe.coord.unwrap_or(Coord::new(0, 0)), id, tile);
-            }
-        }
-        memory
-    };
-    std::thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (have, (part, memory)) in parts.iter().zip(memories).enumerate() {
-            let thread = std::thread::Builder::new().spawn_scoped(scope, move || one(part, memory));
-            threads.push(thread.map_err(|error| LaunchError::Threads { need: parts.len(), have, error })?);
-        }
-        // A panic of `fill` is a defect of the kernel: it goes on to the caller.
-        let filled = |thread: std::thread::ScopedJoinHandle<'_, Memory>| {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        Ok(threads.into_iter().map(filled).collect())
-    })
 }

@@ -1,16 +1,16 @@
-//! What the host reads of a quiescent wafer: clocks, counters, link traffic, and who is stuck.
+//! What the host reads of a quiescent wafer: clocks, counters, link traffic, and what is left of a stall.
 //!
 //! Invariant: uncharged probes; nothing here changes a PE, and the order of workers shows in no result.
+//! Invariant: every link of the wafer is counted once, by the worker that reads it; lanes from the host are no links.
 //! Called between passes by `fleet` and `host`.
 
-use crate::arena::Memory;
-use crate::fabric::Direction;
-use crate::link::{Lane, LaneFlags, NONE, Net, Record, Status, TicketKind, Upstream};
+use crate::link::{Lane, LaneFlags, NONE, Record, Upstream};
 use crate::pe::Part;
-use crate::units::{Color, Coord};
+use crate::units::Coord;
 
 use super::fleet::{Hand, PassError, Wafer};
-use super::stall::{Blocked, StallReport};
+use super::stall::StallReport;
+use super::waits;
 use super::worker::{Answer, Command};
 
 /// Totals since launch.
@@ -35,7 +35,6 @@ pub(super) struct Harvest {
     records: Vec<(Coord, Record)>,
     counters: Counters,
     links: Vec<(Coord, u64, u64)>,
-    blocked: Vec<Blocked>,
 }
 
 impl Wafer {
@@ -52,40 +51,15 @@ impl Wafer {
 
     /// Who waits for whom.
     pub(super) fn stalls(&self) -> Result<StallReport, PassError> {
-        let mut blocked: Vec<Blocked> = self.harvest()?.into_iter().flat_map(|h| h.blocked).collect();
-        for b in &mut blocked {
-            b.waits_for = self.other_ends(b);
+        for hand in &self.hands {
+            hand.commands.send(Command::Remains).map_err(|_| PassError::Lost)?;
         }
-        Ok(StallReport::new(blocked))
-    }
-
-    /// Senders of a lane that is waited on, or sinks of a send.
-    fn other_ends(&self, b: &Blocked) -> Vec<Coord> {
-        let route = |c: Coord| {
-            let at = self.layout.find(c)?;
-            self.layout.pes[at as usize].routes.iter().find(|r| r.color == b.color).copied()
+        let take = |hand: &Hand| match hand.answers.recv() {
+            Ok(Answer::Remains(r)) => Ok(*r),
+            _ => Err(PassError::Lost),
         };
-        let step = |d: Direction, c: Coord| d.neighbour(c, u32::MAX, u32::MAX);
-        if b.what == "receive" {
-            let mut at = b.pe;
-            while let Some(r) = route(at).filter(|r| !matches!(r.rx, Direction::Ramp | Direction::Host)) {
-                let Some(next) = step(r.rx, at) else { break };
-                at = next;
-            }
-            return vec![at];
-        }
-        let mut sinks = Vec::new();
-        let mut open: Vec<Coord> =
-            route(b.pe).iter().flat_map(|r| r.tx.links()).filter_map(|d| step(d, b.pe)).collect();
-        while let Some(at) = open.pop() {
-            let Some(r) = route(at) else { continue };
-            if r.tx.has(Direction::Ramp) {
-                sinks.push(at);
-            }
-            open.extend(r.tx.links().filter_map(|d| step(d, at)));
-        }
-        sinks.sort();
-        sinks
+        let parts = self.hands.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+        Ok(waits::report(&self.layout, parts))
     }
 
     /// Totals since launch.
@@ -148,36 +122,5 @@ pub(super) fn harvest(part: &Part) -> Harvest {
         link.2 += lane.wavelets;
     }
     counters.bursts = net.ports.iter().filter(|p| p.pe != NONE).map(|p| p.emitted).sum();
-    Harvest { counters, links, blocked: blocked(part, &net, &records), records }
-}
-
-fn blocked(part: &Part, net: &Net<Memory>, records: &[(Coord, Record)]) -> Vec<Blocked> {
-    let mut out = Vec::new();
-    for (pe, (coord, r)) in records.iter().enumerate() {
-        let ends = part.endpoints(pe as u32);
-        let color_of = |list: &[(Color, u32)], id: u32| list.iter().find(|e| e.1 == id).map_or(Color(u8::MAX), |e| e.0);
-        let (what, side, color, holds) = match r.status {
-            Status::OnLane => {
-                let held: Vec<_> = net.held(r.wait_on).map(|b| b.wavelets()).collect();
-                (
-                    "receive",
-                    "from the ramp's lane",
-                    color_of(&ends.rx, r.wait_on),
-                    (held.len() as u32, held.iter().sum()),
-                )
-            }
-            Status::OnTicket => {
-                let t = net.tickets[r.wait_on];
-                if t.kind == TicketKind::Receive {
-                    ("receive", "from the ramp's lane", color_of(&ends.rx, t.at), (0, 0))
-                } else {
-                    ("send", "to its sinks", color_of(&ends.tx, t.at), (1, u32::from(t.words)))
-                }
-            }
-            _ => continue,
-        };
-        let place = r.place.map_or_else(String::new, |l| format!("{}:{}", l.file(), l.line()));
-        out.push(Blocked { pe: *coord, since: r.now, what, color, side, place, waits_for: Vec::new(), holds });
-    }
-    out
+    Harvest { counters, links, records }
 }

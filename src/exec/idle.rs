@@ -35,7 +35,7 @@ impl Idle {
     /// Worker `me` has nothing to do; it has sent and received so many messages.
     pub fn enter(&self, me: usize, (sent, received): (u64, u64)) {
         let desk = &self.desks[me];
-        // Release: pair with the Acquires in `scan`. A scan that sees a new count sees the `leave` before it too, so its
+        // Release: pair with the Acquires in `scan`. A scan that sees a new count sees the `leave` before it too: its
         // second round finds another epoch (loom found the stale epoch beside a new count that Relaxed allows).
         desk.sent.store(sent, Ordering::Release);
         desk.received.store(received, Ordering::Release);
@@ -44,7 +44,7 @@ impl Idle {
         desk.epoch.store(epoch | 1, Ordering::Release);
     }
 
-    /// Worker `me` is about to take a message and is active again; or the host, while all workers wait for its commands,
+    /// Worker `me` is about to take a message and is active again; or the host, while all workers wait for commands,
     /// calls this for every one of them before it sends the first.
     pub fn leave(&self, me: usize) {
         let desk = &self.desks[me];

@@ -3,11 +3,13 @@
 //! Invariant: bits, cycles, counters and stall reports are equal at every worker count and schedule.
 //! Called by `host` and by tests.
 
+mod fill;
 mod fleet;
 mod harvest;
 mod idle;
 mod stall;
 pub mod step;
+mod waits;
 mod worker;
 
 pub use fleet::{Inject, LaunchError, PassError, RunOptions, WORKERS_MAX, Wafer};

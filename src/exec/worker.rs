@@ -16,12 +16,14 @@ use super::fleet::Inject;
 use super::harvest::{Harvest, harvest};
 use super::idle::Idle;
 use super::step::{Machine, run_pass};
+use super::waits::{Remains, remains};
 
 /// What the host asks of a worker.
 pub(super) enum Command {
     Pass { number: u64, injects: Vec<(u32, Inject)> },
     Read { tile: Tile },
     Clocks,
+    Remains,
 }
 
 /// What it gets.
@@ -29,6 +31,7 @@ pub(super) enum Answer {
     Pass { unfinished: bool, faults: Vec<Fault>, marks: Vec<Mark> },
     Words(Vec<u32>),
     Clocks(Box<Harvest>),
+    Remains(Box<Remains>),
 }
 
 struct Worker<'a, F> {
@@ -136,6 +139,7 @@ pub(super) fn serve<K: Kernel>(
         let answer = match command {
             Command::Pass { number, injects } => pass(&mut worker, me, idle, number, injects),
             Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
+            Command::Remains => Answer::Remains(Box::new(remains(part))),
             Command::Clocks => Answer::Clocks(Box::new(harvest(part))),
         };
         if outbox.send(answer).is_err() {

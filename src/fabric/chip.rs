@@ -125,7 +125,8 @@ impl Chip {
         let rates = [&self.f32, &self.f16];
         let mut values = rates.iter().flat_map(|r| [r.mac, r.element, r.vector, r.special]);
         let finite = values.all(|v| (0.0..1e6).contains(&v));
-        let checks: [(&'static str, bool, &'static str, String); 11] = [
+        let delays = [self.ramp, self.turn_cycles, self.issue_cycles, self.stage_cycles, self.route_write_cycles];
+        let checks: [(&'static str, bool, &'static str, String); 15] = [
             ("cols", (1..=4096).contains(&self.cols), "1 to 4096", self.cols.to_string()),
             ("rows", (1..=4096).contains(&self.rows), "1 to 4096", self.rows.to_string()),
             (
@@ -156,6 +157,25 @@ impl Chip {
                 "1 to 1000 each",
                 format!("{} / {}", self.ser_num, self.ser_den),
             ),
+            (
+                "ramp, turn_cycles, issue_cycles, stage_cycles, route_write_cycles",
+                delays.iter().all(|d| *d <= 1_000_000),
+                "0 to 1000000 each",
+                format!("{delays:?}"),
+            ),
+            (
+                "queue_wavelets",
+                u64::from(self.queue_wavelets) <= self.arena_bytes / 4,
+                "at most the words of an arena",
+                self.queue_wavelets.to_string(),
+            ),
+            (
+                "host_roundtrip_cycles",
+                self.host_roundtrip_cycles <= 1 << 40,
+                "at most 2^40",
+                self.host_roundtrip_cycles.to_string(),
+            ),
+            ("power_watts", (0.0..1e9).contains(&self.power_watts), "0 to 1e9", self.power_watts.to_string()),
             ("f32 / f16", finite, "rates from 0 to 1e6 cycles", format!("{:?}", rates)),
         ];
         match checks.into_iter().find(|c| !c.1) {

@@ -77,7 +77,8 @@ pub enum LayoutError {
     Nowhere { pe: Coord, color: Color },
     /// More colors than the chip has.
     #[error(
-        "routing resource exhaustion: the launch needs {need} colors ({routed} of them at PE {pe}), the chip has {have} usable"
+        "routing resource exhaustion: the launch needs {need} colors ({routed} of them at PE {pe}), \
+         the chip has {have} usable"
     )]
     Colors { pe: Coord, routed: u32, need: u32, have: u32 },
     /// A PE outside the mesh.

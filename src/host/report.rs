@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use crate::arena::Owner;
-use crate::fabric::{Chip, Layout};
-use crate::kernels::decode::{Decode, Region, point};
+use crate::fabric::{Chip, Direction, Layout, Provenance};
+use crate::kernels::decode::{Decode, KvFormat, Region, point};
+use crate::math::checkpoint::WeightFormat;
 use crate::pe::Mark;
 
 /// Bytes of arenas in use over all PEs, with the reserve.
@@ -45,6 +46,12 @@ pub struct Report {
     pub colors_max: u32,
     /// Chip power x time.
     pub energy_joules: f64,
+    /// Chip power.
+    pub power_watts: f64,
+    /// Number formats of weights, sums, transport and KV, and whose rates are charged.
+    pub numerics: String,
+    /// Names of the chip's constants that nobody has published.
+    pub assumed: Vec<String>,
     /// Round trips to the host that sampling added.
     pub host_roundtrip_cycles: u64,
 }
@@ -64,6 +71,12 @@ pub struct PlacementSummary {
     pub layers_per_stage: Vec<u32>,
     /// Columns of the head region.
     pub head_cols: u32,
+    /// Positions that the KV tiles hold.
+    pub capacity: usize,
+    /// Arenas.
+    pub arena: ArenaUse,
+    /// Most colors at one PE.
+    pub colors_max: u32,
     /// Ledger of the fullest stage PE and of the fullest head PE.
     pub ledger: String,
     /// Bands of regions, one a line.
@@ -80,6 +93,47 @@ pub(super) fn arena_use(layout: &Layout, chip: &Chip) -> ArenaUse {
     used.sort_unstable();
     let at = |i: usize| used.get(i).copied().unwrap_or(0);
     ArenaUse { min: at(0), median: at(used.len() / 2), max: at(used.len().max(1) - 1), budget: chip.arena_bytes }
+}
+
+/// Most colors that one router knows (host lanes are none).
+pub(super) fn colors_max(layout: &Layout) -> u32 {
+    let colors = |routes: &[crate::fabric::Route]| routes.iter().filter(|r| r.rx != Direction::Host).count();
+    layout.pes.iter().map(|p| colors(&p.routes)).max().unwrap_or(0) as u32
+}
+
+/// The numerics mode in words.
+pub(super) fn numerics(decode: &Decode) -> String {
+    let weights = match decode.format {
+        WeightFormat::F16 => "f16",
+        WeightFormat::Bf16 => "bf16",
+    };
+    let kv = match decode.kv {
+        KvFormat::F16 => "f16",
+        KvFormat::F32 => "f32",
+    };
+    let source = match decode.chip.f32.source {
+        Provenance::Stated => "stated",
+        Provenance::Fitted => "fitted",
+        Provenance::Assumed => "assumed",
+    };
+    format!("{weights} weights, f32 sums and transport, {kv} KV; charged at the chip's f32 rates ({source})")
+}
+
+/// Names of the constants whose source lines say `assumed`; clauses of a line are separated by semicolons.
+pub(super) fn assumed(chip: &Chip) -> Vec<String> {
+    if chip.sources.is_empty() {
+        return vec!["everything (the chip gives no sources)".to_owned()];
+    }
+    let clauses = chip.sources.iter().flat_map(|line| line.split(';')).filter(|clause| clause.contains("assumed"));
+    let name = |clause: &str| {
+        let end = clause.find(':').or_else(|| clause.find("(assumed")).or_else(|| clause.find("assumed"));
+        clause[..end.unwrap_or(clause.len())].trim().to_owned()
+    };
+    let mut names: Vec<String> = clauses.map(name).filter(|name| !name.is_empty()).collect();
+    if chip.f32.source == Provenance::Assumed && !names.iter().any(|n| n.contains("f32") || n == "everything") {
+        names.push("f32 rates".to_owned());
+    }
+    names
 }
 
 /// Ledgers of the fullest PE of both kinds.
@@ -150,4 +204,41 @@ pub(super) fn add_phases(by_phase: &mut Vec<(&'static str, u64)>, marks: &[Mark]
         }
     }
     last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assumed_of(sources: &[&str], source: Provenance) -> Vec<String> {
+        let mut chip = Chip::preset("wse3").expect("a preset");
+        chip.sources = sources.iter().map(|s| (*s).to_owned()).collect();
+        chip.f32.source = source;
+        assumed(&chip)
+    }
+
+    #[test]
+    fn assumed_constants_are_named_and_stated_ones_are_not() {
+        let lines =
+            ["clock_hz: stated, a paper", "a, b: assumed, nobody says", "c: fitted, runs; d: assumed 10 cycles"];
+        assert_eq!(assumed_of(&lines, Provenance::Stated), ["a, b", "d"]);
+        assert_eq!(assumed_of(&lines[..1], Provenance::Assumed), ["f32 rates"]);
+        assert_eq!(assumed_of(&[], Provenance::Stated), ["everything (the chip gives no sources)"]);
+        for name in Chip::PRESETS {
+            let chip = Chip::preset(name).expect("a preset");
+            assert!(!assumed(&chip).is_empty(), "{name} has constants that nobody has published");
+        }
+    }
+
+    #[test]
+    fn phases_sum_to_the_last_mark() {
+        let mark = |id, now| Mark { id, who: 0, now };
+        let mut phases = Vec::new();
+        let end = add_phases(&mut phases, &[mark(point::QKV, 30), mark(point::ARRIVED, 10)], 0);
+        let end = add_phases(&mut phases, &[mark(point::ARRIVED, 25), mark(point::HEAD, 50)], end);
+        assert_eq!(end, 50);
+        assert_eq!(phases.iter().map(|p| p.1).sum::<u64>(), 50);
+        assert_eq!(phases[usize::from(point::QKV)].1, 20);
+        assert_eq!(phases[usize::from(point::HEAD)].1, 20);
+    }
 }

@@ -173,6 +173,21 @@ impl Session {
         Ok(Plan::smallest(model.shape(), &config.chip, &request(config)?)?)
     }
 
+    /// The most positions, up to `config.context`, for which there is a plan; 0 if none.
+    pub fn context_max(model: &dyn Checkpoint, config: &SessionConfig) -> usize {
+        let fits = |context| plan(model, &SessionConfig { context, ..config.clone() }).is_ok();
+        let (mut good, mut bad) = (0, config.context.saturating_add(1));
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
     /// A layout in numbers and pictures.
     pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
         summary(decode, layout)
@@ -265,6 +280,9 @@ impl Session {
             arena: self.arena,
             colors_max: self.wafer.colors_max,
             energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
+            power_watts: chip.power_watts,
+            numerics: report::numerics(&self.decode),
+            assumed: report::assumed(chip),
             host_roundtrip_cycles: self.host_cycles,
         }
     }
@@ -309,6 +327,9 @@ fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
         pes: plan.pes() as u64,
         layers_per_stage: plan.stages.iter().map(|s| s.len() as u32).collect(),
         head_cols: plan.head_cols as u32,
+        capacity: plan.capacity,
+        arena: report::arena_use(layout, &decode.chip),
+        colors_max: report::colors_max(layout),
         ledger: report::ledger_text(layout, decode),
         floorplan: report::floorplan(decode),
     }

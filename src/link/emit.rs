@@ -100,7 +100,8 @@ impl<S: Store> Net<S> {
         self.tickets[id].next_open = record.open;
         record.open = id;
         record.n_open += 1;
-        debug_assert!(record.n_open <= Record::OPEN_MAX);
+        // Posted ones, and the one blocking operation.
+        debug_assert!(record.n_open <= Record::OPEN_MAX + 1);
     }
 
     /// Forgets a ticket that is done; its end.

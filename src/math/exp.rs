@@ -7,7 +7,7 @@
 //!    |r| <= ln(2) / 2 + 2^-17.
 //! 4. p = 1 + r + r^2/2! + .. + r^7/7! by Horner's rule with fma. The coefficients are the Taylor series' 1/k!, rounded
 //!    to f32: no fitting is needed, since the first omitted term, 0.347^8 / 8!, is 5.2e-9 = 0.09 * 2^-24.
-//! 5. Result = (p * 2^a) * 2^(n - a) with a = floor(n / 2): the first product is exact, the second rounds once, into the
+//! 5. Result = (p * 2^a) * 2^(n - a) with a = floor(n / 2): the first product is exact, the second rounds once, to the
 //!    denormals (which are not flushed) or to infinity.
 //!
 //! NaN gives the canonical NaN. Error: Horner's last step rounds once, what it adds carries |r| times the errors before

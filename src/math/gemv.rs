@@ -107,7 +107,7 @@ fn gemv_scalar(format: WeightFormat, shape: PackedShape, w: &[u16], x: &[f32], y
 
 /// AVX2, FMA and F16C. `BF16` chooses how weights widen.
 ///
-/// 16 bfloat16 are widened by one shift (the odd ones by a mask), into accumulators of even and of odd columns, which are
+/// 16 bfloat16 are widened by one shift (the odd ones by a mask), into accumulators of even and odd columns, which are
 /// interleaved once at the end: half the instructions of zero-extending eight at a time, and 1.5 to 2 times as fast on
 /// full panels in L1.
 ///
@@ -156,7 +156,7 @@ pub(crate) mod avx2 {
 
     /// One panel of `8 (V - 1) < width <= 8 V` columns with V accumulators, which stay in registers.
     ///
-    /// If `8 V > width`, the last vector of a row reaches into the next row: its surplus lanes are computed and dropped.
+    /// If `8 V > width`, the last vector of a row reaches into the next row: surplus lanes are computed and dropped.
     /// The last rows, where it would reach past the panel, go through a copy.
     ///
     /// # Safety

@@ -1,6 +1,6 @@
 //! A checkpoint of seeded random weights: for tests, examples and synthetic shapes.
 //!
-//! Weights are uniform with variance `1 / inputs` (embeddings: variance 1), norms are within 10 % of 1 and biases within
+//! Weights are uniform with variance `1 / inputs` (embeddings: variance 1), norms are within 10 % of 1, biases within
 //! 0.25, so that activations stay near 1 through any number of layers and logits are of order 1.
 //!
 //! Invariant: the same shape, format and seed give the same bits on every host (ChaCha8, integer to float exactly).

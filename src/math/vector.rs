@@ -15,7 +15,8 @@ use super::simd::Kernels;
 
 /// Defines a public function that checks lengths and calls through the table.
 macro_rules! through_table {
-    ($(#[$doc:meta])* $name:ident ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?, same length $first:ident $(, $other:ident)*) => {
+    ($(#[$doc:meta])* $name:ident ($($arg:ident: $ty:ty),*) $(-> $ret:ty)?,
+     same length $first:ident $(, $other:ident)*) => {
         $(#[$doc])*
         #[inline]
         pub fn $name(kernels: Kernels, $($arg: $ty),*) $(-> $ret)? {

@@ -1,6 +1,6 @@
 //! Element formats of model files and how their bytes become f16, bf16 or f32.
 //!
-//! Invariant: `bytes` of a quantised tensor is a whole number of blocks of 32 elements (checked when the header is read).
+//! Invariant: `bytes` of a quantised tensor is a whole number of blocks of 32 elements (checked at the header).
 //! Formulas: Q8_0 `x = d q`; Q4_0 `x = d (q - 8)`; Q4_1 `x = d q + m`; d, m in f16, products exact in f32, one
 //! rounding to f16 at the end. Element `i < 16` of a 4-bit block is the low nibble of byte i, `16 + i` the high one.
 

@@ -4,7 +4,7 @@
 //! tree order and the rows of positions by itself, and must equal every logit of the wafer bit for bit.
 //! [`F64Oracle`] knows no mesh at all; it bounds the numerical error of both.
 //!
-//! Invariant: imports only `units` and `math`; shares no code with placement, kernels or collectives, else it would share
+//! Invariant: imports only `units` and `math`; shares no code with placement, kernels or collectives, else it shared
 //! their mistakes. Called by tests and by `plummer verify`.
 
 mod f64;

@@ -4,11 +4,11 @@
 //! outputs, this computes all outputs of a k slice at once. Only slices of k, and trees over them, show in the bits:
 //!
 //! ```text
-//! x --QKV: k over rows--> tree y --> RoPE, KV --score: dims over a band--> tree --softmax: positions over rows--> tree y
-//!   --AV: positions over rows--> tree y --O: heads over columns--> tree x --> x --gate|up: rows--> --down: columns--> x
+//! x --QKV: k over rows--> tree y --> RoPE, KV --score: dims over a band--> tree --softmax: positions, rows--> tree y
+//!   --AV: positions over rows--> tree y --O: heads, columns--> tree x --> x --gate|up: rows--> --down: columns--> x
 //! ```
 //!
-//! Invariant: every f32 operation below is one of the wafer's, in its order. Called through `Oracle` by tests and verify.
+//! Invariant: every f32 operation below is one of the wafer's, in its order. Called through `Oracle` by tests, verify.
 
 use super::ktree::{add, ktree};
 use super::slices::{Heads, positions_of_rows};
@@ -150,7 +150,7 @@ impl<'a> Oracle<'a> {
 }
 
 impl Plan<'_> {
-    /// RMSNorm fused into the GEMVs that follow it: `inv * (sum (x g) W)` with the sum of squares in the same reduction.
+    /// RMSNorm fused into the GEMVs that follow it: `inv * (sum (x g) W)` the sum of squares in the same reduction.
     fn normed_gemv<const N: usize>(&self, x: &[f32], g: &[f32], weights: [&Weights; N]) -> [Vec<f32>; N] {
         let xg: Vec<f32> = x.iter().zip(g).map(|(x, g)| x * g).collect();
         let rows = split(self.shape.hidden, self.recipe.rows)

@@ -78,7 +78,8 @@ impl Part {
         self.kernels
     }
 
-    pub(super) fn report(&self, fault: Fault) {
+    pub(super) fn report(&self, pe: u32, mut fault: Fault) {
+        fault.resolve(&self.endpoints[pe as usize].tiles);
         self.faults.borrow_mut().push(fault);
     }
 
@@ -182,7 +183,8 @@ impl<'a> Pe<'a> {
         }
         let now = record.now;
         record.block(Status::Failed, NONE);
-        self.part.faults.borrow_mut().push(Fault { now, pe: self.coord(), kind });
+        drop(net);
+        self.part.report(self.id, Fault { now, pe: self.coord(), kind });
     }
 
     /// Notes that the program passed point `id`.

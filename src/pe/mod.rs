@@ -9,7 +9,7 @@ mod handle;
 mod ops;
 mod view;
 
-pub use fault::{Fault, FaultKind};
+pub use fault::{Fault, FaultKind, Span};
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Fold, Join, Recv, Send, Ticket};
 pub use view::View;

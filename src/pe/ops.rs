@@ -1,7 +1,7 @@
 //! The operations that block: send, receive, combine, join. Plain struct futures, so that a program stays small.
 //!
-//! Invariant: each is a sequence of fabric calls whose times depend on virtual time alone. A future is polled again only
-//! after the lane or ticket that it waits for has moved.
+//! Invariant: each is a sequence of fabric calls whose times depend on virtual time alone. A future is polled again
+//! only after the lane or ticket that it waits for has moved.
 
 use std::future::Future;
 use std::panic::Location;
@@ -14,6 +14,7 @@ use crate::math::vector::{add_assign, max_assign};
 
 use super::fault::FaultKind;
 use super::handle::{Pe, Rx, Tx};
+use super::view::touched;
 
 /// What a receive does with the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +116,7 @@ impl<'a> Pe<'a> {
     /// Starts a send; costs the issue alone.
     pub fn post_send(self, tx: Tx, tile: Tile) -> Ticket {
         let mut net = self.part.net.borrow_mut();
-        if !self.may_post(&mut net) {
+        if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
             return Ticket(NONE);
         }
         Ticket(self.start_send(&mut net, tx, tile, None, 0))
@@ -124,7 +125,7 @@ impl<'a> Pe<'a> {
     /// Starts a receive; free.
     pub fn post_recv(self, rx: Rx, tile: Tile) -> Ticket {
         let mut net = self.part.net.borrow_mut();
-        if !self.may_post(&mut net) {
+        if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
             return Ticket(NONE);
         }
         Ticket(net.post_receive(self.id, rx.0, tile.place, tile.words as u16))
@@ -144,6 +145,20 @@ impl<'a> Pe<'a> {
         let now = record.now;
         net.records[self.id as usize].block(Status::Failed, NONE);
         self.report(now, FaultKind::Tickets);
+        false
+    }
+
+    /// Is no ticket open on words of the tile? Otherwise stops the PE.
+    #[inline]
+    fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
+        let record = &net.records[self.id as usize];
+        if record.n_open == 0 {
+            return true;
+        }
+        let now = record.now;
+        let Some(kind) = touched(net, self.id, tile) else { return true };
+        net.records[self.id as usize].block(Status::Failed, NONE);
+        self.report(now, kind);
         false
     }
 
@@ -189,6 +204,9 @@ impl<'a> Pe<'a> {
         fold: Fold,
         wait: (Status, &'static Location<'static>),
     ) -> Poll<Option<Taken>> {
+        if !self.may_touch(net, tile) {
+            return Poll::Ready(None);
+        }
         let record = &net.records[self.id as usize];
         let behind_posted = record.n_receives > 0 && net.oldest_receive(self.id, rx.0).is_some();
         let Some(found) = net.front(rx.0).map(|b| u32::from(b.words)).filter(|_| !behind_posted) else {
@@ -231,7 +249,7 @@ impl<'a> Pe<'a> {
     }
 
     fn report(self, now: u64, kind: FaultKind) {
-        self.part.report(super::Fault { now, pe: self.coord(), kind });
+        self.part.report(self.id, super::Fault { now, pe: self.coord(), kind });
     }
 
     fn is_failed(self, net: &Net<Memory>) -> bool {
@@ -257,7 +275,7 @@ impl Future for Send<'_> {
             return Poll::Pending;
         }
         if self.ticket == NONE {
-            if !pe.may_post(&mut net) {
+            if !pe.may_touch(&mut net, self.tile) {
                 return Poll::Pending;
             }
             self.ticket = pe.start_send(&mut net, self.tx, self.tile, self.ctrl, 0);

@@ -6,7 +6,7 @@ use crate::arena::{Memory, Tile};
 use crate::link::{NONE, Net};
 use crate::math::Kernels;
 
-use super::fault::FaultKind;
+use super::fault::{FaultKind, Span};
 
 /// The memory of a worker, seen by one PE during one compute operation.
 pub struct View<'a> {
@@ -28,19 +28,8 @@ impl<'a> View<'a> {
 
     #[inline]
     fn check(&mut self, tile: Tile) {
-        let record = &self.net.records[self.pe as usize];
-        if record.n_open == 0 {
-            return;
-        }
-        let mut at = record.open;
-        while at != NONE {
-            let t = &self.net.tickets[at];
-            let open = Tile { place: t.place, words: u32::from(t.words) };
-            if open.overlaps(tile) {
-                let kind = FaultKind::Touched { tile: (tile.place, tile.words), ticket: (open.place, open.words) };
-                self.fault = self.fault.take().or(Some(kind));
-            }
-            at = t.next_open;
+        if self.net.records[self.pe as usize].n_open > 0 {
+            self.fault = self.fault.take().or(touched(self.net, self.pe, tile));
         }
     }
 
@@ -74,4 +63,21 @@ impl<'a> View<'a> {
     pub fn raise(&mut self, kind: FaultKind) {
         self.fault = self.fault.take().or(Some(kind));
     }
+}
+
+/// The fault of touching `tile` while a ticket on some of its words is open, if one is.
+#[cold]
+pub(super) fn touched(net: &Net<Memory>, pe: u32, tile: Tile) -> Option<FaultKind> {
+    let mut at = net.records[pe as usize].open;
+    let mut found = None;
+    while at != NONE {
+        let t = &net.tickets[at];
+        let open = Tile { place: t.place, words: u32::from(t.words) };
+        if tile.words > 0 && open.words > 0 && open.overlaps(tile) {
+            // The list is newest first: the oldest is named.
+            found = Some(FaultKind::Touched { tile: Span::unresolved(tile), ticket: Span::unresolved(open) });
+        }
+        at = t.next_open;
+    }
+    found
 }

@@ -34,14 +34,22 @@ pub enum Op {
 #[derive(Clone, Debug, Default)]
 pub struct Script(HashMap<Coord, Vec<Op>>);
 
+/// Posted receives have tiles of their own, and posted sends eight in turn: a tile under an open ticket is untouchable.
 const POSTED: u16 = 0x8000;
+const SLOT: u32 = 12;
+
+/// Tile of the `k`-th posted send of a PE; the bits below `SLOT` are its words.
+fn sent_tile(k: usize, w: u32) -> u16 {
+    assert!(w < 1 << SLOT, "a script moves less than {} words", 1 << SLOT);
+    w as u16 | ((k % 8) as u16) << SLOT
+}
 
 impl Kernel for Script {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         let ops = self.0.get(&pe.coord()).map_or(&[][..], Vec::as_slice);
         let tile = |w: u32| pe.tile(TileId(w as u16));
         let posted = |w: u32| pe.tile(TileId(w as u16 | POSTED));
-        let mut tickets = Vec::new();
+        let (mut tickets, mut n_sent) = (Vec::new(), 0);
         for op in ops {
             match *op {
                 Op::Send(c, w) => pe.send(pe.tx(c), tile(w)).await,
@@ -57,7 +65,8 @@ impl Kernel for Script {
                     if tickets.len() == 8 {
                         pe.join(tickets.remove(0)).await;
                     }
-                    tickets.push(pe.post_send(pe.tx(c), tile(w)));
+                    tickets.push(pe.post_send(pe.tx(c), pe.tile(TileId(sent_tile(n_sent, w)))));
+                    n_sent += 1;
                 }
                 Op::PostRecv(c, w) => tickets.push(pe.post_recv(pe.rx(c), posted(w))),
                 Op::Compute(n) => pe.compute(Cycles(n), |_| {}),
@@ -117,9 +126,11 @@ impl Program {
         let cols = coords.iter().map(|c| c.col + 1).max().unwrap_or(1);
         for pe in coords {
             layout.pe(pe).share = (pe.col * 65536 / cols) as u16;
-            let ids: BTreeSet<u16> = self.script.0.get(&pe).into_iter().flatten().filter_map(tile_of).collect();
+            let mut n_sent = 0;
+            let ops = self.script.0.get(&pe).into_iter().flatten();
+            let ids: BTreeSet<u16> = ops.filter_map(|op| tile_of(op, &mut n_sent)).collect();
             for id in ids {
-                let bytes = u32::from(id & !POSTED) * 4;
+                let bytes = u32::from(id & ((1 << SLOT) - 1)) * 4;
                 let (id, owner) = (TileId(id), Owner::Activations);
                 layout.tile(pe, TileDecl { id, name: "tile", owner, bytes, visit: 0 });
             }
@@ -139,9 +150,13 @@ impl Program {
     }
 }
 
-fn tile_of(op: &Op) -> Option<u16> {
+fn tile_of(op: &Op, n_sent: &mut usize) -> Option<u16> {
     match *op {
-        Op::Send(_, w) | Op::Combine(_, _, w) | Op::Recv(_, w) | Op::PostSend(_, w) => Some(w as u16),
+        Op::Send(_, w) | Op::Combine(_, _, w) | Op::Recv(_, w) => Some(w as u16),
+        Op::PostSend(_, w) => {
+            *n_sent += 1;
+            Some(sent_tile(*n_sent - 1, w))
+        }
         Op::PostRecv(_, w) | Op::Touch(w) => Some(w as u16 | POSTED),
         Op::Compute(_) | Op::JoinAll => None,
     }

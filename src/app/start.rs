@@ -1,0 +1,53 @@
+//! From a job to a wafer that is ready: the context that the arenas hold, and the warning if that is too little.
+//!
+//! Invariant: a prompt that cannot fit is refused before anything runs; a run that may outgrow the arenas is announced.
+//! Called by `generate`.
+
+use anyhow::{Result, bail};
+
+use super::cli::GenerateArgs;
+use super::resolve::HiArgs;
+use crate::host::{Session, SessionError};
+use crate::placement::PlanError;
+
+/// Starts the session. Without `-c`, a context that does not fit shrinks to the largest that does.
+pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<Session> {
+    let error = match Session::new(&job.model, job.session.clone()) {
+        Err(SessionError::Plan(error)) if !matches!(error, PlanError::OffMesh { .. }) => error,
+        other => return Ok(other?),
+    };
+    let fits = Session::context_max(&job.model, &job.session);
+    let prompt = job.prompt_ids.len();
+    if fits == 0 {
+        return Err(error.into());
+    }
+    if prompt > fits {
+        bail!("the prompt has {prompt} tokens; {fits} fit in the arenas ({error})");
+    }
+    if let Some(context) = args.place.context {
+        bail!("-c {context}: {fits} tokens fit in the arenas ({error})");
+    }
+    (job.context, job.session.context) = (fits, fits);
+    Ok(Session::new(&job.model, job.session.clone())?)
+}
+
+/// Positions that the run may use, and what to say before it starts if it may need more.
+pub fn limit(args: &GenerateArgs, job: &HiArgs, session: &Session) -> Result<(usize, Option<String>)> {
+    let limit = session.capacity().min(job.context);
+    let prompt = job.prompt_ids.len();
+    if prompt > limit {
+        bail!("the prompt has {prompt} tokens; {limit} fit in the arenas");
+    }
+    let needed = prompt.saturating_add(args.n.saturating_sub(1)); // the last token is not fed back
+    if needed <= limit {
+        return Ok((limit, None));
+    }
+    let reason = match args.place.context {
+        Some(_) => "-c",
+        None if limit == job.model.config.context => "what the model was trained for",
+        None => "what the arenas of this mesh hold",
+    };
+    let n = args.n;
+    let text = format!("{prompt} prompt tokens and {n} to generate need {needed} positions; {limit} fit ({reason})");
+    Ok((limit, Some(text)))
+}

@@ -1,0 +1,252 @@
+//! The rules of the source that no compiler holds: which room imports which, sizes, headers, `unsafe`, who prints.
+//!
+//! The arrows are those of ARCHITECTURE.md ("imports point left only"). A new room needs a line in `ARROWS`.
+
+use std::path::{Path, PathBuf};
+
+/// Rooms from left to right, each with the rooms that it may import.
+const ARROWS: [(&str, &[&str]); 18] = [
+    ("units", &[]),
+    ("sync", &[]),
+    ("math", &["units"]),
+    ("link", &["units", "sync"]),
+    ("arena", &["units", "sync", "math", "link"]),
+    // Never sees a float of a model: no math.
+    ("fabric", &["units", "sync", "link", "arena"]),
+    ("pe", &["units", "sync", "math", "link", "arena", "fabric"]),
+    ("exec", &["units", "sync", "math", "link", "arena", "fabric", "pe"]),
+    // Pure maps; of the fabric it knows the chip alone (see `placement_is_pure_maps`).
+    ("placement", &["units", "math", "fabric"]),
+    ("collectives", &["units", "math", "link", "arena", "fabric", "pe", "placement"]),
+    // Never names a worker: no exec.
+    ("kernels", &["units", "math", "link", "arena", "fabric", "pe", "placement", "collectives"]),
+    ("host", &["units", "math", "link", "arena", "fabric", "pe", "exec", "placement", "collectives", "kernels"]),
+    // Never names a color or a PE.
+    ("model", &["units", "math"]),
+    (
+        "workloads",
+        &["units", "math", "link", "arena", "fabric", "pe", "exec", "placement", "collectives", "kernels", "host"],
+    ),
+    ("plan", &["units", "math", "fabric", "placement", "collectives", "kernels", "host", "model", "workloads"]),
+    ("report", &["units", "math", "fabric", "placement", "kernels", "host", "model", "workloads"]),
+    // The oracle shares no code with what it checks.
+    ("oracle", &["units", "math"]),
+    ("app", &["units", "math", "fabric", "exec", "host", "model", "workloads", "plan", "report", "oracle", "kernels"]),
+];
+
+/// Source files that may hold `unsafe`: link, arena, the SIMD kernels, and the one place that maps a model's file.
+const UNSAFE: [&str; 6] =
+    ["src/link/", "src/arena/", "src/math/simd.rs", "src/math/gemv", "src/math/vector.rs", "src/model/tensors.rs"];
+
+/// Files over the limit of lines, each with the size that it must not pass; the list only ever shrinks.
+const LONG: [(&str, usize); 1] = [("src/kernels/decode/stage.rs", 560)];
+
+const LINES_MAX: usize = 400;
+const WIDTH_MAX: usize = 120;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn walk(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.expect("a directory entry").path();
+        if path.is_dir() {
+            walk(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// (path from the root, text) of all Rust files under `dirs`.
+fn files(dirs: &[&str]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    dirs.iter().for_each(|dir| walk(&root().join(dir), &mut found));
+    found.sort();
+    let name = |p: &Path| p.strip_prefix(root()).expect("under the root").display().to_string();
+    let read = |p: PathBuf| (name(&p), std::fs::read_to_string(&p).expect("UTF-8"));
+    found.into_iter().map(read).collect()
+}
+
+fn everything() -> Vec<(String, String)> {
+    let all = files(&["src", "tests", "benches", "examples"]);
+    assert!(all.len() > 100, "only {} files were found", all.len());
+    all
+}
+
+/// Code of a line, without comments (a `//` inside a string cuts more than it should, which only hides that string).
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or("")
+}
+
+/// Lines of code with their numbers.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines().enumerate().map(|(i, l)| (i + 1, code(l)))
+}
+
+fn none(wrong: Vec<String>) {
+    assert!(wrong.is_empty(), "{} findings\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Room of a source file: `src/link/net.rs` and `src/link.rs` are in `link`.
+fn room(path: &str) -> &str {
+    let inside = path.strip_prefix("src/").expect("a source file");
+    inside.split(['/', '.']).next().unwrap_or("")
+}
+
+/// Rooms named by `crate::room` in a text, `crate::{a, b}` included, with the line.
+fn imports(text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for (n, line) in lines(text) {
+        for part in line.split("crate::").skip(1) {
+            let names = match part.strip_prefix('{') {
+                Some(list) => list.split(',').map(|s| s.trim().split("::").next().unwrap_or("")).collect(),
+                None => vec![part],
+            };
+            for name in names {
+                let word: String = name.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                found.push((n, word));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_are_recognised() {
+    let text = "use crate::link::Net;\n// use crate::app;\nuse crate::{units, pe::Pe};\nlet x = crate::math::fma(1);\n";
+    let found = imports(text);
+    let expect = [(1, "link"), (3, "units"), (3, "pe"), (4, "math")];
+    assert_eq!(found, expect.map(|(n, s)| (n, s.to_owned())));
+    assert_eq!(room("src/kernels/decode/mod.rs"), "kernels");
+}
+
+#[test]
+fn imports_point_left_only() {
+    let mut wrong = Vec::new();
+    for (path, text) in files(&["src"]) {
+        let from = room(&path);
+        if from == "lib" || from == "main" {
+            continue;
+        }
+        let Some((_, allowed)) = ARROWS.iter().find(|a| a.0 == from) else {
+            wrong.push(format!("{path}: room `{from}` has no line in ARROWS"));
+            continue;
+        };
+        for (n, to) in imports(&text) {
+            if to != from && !allowed.contains(&to.as_str()) {
+                wrong.push(format!("{path}:{n}: {from} imports {to}"));
+            }
+        }
+    }
+    none(wrong);
+    for (i, (room, allowed)) in ARROWS.iter().enumerate() {
+        let left = |r: &&str| ARROWS[..i].iter().any(|a| a.0 == *r);
+        assert!(allowed.iter().all(left), "{room}: an arrow points right");
+    }
+}
+
+/// The worker's loop is what loom explores: it, quiescence and the links see nothing else of the crate.
+#[test]
+fn what_loom_runs_imports_only_sync_units_and_link() {
+    for path in ["src/exec/idle.rs", "src/exec/step.rs"] {
+        let text = std::fs::read_to_string(root().join(path)).expect("the file is there");
+        let others = imports(&text).into_iter().filter(|i| !["sync", "units", "link"].contains(&i.1.as_str()));
+        none(others.map(|(n, to)| format!("{path}:{n}: {to}")).collect());
+    }
+}
+
+#[test]
+fn placement_is_pure_maps() {
+    let mut wrong = Vec::new();
+    for (path, text) in files(&["src/placement"]) {
+        for (n, line) in lines(&text).filter(|l| l.1.contains("crate::fabric")) {
+            if line.trim() != "use crate::fabric::Chip;" {
+                wrong.push(format!("{path}:{n}: of the fabric, placement knows the chip alone"));
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn only_the_app_prints_and_exits() {
+    let mut wrong = Vec::new();
+    for (path, text) in files(&["src"]).iter().filter(|f| !["app", "main"].contains(&room(&f.0))) {
+        for (n, line) in lines(text) {
+            let prints = ["print!(", "println!(", "eprint!(", "eprintln!(", "dbg!(", "process::exit"];
+            if prints.iter().any(|p| line.contains(p)) {
+                wrong.push(format!("{path}:{n}: {}", line.trim()));
+            }
+        }
+    }
+    none(wrong);
+}
+
+#[test]
+fn files_open_with_a_header_and_are_short_and_narrow() {
+    let mut wrong = Vec::new();
+    for (path, text) in everything() {
+        if !text.starts_with("//! ") {
+            wrong.push(format!("{path}: the first line is no `//!` header"));
+        }
+        let most = LONG.iter().find(|l| l.0 == path).map_or(LINES_MAX, |l| l.1);
+        let n = text.lines().count();
+        if n > most {
+            wrong.push(format!("{path}: {n} lines, at most {most}"));
+        }
+        for (i, line) in text.lines().enumerate().filter(|l| l.1.chars().count() > WIDTH_MAX) {
+            wrong.push(format!("{path}:{}: {} characters, at most {WIDTH_MAX}", i + 1, line.chars().count()));
+        }
+    }
+    for (path, _) in LONG {
+        let n = std::fs::read_to_string(root().join(path)).map_or(0, |t| t.lines().count());
+        if n <= LINES_MAX {
+            wrong.push(format!("{path}: {n} lines: take it off the list of long files"));
+        }
+    }
+    none(wrong);
+}
+
+/// Uses of the word `unsafe` in code: blocks, impls and functions; pointers to unsafe functions are types.
+fn unsafe_uses(text: &str) -> Vec<(usize, &str)> {
+    let word = |l: &str| {
+        l.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == "unsafe") && !l.contains("unsafe fn(")
+    };
+    lines(text).filter(|(_, l)| word(l)).collect()
+}
+
+#[test]
+fn unsafe_is_where_it_may_be_and_says_why() {
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (path, text) in everything().into_iter().filter(|f| f.0 != "tests/tidy.rs") {
+        let all: Vec<&str> = text.lines().collect();
+        for (n, line) in unsafe_uses(&text) {
+            seen += 1;
+            if path.starts_with("src/") && !UNSAFE.iter().any(|allowed| path.starts_with(allowed)) {
+                wrong.push(format!("{path}:{n}: `unsafe` has no place here"));
+            }
+            // The reason stands right above: comments, attributes and the lines of one statement lie between.
+            let above = all[n.saturating_sub(11)..n].iter().rev();
+            let reason = |l: &&&str| l.contains("// SAFETY:") || l.contains("/// # Safety");
+            if !above.take(11).any(|l| reason(&l)) {
+                wrong.push(format!("{path}:{n}: no SAFETY line above `{}`", line.trim()));
+            }
+        }
+    }
+    assert!(seen >= 10, "only {seen} uses of unsafe were found");
+    none(wrong);
+}
+
+#[test]
+fn nothing_is_left_to_do() {
+    let marks = ["TODO", "FIXME", "todo!(", "unimplemented!("];
+    let mut wrong = Vec::new();
+    for (path, text) in everything().into_iter().filter(|f| f.0 != "tests/tidy.rs") {
+        for (n, line) in text.lines().enumerate().filter(|l| marks.iter().any(|m| l.1.contains(m))) {
+            wrong.push(format!("{path}:{}: {}", n + 1, line.trim()));
+        }
+    }
+    none(wrong);
+}
