@@ -4,6 +4,7 @@
 
 pub mod decode;
 pub mod gemv;
+pub mod line;
 mod row;
 
 pub use row::{Numerics, Row, Rows};
