@@ -61,7 +61,8 @@ pub enum NumericsArg {
 /// `plummer bench gemv`.
 #[derive(Clone, Debug, Args)]
 pub struct GemvArgs {
-    /// Algorithms: meshgemv (= ktree2), ktreeK, pipeline, ring, ring-interleaved.
+    /// Algorithms: meshgemv (= ktree2), ktreeK with group counts chosen by cost, ktree:G1:G2.. with given ones, pipeline,
+    /// ring, ring-interleaved.
     #[arg(
         long,
         value_name = "LIST",
@@ -79,10 +80,12 @@ pub struct GemvArgs {
 }
 
 /// `--algo` of GEMV, before group counts are chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GemvChoice {
     /// K levels.
     KTree(usize),
+    /// Group counts of the levels but the last.
+    Groups(Vec<usize>),
     /// Pipeline.
     Pipeline,
     /// Ring.
@@ -97,9 +100,23 @@ fn gemv_algo(text: &str) -> Result<GemvChoice, String> {
         "ring-interleaved" => return Ok(GemvChoice::Ring(RingOrder::Interleaved)),
         _ => {}
     }
-    match text.strip_prefix("ktree").and_then(|k| k.parse().ok()) {
-        Some(levels @ 1..=8) => Ok(GemvChoice::KTree(levels)),
-        _ => Err("need meshgemv, ktree1 to ktree8, pipeline, ring or ring-interleaved".to_owned()),
+    let rest = text.strip_prefix("ktree").unwrap_or_default();
+    let given: Option<Vec<usize>> = rest.strip_prefix(':').and_then(|g| g.split(':').map(|g| g.parse().ok()).collect());
+    match (rest.parse(), given) {
+        (Ok(levels @ 1..=8), _) => Ok(GemvChoice::KTree(levels)),
+        (_, Some(groups)) if groups.len() < 8 && !groups.contains(&0) => Ok(GemvChoice::Groups(groups)),
+        _ => Err("need meshgemv, ktree1 to ktree8, ktree:G1:G2.., pipeline, ring or ring-interleaved".to_owned()),
+    }
+}
+
+impl GemvChoice {
+    fn algo(&self, shape: GemvShape, numerics: Numerics, chip: &Chip) -> GemvAlgo {
+        match self {
+            Self::KTree(levels) => GemvAlgo::ktree(*levels, shape, numerics, chip),
+            Self::Groups(groups) => GemvAlgo::KTree([&groups[..], &[1]].concat()),
+            Self::Pipeline => GemvAlgo::Pipeline,
+            Self::Ring(order) => GemvAlgo::Ring(*order),
+        }
     }
 }
 
@@ -175,11 +192,7 @@ fn gemv(args: &GemvArgs) -> Result<(Rows, Option<String>)> {
     for &(cols, mesh_rows) in &args.common.mesh {
         let shape = GemvShape { cols: cols as usize, rows: mesh_rows as usize, m, n };
         for choice in &args.algo {
-            let algo = match *choice {
-                GemvChoice::KTree(levels) => GemvAlgo::ktree(levels, shape, numerics, &chip),
-                GemvChoice::Pipeline => GemvAlgo::Pipeline,
-                GemvChoice::Ring(order) => GemvAlgo::Ring(order),
-            };
+            let algo = choice.algo(shape, numerics, &chip);
             let kernel = Gemv { shape, algo, numerics, chip: chip.clone() };
             let what = || format!("{} on {cols}x{mesh_rows}", bench::gemv_name(&kernel.algo));
             let (row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
@@ -258,7 +271,8 @@ mod tests {
         }
         assert_eq!(gemv_algo("meshgemv"), Ok(GemvChoice::KTree(2)));
         assert_eq!(gemv_algo("ktree5"), Ok(GemvChoice::KTree(5)));
-        for bad in ["ktree0", "ktree9", "ktree", "cannon"] {
+        assert_eq!(gemv_algo("ktree:16:4"), Ok(GemvChoice::Groups(vec![16, 4])));
+        for bad in ["ktree:", "ktree:0", "ktree:4:x", "ktree0", "ktree9", "ktree", "cannon"] {
             assert!(gemv_algo(bad).unwrap_err().contains("meshgemv"), "{bad}");
         }
     }
