@@ -1,11 +1,11 @@
 //! Emulated hops and cycles of collectives beside their formulas, and what a message-hop costs the host.
 //!
-//! One row a collective, line and payload: bursts x links, wavelets x links, cycles of one pass as executed and from the
-//! closed form (they must be equal), then host nanoseconds per message-hop over many passes on one worker, median and
-//! minimum of the rounds. A change of cycles or hops means that the machine changed; more nanoseconds at equal hops mean
-//! that the engine became slower. Every hop of a chain, a broadcast or a pipeline ends at a program; the way back of a
-//! wrap-around ring (half of its hops) and the upper levels of a tree are transit, routers alone. MeshGEMV rows include
-//! the local product.
+//! One row a collective, line and payload: bursts x links, wavelets x links, cycles of one pass as executed and from
+//! the closed form (they must be equal), then host nanoseconds per message-hop over many passes on one worker, median
+//! and minimum of the rounds. A change of cycles or hops means that the machine changed; more nanoseconds at equal hops
+//! mean that the engine became slower. Every hop of a chain, a broadcast or a pipeline ends at a program; the way back
+//! of a wrap-around ring (half of its hops) and the upper levels of a tree are transit, routers alone. MeshGEMV rows
+//! include the local product.
 
 use plummer::collectives::cost::best_groups;
 use plummer::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};

@@ -18,8 +18,8 @@ use super::{CommonArgs, chip, ternary};
 /// `plummer bench gemv`.
 #[derive(Clone, Debug, Args)]
 pub struct GemvArgs {
-    /// Algorithms: meshgemv (= ktree2), ktreeK with group counts chosen by cost, ktree:G1:G2.. with given ones, pipeline,
-    /// ring, ring-interleaved.
+    /// Algorithms: meshgemv (= ktree2), ktreeK with group counts chosen by cost, ktree:G1:G2.. with given ones,
+    /// pipeline, ring, ring-interleaved.
     #[arg(
         long,
         value_name = "LIST",

@@ -1,7 +1,7 @@
 //! `plummer bench`: algorithms side by side, each run as programs on the same emulated mesh.
 //!
-//! One subcommand and one file a kernel; each makes rows (and says what was wrong with a result), which are printed here
-//! as a table or as JSON.
+//! One subcommand and one file a kernel; each makes rows (and says what was wrong with a result), which are printed
+//! here as a table or as JSON.
 //!
 //! Invariant: a run with payloads checks its result; a mismatch is exit 1. Called by `app`.
 

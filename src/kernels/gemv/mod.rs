@@ -1,4 +1,4 @@
-//! GEMV r = x W on a rectangle of cores, with the allreduce of one's choice.             (WaferLLM section 6; waferllm.md 2)
+//! GEMV r = x W on a rectangle of cores, with the allreduce of one's choice.    (WaferLLM section 6; waferllm.md 2)
 //!
 //! 1. x lies on y: row py holds x[blk(py)] in every column; core (px, py) holds W[blk(py), blk(px)]. Splits are ragged.
 //! 2. Each core multiplies its tile: for k ascending, y[n] = fma(x[k], w[k][n], y[n]).
@@ -175,7 +175,8 @@ impl Gemv {
         }
     }
 
-    /// Cycles of one pass from the contract's rules, without execution: the last core of the widest (and so slowest) columns.
+    /// Cycles of one pass from the contract's rules, without execution: the last core of the slowest
+    /// columns.
     pub fn closed_form_cycles(&self) -> u64 {
         let GemvShape { cols, rows, n, .. } = self.shape;
         let timing = self.chip.timing();
