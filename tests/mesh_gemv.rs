@@ -217,3 +217,22 @@ fn a_tile_that_does_not_fit_is_a_refused_row_with_the_ledger() {
     assert!(row.refused.unwrap().contains("over budget"));
     assert_eq!(row.arena_peak, 2 * 200 * 200 + 4 * 200 + 4 * 200);
 }
+
+#[test]
+fn a_sum_beyond_f16_ends_the_run_with_an_error_that_names_the_pe() {
+    // 40,000 + 40,000 over two rows: fits f32, not f16.
+    let shape = GemvShape { cols: 1, rows: 2, m: 2, n: 1 };
+    for (numerics, fits) in [(Numerics::Default, true), (Numerics::Paper, false)] {
+        let algo = GemvAlgo::Pipeline;
+        let kernel = Gemv { shape, algo, numerics, chip: chip("wse2"), passes: 1 };
+        let w = |_: usize, _: usize| f16::from_f32(40_000.0).to_bits();
+        let outcome = gemv(&kernel, &RunOptions::new(1), &Operands { x: &[1.0, 1.0], w: &w });
+        match outcome {
+            Ok(_) => assert!(fits, "{numerics:?}"),
+            Err(error) => {
+                let text = error.to_string();
+                assert!(!fits && text.contains("NumericError") && text.contains("PE (0, "), "{numerics:?}: {text}");
+            }
+        }
+    }
+}

@@ -17,6 +17,7 @@
 //! | y    | 4 Nt             | 2 Nt          | activations |
 //!
 //! Invariant: the order of operations is fixed by shape and allreduce; `oracle::mesh_gemv` states it once more.
+//! Invariant: a result that is not finite (in f16: above 65,504) ends the run with a `NumericError`.
 //! Called by the host's benchmark of GEMV, by examples and tests.
 
 mod mesh_gemv;
@@ -32,7 +33,7 @@ use crate::math::binary16::gemv_f16;
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemv::{PackedShape, gemv, pack};
 use crate::math::split::part;
-use crate::pe::{Fold, Kernel, Pe, View};
+use crate::pe::{FaultKind, Fold, Kernel, Pe, View};
 use crate::units::{Coord, Cycles};
 
 use super::Numerics;
@@ -194,6 +195,20 @@ impl Gemv {
         self.numerics.rates(&self.chip).gemv(shape.k, shape.n)
     }
 
+    /// An uncharged check: a sum that overflowed or is no number stops the PE.
+    fn check_finite(&self, view: &mut View<'_>, y: crate::arena::Tile) {
+        let finite = match self.numerics {
+            Numerics::Default => view.f32(y).iter().all(|v| v.is_finite()),
+            Numerics::Paper => {
+                let halves: &[u16] = bytemuck::cast_slice(view.words(y));
+                halves.iter().all(|bits| f16::from_bits(*bits).is_finite())
+            }
+        };
+        if !finite {
+            view.raise(FaultKind::Numeric { phase: "r = x W" });
+        }
+    }
+
     /// The local product, in the numerics of the kernel.
     fn multiply(&self, view: &mut View<'_>, shape: PackedShape, [w, x, y]: [crate::arena::Tile; 3]) {
         let kernels = view.kernels();
@@ -224,6 +239,7 @@ impl Kernel for Gemv {
         for _pass in 0..self.passes {
             pe.compute(self.multiply_cycles(shape), |view| self.multiply(view, shape, tiles));
             allreduce(pe, &seat, y, fold).await;
+            pe.compute(Cycles(0), |view| self.check_finite(view, y));
         }
     }
 }
