@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::BenchCommand;
 use crate::exec::WORKERS_MAX;
 use crate::fabric::Chip;
 
@@ -25,6 +26,12 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Show a model file and how it would lie on the wafer.
     Inspect(InspectArgs),
+    /// Run algorithms side by side on one mesh and say what each needed and took.
+    Bench {
+        /// Which kernel.
+        #[command(subcommand)]
+        what: BenchCommand,
+    },
     /// List the chips that are known, with the source of every constant.
     Chips {
         /// Print this one as a TOML file for `--chip`, to be edited.
@@ -157,7 +164,8 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-fn mesh(text: &str) -> Result<(u32, u32), String> {
+/// COLSxROWS.
+pub(super) fn mesh(text: &str) -> Result<(u32, u32), String> {
     let parsed = text.split_once(['x', 'X']).and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
     match parsed {
         Some((cols, rows)) if cols > 0 && rows > 0 => Ok((cols, rows)),

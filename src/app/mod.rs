@@ -4,6 +4,7 @@
 //! 130 Ctrl-C before there was anything to report.
 //! Called by `main`.
 
+mod bench;
 mod chips;
 pub mod cli;
 mod generate;
@@ -45,6 +46,11 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             outcome?;
         }
         Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
+        Command::Bench { what } => {
+            let (text, code) = bench::run(what)?;
+            print(text.as_bytes())?;
+            return Ok(code);
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);

@@ -3,3 +3,8 @@
 //! Invariant: a kernel never names a worker.
 
 pub mod decode;
+pub mod gemv;
+pub mod line;
+mod row;
+
+pub use row::{Numerics, Row, Rows};
