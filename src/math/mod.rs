@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod exp;
 pub mod fma;
+pub mod gemm;
 pub mod gemv;
 pub mod random_checkpoint;
 pub mod reduce;
