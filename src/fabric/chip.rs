@@ -33,8 +33,32 @@ pub struct Rates {
     pub vector: f64,
     /// Cycles per value of exp, reciprocal, root, sine or cosine.
     pub special: f64,
-    /// Where the four come from.
+    /// Elements that one wavelet carries (and a streaming add takes in at link rate).
+    #[serde(default = "one")]
+    pub per_wavelet: u32,
+    /// Where the rates come from.
     pub source: Provenance,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl Rates {
+    /// Cycles of a GEMV tile of `k x n`: k AXPYs of length n.
+    pub fn gemv(&self, k: usize, n: usize) -> Cycles {
+        Cycles((k as f64 * (self.vector + n as f64 * self.mac)).ceil() as u64)
+    }
+
+    /// Cycles of one element-wise pass over n values.
+    pub fn elementwise(&self, n: usize) -> Cycles {
+        Cycles((self.vector + n as f64 * self.element).ceil() as u64)
+    }
+
+    /// Cycles of n special functions in one pass.
+    pub fn special(&self, n: usize) -> Cycles {
+        Cycles((self.vector + n as f64 * self.special).ceil() as u64)
+    }
 }
 
 /// A chip. Cycles are of its clock.
@@ -125,7 +149,7 @@ impl Chip {
         let rates = [&self.f32, &self.f16];
         let mut values = rates.iter().flat_map(|r| [r.mac, r.element, r.vector, r.special]);
         let finite = values.all(|v| (0.0..1e6).contains(&v));
-        let checks: [(&'static str, bool, &'static str, String); 11] = [
+        let checks: [(&'static str, bool, &'static str, String); 12] = [
             ("cols", (1..=4096).contains(&self.cols), "1 to 4096", self.cols.to_string()),
             ("rows", (1..=4096).contains(&self.rows), "1 to 4096", self.rows.to_string()),
             (
@@ -155,6 +179,12 @@ impl Chip {
                 (1..=1000).contains(&self.ser_num) && (1..=1000).contains(&self.ser_den),
                 "1 to 1000 each",
                 format!("{} / {}", self.ser_num, self.ser_den),
+            ),
+            (
+                "per_wavelet",
+                self.f32.per_wavelet == 1 && (1..=2).contains(&self.f16.per_wavelet),
+                "1 in f32, 1 or 2 in f16",
+                format!("{} and {}", self.f32.per_wavelet, self.f16.per_wavelet),
             ),
             ("f32 / f16", finite, "rates from 0 to 1e6 cycles", format!("{:?}", rates)),
         ];
@@ -189,18 +219,18 @@ impl Chip {
         }
     }
 
-    /// Cycles of a GEMV tile of `k x n`: k AXPYs of length n.
+    /// Cycles of a GEMV tile of `k x n` in f32: k AXPYs of length n.
     pub fn gemv(&self, k: usize, n: usize) -> Cycles {
-        Cycles((k as f64 * (self.f32.vector + n as f64 * self.f32.mac)).ceil() as u64)
+        self.f32.gemv(k, n)
     }
 
-    /// Cycles of one element-wise pass over n values.
+    /// Cycles of one element-wise pass over n values in f32.
     pub fn elementwise(&self, n: usize) -> Cycles {
-        Cycles((self.f32.vector + n as f64 * self.f32.element).ceil() as u64)
+        self.f32.elementwise(n)
     }
 
-    /// Cycles of n special functions in one pass.
+    /// Cycles of n special functions in one pass in f32.
     pub fn special(&self, n: usize) -> Cycles {
-        Cycles((self.f32.vector + n as f64 * self.f32.special).ceil() as u64)
+        self.f32.special(n)
     }
 }

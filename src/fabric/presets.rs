@@ -40,8 +40,8 @@ fn wse2() -> Chip {
         ser_den: 1,            // stated: same
         issue_cycles: 0,       // assumed: part of T_R in HPDC'24's model
         stage_cycles: 1,       // stated: the + 1 of 2 T_R + 1, HPDC'24
-        f32: Rates { mac: 1.0, element: 1.0, vector: 2.19, special: 10.0, source: Provenance::Assumed },
-        f16: Rates { mac: 0.5, element: 0.5, vector: 2.19, special: 10.0, source: Provenance::Fitted },
+        f32: Rates { mac: 1.0, element: 1.0, vector: 2.19, special: 10.0, per_wavelet: 1, source: Provenance::Assumed },
+        f16: Rates { mac: 0.5, element: 0.5, vector: 2.19, special: 10.0, per_wavelet: 2, source: Provenance::Fitted },
         route_write_cycles: 10,         // assumed: no published number
         host_roundtrip_cycles: 220_000, // stated: about 200 us a blocking transaction, SDK notes, at 1.1 GHz
         power_watts: 15_000.0,          // stated: WaferLLM's energy method
@@ -55,7 +55,8 @@ fn wse2() -> Chip {
             "alpha, ramp, stage_cycles, ser: stated, Luczynski et al., HPDC'24",
             "turn_cycles, issue_cycles, route_write_cycles: assumed, no published number",
             "f16.mac 0.5: fitted, WaferLLM's kernels (2 MAC a cycle); vector 2.19: fitted to 45 public GEMM runs",
-            "f32 rates: assumed, half of f16; special functions: assumed 10 cycles",
+            "f32 rates: assumed, half of f16; f16.element 0.5 (adds): assumed, as MACs; special functions: assumed 10 cycles",
+            "f16.per_wavelet 2: stated, fabric SIMD of two f16 a wavelet in the SDK documentation (f32: one, its width)",
             "host_roundtrip_cycles: stated, about 200 us a blocking transaction",
             "power_watts: stated, WaferLLM's energy method",
         ]),
@@ -73,8 +74,15 @@ fn wse3() -> Chip {
         ser_num: 9,            // stated: 1.125 cycles a wavelet, third-party silicon study
         ser_den: 8,            // stated: same
         power_watts: 23_000.0, // stated: vendor
-        f32: Rates { mac: 2.0, element: 0.41, vector: 16.0, special: 10.0, source: Provenance::Stated },
-        f16: Rates { mac: 0.342, element: 0.207, vector: 16.0, special: 10.0, source: Provenance::Stated },
+        f32: Rates { mac: 2.0, element: 0.41, vector: 16.0, special: 10.0, per_wavelet: 1, source: Provenance::Stated },
+        f16: Rates {
+            mac: 0.342,
+            element: 0.207,
+            vector: 16.0,
+            special: 10.0,
+            per_wavelet: 2,
+            source: Provenance::Stated,
+        },
         sources: sources(&[
             "cols, rows: stated, usable fabric of the vendor's SDK",
             "arena_bytes: stated, vendor",
@@ -83,6 +91,7 @@ fn wse3() -> Chip {
             "alpha 2, ser 9/8, turn 20: stated, third-party silicon studies",
             "ramp 2, stage 1: stated for WSE-2 (HPDC'24), assumed here",
             "f32 mac 2.0 (0.5 FMA a cycle), f16 mac 0.342 (2.92 a cycle), copies 2.44 and 4.82 a cycle, vector set-up 16: stated, silicon study",
+            "f16.per_wavelet 2: stated, a 32-bit wavelet carries two f16 in the SDK's fabric SIMD",
             "power_watts: stated, vendor",
             "host_roundtrip_cycles: stated, about 200 us a blocking transaction",
         ]),

@@ -3,3 +3,6 @@
 //! Invariant: a kernel never names a worker.
 
 pub mod decode;
+mod row;
+
+pub use row::{Numerics, Row, Rows};

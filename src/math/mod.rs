@@ -2,6 +2,7 @@
 //!
 //! Invariant: every function defines the order of its operations, so that its bits do not depend on the host.
 
+pub mod binary16;
 pub mod checkpoint;
 pub mod exp;
 pub mod fma;

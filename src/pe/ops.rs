@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
 use crate::link::{Ctrl, NONE, Net, SendRequest, Status, Store, Taken, TicketState};
+use crate::math::binary16::add_f16;
 use crate::math::vector::{add_assign, max_assign};
 
 use super::fault::FaultKind;
@@ -22,6 +23,8 @@ pub enum Fold {
     Set,
     /// Add in f32: tile = tile + burst.
     Add,
+    /// Add in f16, two to a word, each sum rounded: tile = tile + burst.
+    AddF16,
     /// Larger value in f32, -0.0 counted as +0.0.
     Max,
     /// (logit, id) pairs: larger logit, lower id on ties.
@@ -221,9 +224,12 @@ impl<'a> Pe<'a> {
         let source = Tile { place: taken.place, words: tile.words };
         let kernels = self.part.kernels();
         let [own, other] = net.store.tiles_mut([tile, source]);
+        if fold == Fold::AddF16 {
+            return add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
+        }
         let (own, other): (&mut [f32], &mut [f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice_mut(other));
         match fold {
-            Fold::Set => {}
+            Fold::Set | Fold::AddF16 => {}
             Fold::Add => add_assign(kernels, own, other),
             Fold::Max => max_assign(kernels, own, other),
             Fold::MaxId => fold_max_id(own, other),
