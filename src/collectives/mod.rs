@@ -1,12 +1,15 @@
-//! Collectives on a line of PEs: the K-tree reduction, the broadcast from its root, rings.   (WaferLLM sections 5 and 6)
+//! Collectives on a line of PEs: K-tree, pipeline and ring allreduce, and the broadcast.       (WaferLLM section 6)
 //!
-//! Invariant: the order of additions is a function of line length and group counts alone.
+//! Invariant: the order of additions is a function of line length, kind and group counts alone.
 //! Called by kernels, for layouts and inside programs.
 
-mod interleave;
+mod allreduce;
+mod chain;
+pub mod cost;
 mod ktree;
 mod ring;
 
-pub use interleave::{RING_COLORS, RingOrder, Way, shortest};
+pub use allreduce::{Allreduce, Ends, Seat, allreduce};
+pub use chain::Chain;
 pub use ktree::{Step, Tree, broadcast, reduce};
-pub use ring::{Exchange, Moving, Ring};
+pub use ring::{Ring, RingOrder};

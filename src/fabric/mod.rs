@@ -8,8 +8,10 @@ mod chip;
 mod layout;
 mod presets;
 mod route;
+mod survey;
 
 pub use build::{Endpoints, Fleet, HostLane, Part, build};
 pub use chip::{Chip, ChipError, Provenance, Rates};
 pub use layout::{Layout, LayoutError, PeDecl, TileDecl, TileId};
 pub use route::{Direction, Route, Tx};
+pub use survey::Survey;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the host computes no number of the model; it observes (logits) and, when it samples, chooses ids.
 
+pub mod bench;
 mod report;
 mod session;
 

@@ -3,6 +3,7 @@
 //! Invariant: a kernel never names a worker.
 
 pub mod decode;
+pub mod gemv;
 mod row;
 
 pub use row::{Numerics, Row, Rows};

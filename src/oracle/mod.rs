@@ -9,12 +9,14 @@
 
 mod f64;
 mod ktree;
+mod mesh_gemv;
 mod serial;
 mod slices;
 #[cfg(test)]
 mod tests;
 
 pub use self::f64::F64Oracle;
+pub use mesh_gemv::{GemvRecipe, Sum, mesh_gemv};
 pub use serial::Oracle;
 
 /// Where the positions of a sequence live.

@@ -1,0 +1,224 @@
+//! GEMV r = x W on a rectangle of cores, with the allreduce of one's choice.             (WaferLLM section 6; waferllm.md 2)
+//!
+//! 1. x lies on y: row py holds x[blk(py)] in every column; core (px, py) holds W[blk(py), blk(px)]. Splits are ragged.
+//! 2. Each core multiplies its tile: for k ascending, y[n] = fma(x[k], w[k][n], y[n]).
+//! 3. Every column sums its y tiles along y and all its rows get the result: r lies on x, in every row.
+//!
+//! | file        | allreduce                        | colors | longest hop      | stages                    |
+//! |-------------|----------------------------------|--------|------------------|---------------------------|
+//! | `mesh_gemv` | K-tree (MeshGEMV)                | 2K + 1 | about P          | about K/2 P^(1/K), one broadcast |
+//! | `pipeline`  | one-way chain, broadcast         | 3      | P - 1            | P - 1, one broadcast      |
+//! | `ring`      | reduce-scatter, allgather        | 3      | 2, or P - 1      | 2 (P - 1)                 |
+//!
+//! | tile | bytes (default)  | bytes (paper) | owner       |
+//! |------|------------------|---------------|-------------|
+//! | W    | 2 Mt Nt, packed  | 2 Mt Nt       | weights     |
+//! | x    | 4 Mt             | 2 Mt          | activations |
+//! | y    | 4 Nt             | 2 Nt          | activations |
+//!
+//! Invariant: the order of operations is fixed by shape and allreduce; `oracle::mesh_gemv` states it once more.
+//! Called by the host's benchmark of GEMV, by examples and tests.
+
+mod mesh_gemv;
+mod pipeline;
+mod ring;
+
+use half::f16;
+
+use crate::arena::Owner;
+use crate::collectives::{Allreduce, RingOrder, allreduce};
+use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
+use crate::math::binary16::gemv_f16;
+use crate::math::checkpoint::WeightFormat;
+use crate::math::gemv::{PackedShape, gemv, pack};
+use crate::math::split::part;
+use crate::pe::{Fold, Kernel, Pe, View};
+use crate::units::{Coord, Cycles};
+
+use super::Numerics;
+
+/// Tiles.
+pub mod tile {
+    use super::TileId;
+    /// W[blk(py), blk(px)], packed.
+    pub const W: TileId = TileId(0);
+    /// x[blk(py)].
+    pub const X: TileId = TileId(1);
+    /// Partial sums, then r[blk(px)].
+    pub const Y: TileId = TileId(2);
+}
+
+/// Which allreduce sums the columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GemvAlgo {
+    /// MeshGEMV: K-tree with these group counts, the last of them 1.
+    KTree(Vec<usize>),
+    /// Pipeline.
+    Pipeline,
+    /// Ring.
+    Ring(RingOrder),
+}
+
+/// Mesh and matrix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GemvShape {
+    /// Columns of cores.
+    pub cols: usize,
+    /// Rows of cores.
+    pub rows: usize,
+    /// Length of x.
+    pub m: usize,
+    /// Length of r.
+    pub n: usize,
+}
+
+/// The kernel: plain numbers from which layout, contents and programs follow.
+#[derive(Clone, Debug)]
+pub struct Gemv {
+    /// Mesh and matrix.
+    pub shape: GemvShape,
+    /// Allreduce.
+    pub algo: GemvAlgo,
+    /// Number formats.
+    pub numerics: Numerics,
+    /// Costs.
+    pub chip: Chip,
+}
+
+/// x and W in plain numbers.
+pub struct Operands<'a> {
+    /// M values (rounded to f16 in paper numerics).
+    pub x: &'a [f32],
+    /// Bits of W[k][n] in f16.
+    pub w: &'a (dyn Fn(usize, usize) -> u16 + Sync),
+}
+
+impl Gemv {
+    /// Indices of x (rows of W) at row `row`.
+    fn x_of(&self, row: usize) -> std::ops::Range<usize> {
+        part(self.shape.m, self.shape.rows, row)
+    }
+
+    /// Indices of r (columns of W) at column `col`.
+    pub fn r_of(&self, col: usize) -> std::ops::Range<usize> {
+        part(self.shape.n, self.shape.cols, col)
+    }
+
+    fn tile_shape(&self, at: Coord) -> PackedShape {
+        PackedShape { k: self.x_of(at.row as usize).len(), n: self.r_of(at.col as usize).len() }
+    }
+
+    /// The allreduce of column `col`.
+    pub fn column(&self, col: usize) -> Allreduce {
+        let line = (0..self.shape.rows).map(|r| Coord::new(col as u32, r as u32)).collect();
+        match &self.algo {
+            GemvAlgo::KTree(groups) => mesh_gemv::column(line, groups),
+            GemvAlgo::Pipeline => pipeline::column(line),
+            GemvAlgo::Ring(order) => ring::column(line, *order),
+        }
+    }
+
+    /// Routes and tiles.
+    ///
+    /// # Errors
+    /// A defect in the coloring (two writers).
+    pub fn layout(&self) -> Result<Layout, LayoutError> {
+        let mut layout = Layout::default();
+        let GemvShape { cols, rows, .. } = self.shape;
+        for col in 0..cols {
+            for row in 0..rows {
+                let at = Coord::new(col as u32, row as u32);
+                let PackedShape { k, n } = self.tile_shape(at);
+                layout.pe(at).share = (col * 65536 / cols) as u16;
+                let (words, visit) = (self.numerics.travel_words(&self.chip, n), 0);
+                let x_bytes = if self.numerics == Numerics::Paper { 2 * k } else { 4 * k };
+                for (id, name, owner, bytes) in [
+                    (tile::W, "W", Owner::Weights, 2 * k * n),
+                    (tile::X, "x", Owner::Activations, x_bytes),
+                    (tile::Y, "y", Owner::Activations, 4 * words),
+                ] {
+                    layout.tile(at, TileDecl { id, name, owner, bytes: bytes as u32, visit });
+                }
+            }
+            self.column(col).lay_out(&mut layout)?;
+        }
+        Ok(layout)
+    }
+
+    /// Fills a tile before the launch.
+    pub fn fill(&self, operands: &Operands<'_>, at: Coord, id: TileId, words: &mut [u32]) {
+        let (rows, cols) = (self.x_of(at.row as usize), self.r_of(at.col as usize));
+        let bits: &mut [u16] = bytemuck::cast_slice_mut(words);
+        if id == tile::W {
+            let shape = self.tile_shape(at);
+            pack(shape, &mut bits[..shape.len()], |k, n| (operands.w)(rows.start + k, cols.start + n));
+        } else if id == tile::X && self.numerics == Numerics::Paper {
+            let values = operands.x[rows].iter().map(|v| f16::from_f32(*v).to_bits());
+            bits.iter_mut().zip(values).for_each(|(to, from)| *to = from);
+        } else if id == tile::X {
+            bytemuck::cast_slice_mut(words).copy_from_slice(&operands.x[rows]);
+        }
+    }
+
+    /// Values of the y tile of a core in column `col`, from its words.
+    pub fn values(&self, col: usize, words: &[u32]) -> Vec<f32> {
+        let n = self.r_of(col).len();
+        let half = |bits: u16| f16::from_bits(bits).to_f32();
+        match (self.numerics, self.numerics.rates(&self.chip).per_wavelet) {
+            (Numerics::Default, _) => words.iter().map(|w| f32::from_bits(*w)).collect(),
+            (Numerics::Paper, 1) => words.iter().map(|w| half(*w as u16)).collect(),
+            (Numerics::Paper, _) => {
+                words.iter().flat_map(|w| [*w as u16, (*w >> 16) as u16]).map(half).take(n).collect()
+            }
+        }
+    }
+
+    /// Cycles from the contract's rules, without execution: the last core of the widest (and so slowest) columns.
+    pub fn closed_form_cycles(&self) -> u64 {
+        let GemvShape { cols, rows, n, .. } = self.shape;
+        let timing = self.chip.timing();
+        let mut widths = vec![n / cols, n.div_ceil(cols)];
+        widths.dedup();
+        let of_width = |n: usize| {
+            let clocks = (0..rows).map(|row| self.multiply_cycles(PackedShape { k: self.x_of(row).len(), n }).0);
+            let words = self.numerics.travel_words(&self.chip, n);
+            self.column(0).cycles(clocks.collect(), words, &timing)
+        };
+        widths.into_iter().map(of_width).max().unwrap_or(0)
+    }
+
+    fn multiply_cycles(&self, shape: PackedShape) -> Cycles {
+        self.numerics.rates(&self.chip).gemv(shape.k, shape.n)
+    }
+
+    /// The local product, in the numerics of the kernel.
+    fn multiply(&self, view: &mut View<'_>, shape: PackedShape, [w, x, y]: [crate::arena::Tile; 3]) {
+        let kernels = view.kernels();
+        let [w, x, y] = view.words_mut([w, x, y]);
+        let w = &bytemuck::cast_slice(w)[..shape.len()];
+        if self.numerics == Numerics::Default {
+            let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+            return gemv(kernels, WeightFormat::F16, shape, w, x, y);
+        }
+        let x = &bytemuck::cast_slice(x)[..shape.k];
+        y.fill(0);
+        if self.numerics.rates(&self.chip).per_wavelet > 1 {
+            return gemv_f16(shape, w, x, &mut bytemuck::cast_slice_mut(y)[..shape.n]);
+        }
+        let mut narrow = vec![0; shape.n];
+        gemv_f16(shape, w, x, &mut narrow);
+        y.iter_mut().zip(narrow).for_each(|(to, from)| *to = u32::from(from));
+    }
+}
+
+impl Kernel for Gemv {
+    async fn program<'a>(&'a self, pe: Pe<'a>) {
+        let at = pe.coord();
+        let seat = self.column(at.col as usize).seat(pe, at.row as usize);
+        let (shape, y) = (self.tile_shape(at), pe.tile(tile::Y));
+        let tiles = [pe.tile(tile::W), pe.tile(tile::X), y];
+        let fold = if self.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
+        pe.compute(self.multiply_cycles(shape), |view| self.multiply(view, shape, tiles));
+        allreduce(pe, seat, y, fold).await;
+    }
+}
