@@ -21,14 +21,14 @@ use crate::fabric::{Layout, LayoutError};
 use crate::pe::Pe;
 use crate::units::{Color, Coord};
 
-use super::ring::Ring;
+use super::moving::RingEnds;
 
 /// Colors of one way.
-pub const RING_COLORS: u8 = 3;
+pub const CYCLE_COLORS: u8 = 3;
 
 /// How a ring lies in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RingOrder {
+pub enum Cycle {
     /// Every second PE out, the others back.
     Interleave,
     /// In line order; the last edge crosses the whole line.
@@ -44,7 +44,7 @@ pub enum Way {
     Reverse,
 }
 
-impl RingOrder {
+impl Cycle {
     /// Place on the ring of PE `i` of a line of `n`.
     pub fn pos(self, n: usize, i: usize) -> usize {
         match self {
@@ -91,7 +91,7 @@ impl RingOrder {
             Self::Wrap if high - low > 1 || (n == 2 && to == 1) => return 2,
             Self::Wrap => return (high % 2) as u8,
         };
-        (color % usize::from(RING_COLORS)) as u8
+        (color % usize::from(CYCLE_COLORS)) as u8
     }
 
     /// Routes one way of the ring through `line` on colors `base .. base + 3`.
@@ -108,13 +108,13 @@ impl RingOrder {
     }
 
     /// The two ends of one way at PE `i`; nothing in a ring of one.
-    pub fn ends(self, pe: Pe<'_>, n: usize, i: usize, base: u8, way: Way) -> Option<Ring> {
+    pub fn ends(self, pe: Pe<'_>, n: usize, i: usize, base: u8, way: Way) -> Option<RingEnds> {
         if n < 2 {
             return None;
         }
         let (from, to) = self.partners(n, i, way);
         let color = |a, b| Color(base + self.color(n, a, b));
-        Some(Ring { tx: pe.tx(color(i, to)), rx: pe.rx(color(from, i)) })
+        Some(RingEnds { tx: pe.tx(color(i, to)), rx: pe.rx(color(from, i)) })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::fabric::Direction;
 
-const ORDERS: [RingOrder; 2] = [RingOrder::Interleave, RingOrder::Wrap];
+const ORDERS: [Cycle; 2] = [Cycle::Interleave, Cycle::Wrap];
 const WAYS: [Way; 2] = [Way::Forward, Way::Reverse];
 
 fn sizes() -> impl Iterator<Item = usize> {
@@ -16,7 +16,7 @@ fn line(n: usize) -> Vec<Coord> {
     (0..n).map(|i| Coord::new(i as u32, 0)).collect()
 }
 
-fn built(order: RingOrder, n: usize, way: Way) -> Layout {
+fn built(order: Cycle, n: usize, way: Way) -> Layout {
     let mut layout = Layout::default();
     line(n).into_iter().for_each(|c| layout.pe(c).share = 0);
     order.lay_out(&mut layout, &line(n), 5, way).unwrap();
@@ -64,7 +64,7 @@ fn the_routes_of_a_way_form_one_cycle_through_the_whole_line() {
 fn an_interleaved_hop_is_two_links_at_most_and_a_round_trip_crosses_each_direction_once() {
     for n in sizes() {
         for way in WAYS {
-            let hops: Vec<u32> = streams(&built(RingOrder::Interleave, n, way)).values().map(|s| s.1).collect();
+            let hops: Vec<u32> = streams(&built(Cycle::Interleave, n, way)).values().map(|s| s.1).collect();
             assert!(hops.iter().all(|h| *h <= 2), "{n}");
             assert_eq!(hops.iter().sum::<u32>() as usize, 2 * (n - 1), "{n}");
         }
@@ -114,7 +114,7 @@ fn recv_by_cases(n: usize, i: usize) -> usize {
 #[test]
 fn recv_is_the_published_rule_and_alignment_is_symmetric() {
     for n in sizes().filter(|n| *n >= 3) {
-        let order = RingOrder::Interleave;
+        let order = Cycle::Interleave;
         let pos: Vec<usize> = (0..n).map(|i| order.pos(n, i)).collect();
         for i in 0..n {
             assert_eq!(order.recv(n, i), recv_by_cases(n, i), "{n} {i}");

@@ -15,14 +15,14 @@ use super::interleave::Way;
 
 /// The ends of one way of a ring at a PE.
 #[derive(Clone, Copy, Debug)]
-pub struct Ring {
+pub struct RingEnds {
     /// To the PE that takes from this one.
     pub tx: Tx,
     /// From the PE that gives to this one.
     pub rx: Rx,
 }
 
-impl Ring {
+impl RingEnds {
     /// Starts to give `out` and to take `into`. `out` may be read until the tickets are joined.
     #[must_use]
     pub fn exchange(self, pe: Pe<'_>, out: Tile, into: Tile) -> Exchange {
@@ -77,7 +77,7 @@ impl Moving {
     }
 
     /// Starts to pass the block on; `words(b)` is the length of block b.
-    pub fn post(&self, pe: Pe<'_>, ring: Ring, way: Way, words: impl Fn(usize) -> usize) -> Exchange {
+    pub fn post(&self, pe: Pe<'_>, ring: RingEnds, way: Way, words: impl Fn(usize) -> usize) -> Exchange {
         let next = self.next(way) as usize;
         let into = self.buffers[usize::from(!self.second)].slice(0, words(next));
         ring.exchange(pe, self.tile(words(self.block())), into)
@@ -90,7 +90,14 @@ impl Moving {
     }
 
     /// Passes blocks on `rounds` times with nothing to compute meanwhile.
-    pub async fn rotate(&mut self, pe: Pe<'_>, ring: Ring, way: Way, rounds: usize, words: impl Fn(usize) -> usize) {
+    pub async fn rotate(
+        &mut self,
+        pe: Pe<'_>,
+        ring: RingEnds,
+        way: Way,
+        rounds: usize,
+        words: impl Fn(usize) -> usize,
+    ) {
         for _ in 0..rounds {
             self.post(pe, ring, way, &words).join(pe).await;
             self.turn(way);

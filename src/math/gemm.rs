@@ -1,8 +1,8 @@
 //! GEMM of small tiles: C += A B on tiles that fit a core's arena, in a fixed order.
 //!
 //! Invariant: `c[m][n] = fma(a[m][k], b[k][n], c[m][n])` for k ascending, operands widened exactly, at every level: an
-//! output is one chain, so neither blocking nor vector width shows in the bits. [`gemm_f16`] rounds the chain to
-//! binary16 after every step: one multiply-add in f32, then to nearest even.
+//! output is one chain, so neither blocking nor vector width shows in the bits. [`gemm_f16`] does every step
+//! in binary16 as [`super::binary16::fma_f16`] does: one rounding of the exact multiply-add.
 //!
 //! ```text
 //!   chunk of A (96 x 64), widened once     panel of B (64 x 16), widened once     6 x 16 of C in registers
@@ -12,6 +12,7 @@
 
 use half::f16;
 
+use super::binary16::fma_f16;
 use super::fma::fma;
 use super::simd::Kernels;
 
@@ -246,8 +247,12 @@ pub(crate) fn panel_scalar<const ROUND: bool>(p: Panel<'_>) {
         for n in 0..p.n {
             let c = &mut p.c[row * p.c_stride + n];
             for k in 0..p.k {
-                let next = fma(p.a[row * p.strides.row + k * p.strides.k], p.b[k * PANEL + n], *c);
-                *c = if ROUND { f16::from_f32(next).to_f32() } else { next };
+                let (a, b) = (p.a[row * p.strides.row + k * p.strides.k], p.b[k * PANEL + n]);
+                *c = if ROUND {
+                    fma_f16(f16::from_f32(a), f16::from_f32(b), f16::from_f32(*c)).to_f32()
+                } else {
+                    fma(a, b, *c)
+                };
             }
         }
     }

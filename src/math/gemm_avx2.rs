@@ -85,10 +85,7 @@ unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Pane
             // SAFETY: `r < R` rows and `k < p.k` lie inside A.
             let x = unsafe { _mm256_broadcast_ss(&*a.add(r * p.strides.row + k * p.strides.k)) };
             for (acc, b) in row.iter_mut().zip(b) {
-                *acc = _mm256_fmadd_ps(x, b, *acc);
-                if ROUND {
-                    *acc = _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(*acc));
-                }
+                *acc = if ROUND { fma_f16(x, b, *acc) } else { _mm256_fmadd_ps(x, b, *acc) };
             }
         }
     }
@@ -98,6 +95,28 @@ unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Pane
             unsafe { _mm256_maskstore_ps(c.add(r * p.c_stride + 8 * v), masks[v], *acc) };
         }
     }
+}
+
+/// `a * b + c` rounded once to binary16, operands being binary16 widened.
+///
+/// The product is exact in f32. The sum's rounding error is exact too (Knuth's two-sum), so the sum can be rounded to odd
+/// (an inexact even one moves one place toward the exact value), after which narrowing rounds as if it were alone.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn fma_f16(a: __m256, b: __m256, c: __m256) -> __m256 {
+    let p = _mm256_mul_ps(a, b);
+    let s = _mm256_add_ps(p, c);
+    let t = _mm256_sub_ps(s, p);
+    let error = _mm256_add_ps(_mm256_sub_ps(p, _mm256_sub_ps(s, t)), _mm256_sub_ps(c, t));
+    let bits = _mm256_castps_si256(s);
+    // Ordered: an infinite sum has a NaN here and stays as it is.
+    let inexact = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_NEQ_OQ>(error, _mm256_setzero_ps()));
+    let odd = _mm256_srai_epi32::<31>(_mm256_slli_epi32::<31>(bits));
+    let away = _mm256_srai_epi32::<31>(_mm256_xor_si256(bits, _mm256_castps_si256(error)));
+    let one_place = _mm256_or_si256(away, _mm256_set1_epi32(1));
+    let step = _mm256_and_si256(_mm256_andnot_si256(odd, inexact), one_place);
+    let s = _mm256_castsi256_ps(_mm256_add_epi32(bits, step));
+    _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(s))
 }
 
 /// The first `n` of eight lanes.

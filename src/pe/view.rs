@@ -1,9 +1,11 @@
 //! Tiles as numbers, inside a compute operation.
 //!
-//! Invariant: a tile under an open ticket cannot be touched: the access is a fault that names both.
+//! Invariant: a tile under an open ticket cannot be touched: the access is a fault that names both. One thing is no
+//! touch: reading what an open send reads as well (design.md section 2 forbids what a program could see or spoil; style.md
+//! multiplies by a tile while it is on its way).
 
 use crate::arena::{Memory, Tile};
-use crate::link::{NONE, Net};
+use crate::link::{NONE, Net, TicketKind};
 use crate::math::Kernels;
 
 use super::fault::FaultKind;
@@ -26,8 +28,9 @@ impl<'a> View<'a> {
         self.kernels
     }
 
+    /// Holds an access against the open tickets.
     #[inline]
-    fn check(&mut self, tile: Tile) {
+    fn check(&mut self, tile: Tile, writes: bool) {
         let record = &self.net.records[self.pe as usize];
         if record.n_open == 0 {
             return;
@@ -36,7 +39,7 @@ impl<'a> View<'a> {
         while at != NONE {
             let t = &self.net.tickets[at];
             let open = Tile { place: t.place, words: u32::from(t.words) };
-            if open.overlaps(tile) {
+            if open.overlaps(tile) && (writes || t.kind != TicketKind::Send) {
                 let kind = FaultKind::Touched { tile: (tile.place, tile.words), ticket: (open.place, open.words) };
                 self.fault = self.fault.take().or(Some(kind));
             }
@@ -47,7 +50,7 @@ impl<'a> View<'a> {
     /// Words of a tile.
     #[inline]
     pub fn words(&mut self, tile: Tile) -> &[u32] {
-        self.check(tile);
+        self.check(tile, false);
         self.net.store.tile(tile)
     }
 
@@ -60,8 +63,17 @@ impl<'a> View<'a> {
     /// Words of several disjoint tiles, to be read or written.
     #[inline]
     pub fn words_mut<const N: usize>(&mut self, tiles: [Tile; N]) -> [&mut [u32]; N] {
-        tiles.into_iter().for_each(|t| self.check(t));
+        tiles.into_iter().for_each(|t| self.check(t, true));
         self.net.store.tiles_mut(tiles)
+    }
+
+    /// Words of two tiles to be read, and of a third one, disjoint from both, to be written.
+    #[inline]
+    pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
+        read.into_iter().for_each(|t| self.check(t, false));
+        self.check(write, true);
+        let [a, b, out] = self.net.store.tiles_mut([read[0], read[1], write]);
+        ([a, b], out)
     }
 
     /// Values of several disjoint tiles, to be read or written.

@@ -1,0 +1,142 @@
+//! MeshGEMM: C = A B by interleaved cyclic shift.                               (WaferLLM section 5; waferllm.md 1)
+//!
+//! 1. Align: row at ring place j moves its blocks of A on by floor(j C / R) places, column at place i its blocks of B by
+//!    floor(i R / C), the short way round, both at once.
+//! 2. C + R - gcd(C, R) times (P on a P x P mesh): multiply the piece that is here; meanwhile A's next block comes along
+//!    the row and B's along the column; go on when the four moves of this PE have ended.
+//!
+//! | colors   | carries                | route            |   | arena       | bytes, at most | owner       |
+//! |----------|------------------------|------------------|---|-------------|----------------|-------------|
+//! | 0 .. 2   | A, forward             | 2 links at most  |   | A, A next   | 2 m k each     | activations |
+//! | 3 .. 5   | A, reverse (alignment) | 2 links at most  |   | B, B next   | 2 k n each     | weights     |
+//! | 6 .. 8   | B, forward             | 2 links at most  |   | C           | 4 m n (2 m n)  | activations |
+//! | 9 .. 11  | B, reverse (alignment) | 2 links at most  |   |             |                |             |
+//!
+//! Any rectangle: see `pieces`. A line of one PE has no ring; its operand stays where it is.
+//! The product's order: K as the tour visits it from the PE's first piece on (see `product`).
+//! Cost, P x P with equal tiles of w words (longer than the queues), product of p cycles: see `closed_form`.
+
+use crate::arena::Tile;
+use crate::collectives::{Cycle, Moving, Way, shortest};
+use crate::fabric::{Layout, LayoutError};
+use crate::math::gemm::Dims;
+use crate::pe::Pe;
+use crate::units::Coord;
+
+use super::cannon::Barrier;
+use super::pieces::Piece;
+use super::product::{Factor, Storage, multiply};
+use super::shift::{Side, align, cyclic};
+use super::spec::{Finish, Gemm, Load, tile};
+use super::{declare, point};
+
+/// First color of every ring.
+const A_FORWARD: u8 = 0;
+const A_REVERSE: u8 = 3;
+const B_FORWARD: u8 = 6;
+const B_REVERSE: u8 = 9;
+/// Colors of the four rings.
+pub(super) const COLORS: u8 = 12;
+
+/// Rings and tiles.
+pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> {
+    let (cols, rows, order) = (g.spec.cols as u32, g.spec.rows as u32, g.spec.order());
+    for row in 0..rows {
+        let line: Vec<Coord> = (0..cols).map(|col| Coord::new(col, row)).collect();
+        order.lay_out(layout, &line, A_FORWARD, Way::Forward)?;
+        order.lay_out(layout, &line, A_REVERSE, Way::Reverse)?;
+    }
+    for col in 0..cols {
+        let line: Vec<Coord> = (0..rows).map(|row| Coord::new(col, row)).collect();
+        order.lay_out(layout, &line, B_FORWARD, Way::Forward)?;
+        order.lay_out(layout, &line, B_REVERSE, Way::Reverse)?;
+    }
+    for at in g.pes() {
+        let [a, b, c] = g.block_bytes(at);
+        declare(g, layout, at, tile::A, a);
+        declare(g, layout, at, tile::B, b);
+        declare(g, layout, at, tile::C, c);
+        // A ring of one never receives.
+        if cols > 1 {
+            declare(g, layout, at, tile::A_NEXT, a);
+        }
+        if rows > 1 {
+            declare(g, layout, at, tile::B_NEXT, b);
+        }
+    }
+    Ok(())
+}
+
+/// What the program of a PE keeps.
+struct State<'a> {
+    g: &'a Gemm,
+    a: Side<'a>,
+    b: Side<'a>,
+    turns: [(Way, usize); 2],
+    moves: [usize; 2],
+    first: usize,
+    dims: Dims,
+    c: Tile,
+}
+
+impl<'a> State<'a> {
+    fn new(g: &'a Gemm, pe: Pe<'_>, order: Cycle) -> Self {
+        let at = pe.coord();
+        let (cols, rows) = (g.spec.cols, g.spec.rows);
+        let (i, j) = (order.pos(cols, at.col as usize), order.pos(rows, at.row as usize));
+        let (m, n) = (g.m_of(at.row as usize).len(), g.n_of(at.col as usize).len());
+        let ((a_turn, a_edge), (b_turn, b_edge)) = (g.map.a_turn(j), g.map.b_turn(i));
+        let aligned = g.spec.load == Load::Aligned;
+        let b_start = if aligned { (j + b_turn) % rows } else { j };
+        let pair = |id, next, there| [pe.tile(id), if there { pe.tile(next) } else { Tile::EMPTY }];
+        let a_ends = |base, way| order.ends(pe, cols, at.col as usize, base, way);
+        let b_ends = |base, way| order.ends(pe, rows, at.row as usize, base, way);
+        // At the edge of a block the last move is not needed: it would bring the first block again.
+        let moves = |n: usize, edge: bool| n - usize::from(edge && g.spec.finish == Finish::Lean);
+        Self {
+            a: Side {
+                moving: Moving::new(pair(tile::A, tile::A_NEXT, cols > 1), i, cols),
+                forward: a_ends(A_FORWARD, Way::Forward),
+                reverse: a_ends(A_REVERSE, Way::Reverse),
+                len: &g.map.a_len,
+                width: m,
+                format: g.spec.a,
+            },
+            b: Side {
+                moving: Moving::new(pair(tile::B, tile::B_NEXT, rows > 1), b_start, rows),
+                forward: b_ends(B_FORWARD, Way::Forward),
+                reverse: b_ends(B_REVERSE, Way::Reverse),
+                len: &g.map.b_len,
+                width: n,
+                format: g.b_format(),
+            },
+            turns: [shortest(cols, a_turn), shortest(rows, if aligned { 0 } else { b_turn })],
+            moves: [moves(cols, a_edge), moves(rows, b_edge)],
+            first: g.map.first(i, j),
+            dims: Dims { m, k: 0, n },
+            c: pe.tile(tile::C),
+            g,
+        }
+    }
+}
+
+/// The program of a PE, for every ring order.
+pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<Barrier>) {
+    let mut s = Box::new(State::new(g, pe, order));
+    let State { g, a, b, turns, moves, first, dims, c } = &mut *s;
+    align(pe, a, b, *turns).await;
+    pe.mark(0, point::ALIGNED);
+    let (a_format, b_format, c_format): (Storage, _, _) = (a.format, b.format, g.c_format());
+    let (c, dims, rates) = (*c, *dims, g.rates());
+    let product = |piece: &Piece, a: Tile, b: Tile| {
+        let a = Factor::k_major(a, a_format, dims.m, piece.a_at);
+        let b = Factor::k_major(b, b_format, dims.n, piece.b_at);
+        multiply(pe, rates, Dims { k: piece.k.len(), ..dims }, a, b, (c, c_format));
+    };
+    cyclic(pe, (&g.map, *first), (a, b), *moves, barrier.as_ref(), product).await;
+}
+
+/// None yet.
+pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
+    None
+}
