@@ -15,7 +15,8 @@
 //! have 2 P - 2 links in all, so a round trip takes the same cycles as the interleave's; only alignment, which ends after
 //! part of a round trip, sees the difference (see `mesh::closed_form`).
 //! The barrier is the cheapest that fits: a word, two-level trees (5 cycles and the hops a stage), and a multicast that
-//! turns at the root's column: 21 colors with the rings, all that `wse2` has.
+//! turns at the root's column. On C x R PEs, C != R, blocks move at different steps in different rows, so the barrier
+//! keeps the clock of the lcm(C, R) fine blocks (see `pieces`). With the rings 21 colors, all that `wse2` has.
 //! Paper: section 5.1, figure 6; formula P (max(comp, P alpha + lat) + c_s).
 
 use crate::arena::Tile;
@@ -134,8 +135,14 @@ impl Barrier {
         }
     }
 
-    /// Waits until every PE has come here.
-    pub async fn pass(&self, pe: Pe<'_>) {
+    /// `times` times: waits until every PE has come here.
+    pub async fn pass(&self, pe: Pe<'_>, times: u64) {
+        for _ in 0..times {
+            self.once(pe).await;
+        }
+    }
+
+    async fn once(&self, pe: Pe<'_>) {
         reduce(pe, &self.along_row, self.token, Fold::Max).await;
         if let Some(steps) = &self.along_column {
             reduce(pe, steps, self.token, Fold::Max).await;

@@ -74,7 +74,7 @@ struct State<'a> {
     b: Side<'a>,
     turns: [(Way, usize); 2],
     moves: [usize; 2],
-    first: usize,
+    first: (usize, u64),
     dims: Dims,
     c: Tile,
 }

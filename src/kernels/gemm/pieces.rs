@@ -37,8 +37,8 @@ pub struct Piece {
     pub k: Range<usize>,
     /// Is it the last piece of its block of A, and of B?
     pub ends: (bool, bool),
-    /// First fine block (tours only).
-    fine: u64,
+    /// Its fine blocks (tours only).
+    pub fine: Range<u64>,
 }
 
 /// See the module.
@@ -65,7 +65,7 @@ impl KMap {
         loop {
             let end = a[i].end.min(b[j].end);
             let (a_at, b_at) = (at - a[i].start, at - b[j].start);
-            pieces.push(Piece { a: i, b: j, a_at, b_at, k: at..end, ends: (false, false), fine: 0 });
+            pieces.push(Piece { a: i, b: j, a_at, b_at, k: at..end, ends: (false, false), fine: 0..0 });
             at = end;
             let (more_a, more_b) = (i + 1 < cols, j + 1 < rows);
             // Blocks that end together are left together; with K used up, empty blocks follow one by one.
@@ -108,7 +108,7 @@ impl KMap {
             let k = part.start + a_at..part.start + end;
             let b_at = b_len[b];
             b_len[b] += k.len();
-            pieces.push(Piece { a, b, a_at, b_at, k, ends: (false, false), fine: cut[0] });
+            pieces.push(Piece { a, b, a_at, b_at, k, ends: (false, false), fine: cut[0]..cut[1] });
         }
         let a_len = (0..cols).map(|a| a_parts[order.at(cols, a)].len()).collect();
         Self::finish(a_len, b_len, pieces)
@@ -136,12 +136,19 @@ impl KMap {
         (i * rows / cols, (i * rows).is_multiple_of(cols))
     }
 
-    /// Index of the piece with which the PE at places `(i, j)` starts its tour.
-    pub fn first(&self, i: usize, j: usize) -> usize {
+    /// Fine blocks of a tour.
+    pub fn fine_blocks(&self) -> u64 {
+        self.pieces.last().map_or(0, |p| p.fine.end)
+    }
+
+    /// Where the PE at places `(i, j)` starts its tour: index of a piece, and how many of its fine blocks are over then
+    /// by the clock of the mesh.
+    pub fn first(&self, i: usize, j: usize) -> (usize, u64) {
         let (cols, rows) = (self.a_len.len(), self.b_len.len());
         let g = gcd(cols, rows);
         let start = ((i * (rows / g) + j * (cols / g)) % (cols / g * rows)) as u64;
-        self.pieces.partition_point(|p| p.fine <= start) - 1
+        let first = self.pieces.partition_point(|p| p.fine.start <= start) - 1;
+        (first, start - self.pieces[first].fine.start)
     }
 }
 
@@ -196,7 +203,7 @@ mod tests {
         for (c, r) in meshes() {
             let map = tour(7 * c * r, c, r);
             for (i, j) in (0..c).flat_map(|i| (0..r).map(move |j| (i, j))) {
-                let p = &map.pieces[map.first(i, j)];
+                let p = &map.pieces[map.first(i, j).0];
                 assert_eq!(p.a, (i + map.a_turn(j).0) % c, "{c}x{r} ({i}, {j})");
                 assert_eq!(p.b, (j + map.b_turn(i).0) % r, "{c}x{r} ({i}, {j})");
             }

@@ -80,17 +80,18 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way,
     }
 }
 
-/// Goes once round the tour from piece `first`, with at most `left` moves of A and of B; `multiply` gets each piece and
-/// the blocks that it lies in.
+/// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply` gets each
+/// piece and the blocks that it lies in. A barrier stands between fine blocks: on a square mesh, between steps.
 pub async fn cyclic(
     pe: Pe<'_>,
-    (map, first): (&KMap, usize),
+    (map, (first, mut late)): (&KMap, (usize, u64)),
     (a, b): (&mut Side<'_>, &mut Side<'_>),
     mut left: [usize; 2],
     barrier: Option<&Barrier>,
     mut multiply: impl FnMut(&Piece, Tile, Tile),
 ) {
     let n = map.pieces.len();
+    let mut barriers = map.fine_blocks() - 1;
     let mut a_move = a.post_left(pe, &mut left[0]);
     let mut b_move = b.post_left(pe, &mut left[1]);
     for step in 0..n {
@@ -102,8 +103,10 @@ pub async fn cyclic(
         if piece.ends.1 {
             b.arrive(pe, b_move.take(), Way::Forward).await;
         }
-        if let Some(barrier) = barrier.filter(|_| step + 1 < n) {
-            barrier.pass(pe).await;
+        if let Some(barrier) = barrier {
+            let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
+            (late, barriers) = (0, barriers - passed);
+            barrier.pass(pe, passed).await;
         }
         if piece.ends.0 {
             a_move = a.post_left(pe, &mut left[0]);
@@ -111,5 +114,8 @@ pub async fn cyclic(
         if piece.ends.1 {
             b_move = b.post_left(pe, &mut left[1]);
         }
+    }
+    if let Some(barrier) = barrier {
+        barrier.pass(pe, barriers).await;
     }
 }
