@@ -10,8 +10,7 @@
 //! |       |            |   | C     | 4 m n (2 m n)                               | activations |
 //!
 //! The tiles are C and R times those of the others: the arena refuses them where the mesh grows with the matrix.
-//! Cost, P x P, equal tiles of w words: gather (P - 1) (w + 5) + the most links in P - 1 edges of the ring (2 P - 3), then
-//! P products.
+//! Cost, P x P, equal tiles of w words: gather (P - 1) (Ser(w) + 2 T_R + 1) and about 2 P links, then P products.
 
 use crate::arena::Tile;
 use crate::collectives::{Cycle, Exchange, RingEnds, Way};
@@ -22,7 +21,7 @@ use crate::units::Coord;
 
 use super::product::{Factor, Storage, multiply};
 use super::spec::{Algo, Gemm, tile};
-use super::{declare, point};
+use super::{declare, mesh, point};
 
 const A_BASE: u8 = 0;
 const B_BASE: u8 = 3;
@@ -138,7 +137,11 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     }
 }
 
-/// None yet.
-pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
-    None
+/// On P x P PEs with equal blocks: P - 1 rounds, in which the longest chain may change between the rings of its row and
+/// column, so it meets the most links in j edges of one and P - 1 - j of the other; then P products.
+pub(super) fn closed_form(g: &Gemm) -> Option<u64> {
+    let (p, round, product) = mesh::equal_blocks(g)?;
+    let links = mesh::most_links(ORDER, p);
+    let most = (0..p).map(|j| links[j] + links[p - 1 - j]).max().unwrap_or(0);
+    Some((p as u64 - 1) * round + u64::from(g.chip.alpha) * most + p as u64 * product)
 }

@@ -156,7 +156,8 @@ impl Barrier {
     }
 }
 
-/// None yet.
+/// None: a barrier's release reaches PEs at different times, and alignment ends at different times, so the first step
+/// has no formula; a later one takes the product (or the move across the line) and the barrier's way there and back.
 pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
     None
 }

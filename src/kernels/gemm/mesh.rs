@@ -25,7 +25,7 @@ use crate::units::Coord;
 
 use super::cannon::Barrier;
 use super::pieces::Piece;
-use super::product::{Factor, Storage, multiply};
+use super::product::{Factor, Storage, multiply, product_cycles};
 use super::shift::{Side, align, cyclic};
 use super::spec::{Finish, Gemm, Load, tile};
 use super::{declare, point};
@@ -136,7 +136,50 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<
     cyclic(pe, (&g.map, *first), (a, b), *moves, barrier.as_ref(), product).await;
 }
 
-/// None yet.
-pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
-    None
+/// Cycles on P x P PEs with equal blocks, in the contract's terms. With S = Ser(w), a round of neighbours takes
+/// `S + 2 T_R + 1` and its links, `H(j)` is the most links in j consecutive edges of the ring, n = floor(P / 2), p the
+/// cycles of a product:
+///
+/// ```text
+///   align(n) + p + max over j of ((P - 1 - j) p + j (S + 2 T_R + 1) + alpha H(j)),  align(n) = n (S + 2 T_R + 1) + alpha H(n)
+/// ```
+/// A step waits for the own product or for a neighbour's block, so the longest chain of P - 1 steps follows j edges. Where
+/// a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P p: communication is hidden.
+/// Cannon: the same, said only where a product outlasts a move across the line; otherwise chains that meet long edges of
+/// both axes are longer, by how much depends on where alignment ends last.
+pub(super) fn closed_form(g: &Gemm) -> Option<u64> {
+    let (p, round, product) = equal_blocks(g)?;
+    let alpha = u64::from(g.chip.alpha);
+    let links = most_links(g.spec.order(), p);
+    if g.spec.order() == Cycle::Wrap && p > 2 && product < round + alpha * (p as u64 - 1) {
+        return None;
+    }
+    let rounds = |n: usize| n as u64 * round + alpha * links[n];
+    let steps = (0..p).map(|j| (p - 1 - j) as u64 * product + rounds(j)).max().unwrap_or(0);
+    Some(rounds(p / 2) + product + steps)
+}
+
+/// On a square mesh with equal blocks of one length: P, cycles of a round without its links, cycles of a product.
+pub(super) fn equal_blocks(g: &Gemm) -> Option<(usize, u64, u64)> {
+    let (p, Dims { m, k, n }, timing) = (g.spec.cols, g.spec.size, g.chip.timing());
+    let even = [m, k, n].iter().all(|x| x.is_multiple_of(p));
+    let words = g.spec.a.words(m / p * (k / p));
+    let same = words == g.b_format().words(k / p * (n / p));
+    if g.spec.rows != p || !even || !same || timing.issue > 0 || g.spec.finish != Finish::Lean {
+        return None;
+    }
+    let round = timing.ser(words as u32) + u64::from(2 * timing.ramp + timing.stage);
+    Some((p, round, product_cycles(g.rates(), Dims { m: m / p, k: k / p, n: n / p }).0))
+}
+
+/// H(0) .. H(n): the most links in that many consecutive edges of a ring of `n`.
+pub(super) fn most_links(order: Cycle, n: usize) -> Vec<u64> {
+    let edge = |at: usize| order.at(n, at % n).abs_diff(order.at(n, (at + 1) % n)) as u64;
+    let mut window = vec![0; n];
+    let mut most = vec![0];
+    for j in 0..n {
+        window.iter_mut().enumerate().for_each(|(from, links)| *links += edge(from + j));
+        most.push(window.iter().copied().max().unwrap_or(0));
+    }
+    most
 }

@@ -190,7 +190,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     }
 }
 
-/// None yet.
+/// None: when a PE gets its next block depends on how far its neighbours run ahead. Per step at least the product, a block
+/// from the neighbour and a block from the source: p + 2 S.
 pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
     None
 }
