@@ -94,3 +94,42 @@ fn chips_and_completions_print() {
         assert!(out.status.success() && String::from_utf8_lossy(&out.stdout).contains(says), "{args:?}");
     }
 }
+
+#[test]
+fn bench_gemv_rows_have_every_field_and_a_dry_run_gives_the_same() {
+    let args = ["bench", "gemv", "--algo", "meshgemv,pipeline,ring", "--mesh", "4x4,3x9", "--size", "50x31", "--json"];
+    for numerics in ["default", "paper"] {
+        let wet = json(&[&args[..], &["--numerics", numerics]].concat());
+        let dry = json(&[&args[..], &["--numerics", numerics, "--dry", "--workers", "2"]].concat());
+        let (wet, dry) = (wet["rows"].as_array().unwrap(), dry["rows"].as_array().unwrap());
+        assert_eq!((wet.len(), dry.len()), (6, 6));
+        for (wet, dry) in wet.iter().zip(dry) {
+            let fields = "algo mesh size numerics colors_per_core longest_hop depth arena_peak wavelets cycles \
+                          compute_cycles comm_cycles closed_form_cycles";
+            for field in fields.split_whitespace() {
+                assert!(!wet[field].is_null() && wet[field] == dry[field], "{field}: {wet} {dry}");
+            }
+            assert!(wet["host_seconds"].is_f64() && wet["refused"].is_null(), "{wet}");
+            assert_eq!((&wet["size"], &wet["numerics"]), (&Value::from("50x31"), &Value::from(numerics)));
+            assert_eq!(wet["cycles"], wet["closed_form_cycles"], "{wet}");
+        }
+    }
+}
+
+#[test]
+fn bench_gemv_refuses_what_the_chip_cannot_hold_and_says_so_in_the_row() {
+    let value =
+        json(&["bench", "gemv", "--algo", "pipeline", "--mesh", "1x1", "--size", "1000x1000", "--dry", "--json"]);
+    let row = &value["rows"][0];
+    assert!(row["refused"].as_str().is_some_and(|r| r.contains("over budget")), "{row}");
+    assert!(row["cycles"].is_null() && row["arena_peak"].as_u64() > Some(49_152), "{row}");
+    for (args, says) in [
+        (["bench", "gemv", "--algo", "cannon"], "meshgemv"),
+        (["bench", "gemv", "--size", "5"], "MxN"),
+        (["bench", "gemv", "--mesh", "0x4"], "COLSxROWS"),
+    ] {
+        let out = plummer(&args);
+        assert_eq!(out.status.code(), Some(2), "{args:?}");
+        assert!(String::from_utf8_lossy(&out.stderr).contains(says), "{args:?}");
+    }
+}

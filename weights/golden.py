@@ -37,7 +37,7 @@ def encode(text):
     rank = {pair: i for i, pair in enumerate(merges)}
     ids = []
     word = [c if c != "\n" else "\u010a" for c in text]
-    for piece in ([c for c in word if c.isalpha()], [":"], ["\u010a"]):
+    for piece in ([c for c in word if c.isascii() and c.isalpha()], [":"], ["\u010a"]):
         while len(piece) > 1:
             best = min(range(len(piece) - 1), key=lambda i: rank.get((piece[i], piece[i + 1]), 1 << 30))
             if (piece[best], piece[best + 1]) not in rank:

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::bench::BenchCommand;
+
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
 #[command(name = "plummer", version, about)]
@@ -22,6 +24,12 @@ pub enum Command {
     Generate(Box<GenerateArgs>),
     /// Show a model file and how it would lie on the wafer.
     Inspect(InspectArgs),
+    /// Run algorithms side by side on one mesh and say what each needed and took.
+    Bench {
+        /// Which kernel.
+        #[command(subcommand)]
+        what: BenchCommand,
+    },
     /// List the chips that are known, with the source of every constant.
     Chips,
     /// Print a completion script.
@@ -150,7 +158,8 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
-fn mesh(text: &str) -> Result<(u32, u32), String> {
+/// COLSxROWS.
+pub(super) fn mesh(text: &str) -> Result<(u32, u32), String> {
     let parsed = text.split_once(['x', 'X']).and_then(|(c, r)| Some((c.parse().ok()?, r.parse().ok()?)));
     match parsed {
         Some((cols, rows)) if cols > 0 && rows > 0 => Ok((cols, rows)),

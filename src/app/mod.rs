@@ -3,6 +3,7 @@
 //! Invariant: exit 0 is success (a closed pipe included), 1 a mismatch of results, 2 an error.
 //! Called by `main`.
 
+mod bench;
 pub mod cli;
 mod generate;
 mod inspect;
@@ -36,6 +37,11 @@ fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
         Command::Generate(args) => return generate::run(args),
         Command::Inspect(args) => print(inspect::inspect(args)?.as_bytes())?,
+        Command::Bench { what } => {
+            let (text, code) = bench::run(what)?;
+            print(text.as_bytes())?;
+            return Ok(code);
+        }
         Command::Chips => print(inspect::chips().as_bytes())?,
         Command::Completions { shell } => {
             let mut script = Vec::new();

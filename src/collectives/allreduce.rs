@@ -93,13 +93,13 @@ impl Allreduce {
 }
 
 /// Runs the allreduce at one member: `tile` ends as the result.
-pub async fn allreduce(pe: Pe<'_>, seat: Seat, tile: Tile, fold: Fold) {
+pub async fn allreduce(pe: Pe<'_>, seat: &Seat, tile: Tile, fold: Fold) {
     match seat {
         Seat::Alone => {}
         Seat::Staged { steps, ends } => {
-            ktree::reduce(pe, &steps, tile, fold).await;
-            ktree::broadcast(pe, ends, tile).await;
+            ktree::reduce(pe, steps, tile, fold).await;
+            ktree::broadcast(pe, *ends, tile).await;
         }
-        Seat::Ring(seat) => ring::run(pe, seat, tile, fold).await,
+        Seat::Ring(seat) => ring::run(pe, *seat, tile, fold).await,
     }
 }

@@ -126,7 +126,7 @@ mod tests {
     /// broadcast, and at a root with two sides what the second take waits for the first (alpha 1, T_R 2).
     fn two_tree(p: usize, g_count: usize, w: u64) -> u64 {
         let g = p / g_count;
-        let (r1, r2) = (g / 2, (g_count / 2) * g + g / 2);
+        let r2 = (g_count / 2) * g + g / 2;
         let (s1, s2) = (g / 2, g_count / 2);
         let mut cycles = (s1 + s2 * g + r2.max(p - 1 - r2) + 5 * (s1 + s2)) as u64 + 5 + w;
         for (size, hops) in [(g, 1), (g_count, g as u64)] {

@@ -37,7 +37,7 @@ impl RingOrder {
     pub fn position(self, i: usize, n: usize) -> usize {
         match self {
             Self::WrapAround => i,
-            Self::Interleaved if i % 2 == 0 => i / 2,
+            Self::Interleaved if i.is_multiple_of(2) => i / 2,
             Self::Interleaved => n - i.div_ceil(2),
         }
     }
@@ -46,7 +46,7 @@ impl RingOrder {
     pub fn next(self, i: usize, n: usize) -> usize {
         match self {
             Self::WrapAround => (i + 1) % n,
-            Self::Interleaved if i % 2 == 0 => match i + 2 {
+            Self::Interleaved if i.is_multiple_of(2) => match i + 2 {
                 to if to < n => to,
                 _ if i + 1 < n => i + 1,
                 _ => i.saturating_sub(1),

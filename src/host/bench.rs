@@ -78,7 +78,7 @@ pub fn measure<K: Kernel>(
     Ok((row, Some(wafer)))
 }
 
-/// The name of a GEMV algorithm in rows; group counts of a tree are part of it.
+/// The name of a GEMV algorithm in flags and rows.
 pub fn gemv_name(algo: &GemvAlgo) -> String {
     match algo {
         GemvAlgo::KTree(groups) => format!("ktree{}", groups.len()),

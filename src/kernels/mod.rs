@@ -5,6 +5,7 @@
 pub mod decode;
 pub mod gemm;
 pub mod gemv;
+pub mod line;
 mod row;
 
 pub use row::{Numerics, Row, Rows};

@@ -45,7 +45,7 @@ impl Numerics {
 /// See the module. Field names are those of `plummer bench --json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Algorithm, with its parameters where they were chosen by cost.
+    /// Algorithm.
     pub algo: String,
     /// Columns x rows.
     pub mesh: String,

@@ -219,6 +219,6 @@ impl Kernel for Gemv {
         let tiles = [pe.tile(tile::W), pe.tile(tile::X), y];
         let fold = if self.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
         pe.compute(self.multiply_cycles(shape), |view| self.multiply(view, shape, tiles));
-        allreduce(pe, seat, y, fold).await;
+        allreduce(pe, &seat, y, fold).await;
     }
 }
