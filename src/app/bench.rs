@@ -17,6 +17,7 @@ use crate::host::bench;
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use crate::kernels::{Numerics, Row, Rows};
 
+use super::bench_gemm::{GemmArgs, gemm};
 use super::cli::mesh;
 
 /// What to measure.
@@ -24,6 +25,8 @@ use super::cli::mesh;
 pub enum BenchCommand {
     /// r = x W with the allreduces that the paper compares.
     Gemv(GemvArgs),
+    /// C = A B with the algorithms that the paper compares.
+    Gemm(GemmArgs),
 }
 
 /// Flags of every benchmark.
@@ -138,6 +141,10 @@ pub fn run(command: &BenchCommand) -> Result<(String, u8)> {
     let (common, rows, wrong) = match command {
         BenchCommand::Gemv(args) => {
             let (rows, wrong) = gemv(args)?;
+            (&args.common, rows, wrong)
+        }
+        BenchCommand::Gemm(args) => {
+            let (rows, wrong) = gemm(args)?;
             (&args.common, rows, wrong)
         }
     };

@@ -4,6 +4,7 @@
 //! Called by `main`.
 
 mod bench;
+mod bench_gemm;
 pub mod cli;
 mod generate;
 mod inspect;

@@ -116,10 +116,10 @@ fn recv_is_the_published_rule_and_alignment_is_symmetric() {
     for n in sizes().filter(|n| *n >= 3) {
         let order = Cycle::Interleave;
         let pos: Vec<usize> = (0..n).map(|i| order.pos(n, i)).collect();
-        for i in 0..n {
+        for (i, &pos) in pos.iter().enumerate() {
             assert_eq!(order.recv(n, i), recv_by_cases(n, i), "{n} {i}");
             assert_eq!(order.send(n, recv_by_cases(n, i)), i, "{n} {i}");
-            assert_eq!(order.at(n, pos[i]), i, "{n}");
+            assert_eq!(order.at(n, pos), i, "{n}");
         }
     }
     for n in (1..=24).chain([64]) {

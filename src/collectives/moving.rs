@@ -24,7 +24,6 @@ pub struct RingEnds {
 
 impl RingEnds {
     /// Starts to give `out` and to take `into`. `out` may be read until the tickets are joined.
-    #[must_use]
     pub fn exchange(self, pe: Pe<'_>, out: Tile, into: Tile) -> Exchange {
         Exchange([pe.post_send(self.tx, out), pe.post_recv(self.rx, into)])
     }
