@@ -81,14 +81,19 @@ pub fn gemm(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
     Ok((rows, wrong))
 }
 
-/// A B by rows.
+/// A B: eight rows and 512 columns of C at a time, k ascending.
 fn product(d: Dims, a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32) -> Vec<f32> {
     let b: Vec<f32> = (0..d.k * d.n).map(|at| b(at / d.n, at % d.n)).collect();
     let mut c = vec![0.0; d.m * d.n];
-    for (i, c) in c.chunks_exact_mut(d.n).enumerate() {
-        for (kk, b) in b.chunks_exact(d.n).enumerate() {
-            let a = a(i, kk);
-            c.iter_mut().zip(b).for_each(|(c, b)| *c += a * b);
+    for (first, c) in c.chunks_mut(8 * d.n).enumerate() {
+        for from in (0..d.n).step_by(512) {
+            let columns = from..d.n.min(from + 512);
+            for (kk, b) in b.chunks_exact(d.n).enumerate() {
+                for (i, c) in c.chunks_exact_mut(d.n).enumerate() {
+                    let a = a(8 * first + i, kk);
+                    c[columns.clone()].iter_mut().zip(&b[columns.clone()]).for_each(|(c, b)| *c += a * b);
+                }
+            }
         }
     }
     c

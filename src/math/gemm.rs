@@ -10,6 +10,8 @@
 //! 12 accumulators of 8 lanes keep two FMAs of latency 4 busy; a block reads 2 vectors and 6 scalars per 12 FMAs.
 //! Called by the GEMM kernels inside charged operations.
 
+use std::cell::RefCell;
+
 use half::f16;
 
 use super::binary16::fma_f16;
@@ -172,24 +174,31 @@ impl Panel<'_> {
     }
 }
 
+thread_local! {
+    /// A chunk of A and a panel of B, widened; written before it is read, kept so that no product clears 28 KB first.
+    static SCRATCH: RefCell<([f32; ROWS * DEPTH], [f32; PANEL * DEPTH])> =
+        const { RefCell::new(([0.0; ROWS * DEPTH], [0.0; PANEL * DEPTH])) };
+}
+
 /// Walks chunks and panels; `each` gets k's chunk widened, for every block of C.
 fn walk(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, mut each: impl FnMut(usize, usize, Chunk<'_>)) {
     a.check(d.m, d.k);
     b.check(d.n, d.k);
-    let (mut wide_a, mut wide_b) = ([0.0; ROWS * DEPTH], [0.0; PANEL * DEPTH]);
-    for m in (0..d.m).step_by(ROWS) {
-        let m = m..d.m.min(m + ROWS);
-        for k in (0..d.k).step_by(DEPTH) {
-            let k = k..d.k.min(k + DEPTH);
-            let strides = a.chunk(kernels, m.clone(), k.clone(), &mut wide_a);
-            for n in (0..d.n).step_by(PANEL) {
-                let n = n..d.n.min(n + PANEL);
-                b.panel(kernels, n.clone(), k.clone(), &mut wide_b[..k.len() * PANEL]);
-                let chunk = Chunk { m: m.len(), k: k.len(), n: n.len(), a: &wide_a, strides, b: &wide_b };
-                each(m.start, n.start, chunk);
+    SCRATCH.with_borrow_mut(|(wide_a, wide_b)| {
+        for m in (0..d.m).step_by(ROWS) {
+            let m = m..d.m.min(m + ROWS);
+            for k in (0..d.k).step_by(DEPTH) {
+                let k = k..d.k.min(k + DEPTH);
+                let strides = a.chunk(kernels, m.clone(), k.clone(), wide_a);
+                for n in (0..d.n).step_by(PANEL) {
+                    let n = n..d.n.min(n + PANEL);
+                    b.panel(kernels, n.clone(), k.clone(), &mut wide_b[..k.len() * PANEL]);
+                    let chunk = Chunk { m: m.len(), k: k.len(), n: n.len(), a: wide_a, strides, b: wide_b };
+                    each(m.start, n.start, chunk);
+                }
             }
         }
-    }
+    });
 }
 
 struct Chunk<'a> {

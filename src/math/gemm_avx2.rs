@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::{PANEL, Panel};
 
-/// Rows of a block.
+/// Rows of a block, at most.
 const BLOCK: usize = 6;
 
 /// Widens binary16.
@@ -35,7 +35,8 @@ pub(crate) unsafe fn widen_f16(x: &[u16], out: &mut [f32]) {
 pub(crate) unsafe fn panel<const ROUND: bool>(p: Panel<'_>) {
     let (mut a, mut c, mut left) = (p.a.as_ptr(), p.c.as_mut_ptr(), p.m);
     while left > 0 {
-        let rows = left.min(BLOCK);
+        // As even as can be: 32 rows are 6 6 5 5 5 5, not 6 6 6 6 6 2.
+        let rows = left.div_ceil(left.div_ceil(BLOCK));
         // SAFETY: rows `0 .. rows` from here lie inside A and C by `Panel::check`; so do the pointers moved on by them,
         // which are used only while rows are left (`wrapping_add`: the last step may leave the slice).
         unsafe {

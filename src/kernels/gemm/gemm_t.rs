@@ -124,21 +124,38 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     let a = Factor::k_major(pe.tile(tile::A), g.spec.a, m, 0);
     let fold = if g.spec.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
     pe.mark(0, point::ALIGNED);
-    for step in 0..rows {
-        let moved = if step + 1 < rows { b.post(pe, Way::Forward) } else { None };
-        let row = ORDER.at(rows, b.moving.block());
-        for (root, run) in cuts(g, row) {
-            let words = g.c_format().words(m * run.len());
-            let out = if root == col {
-                pe.tile(tile::C).slice(run_at(g, at, row), words)
-            } else {
-                pe.tile(tile::PARTIAL).slice(0, words)
-            };
-            clear(pe, out);
-            let first = run.start - g.n_in_row(row).start;
-            let right = Factor::row_major(b.tile(), g.b_format(), k, first);
-            multiply(pe, g.rates(), Dims { m, k, n: run.len() }, a, right, (out, g.c_format()));
-            chain.reduce(pe, root, out, fold).await;
+    let partial = |block: usize, nth: usize, b_block: Tile| {
+        let row = ORDER.at(rows, block);
+        let (root, run) = cuts(g, row).nth(nth)?;
+        let words = g.c_format().words(m * run.len());
+        let out = if root == col {
+            pe.tile(tile::C).slice(run_at(g, at, row), words)
+        } else {
+            pe.tile(tile::PARTIAL).slice(0, words)
+        };
+        clear(pe, out);
+        let right = Factor::row_major(b_block, g.b_format(), k, run.start - g.n_in_row(row).start);
+        multiply(pe, g.rates(), Dims { m, k, n: run.len() }, a, right, (out, g.c_format()));
+        Some((root, out))
+    };
+    transposed(pe, &mut b, &chain, fold, partial).await;
+}
+
+/// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block and
+/// says at which member of the row, and in which tile, it is to be reduced, until there is none.
+pub async fn transposed(
+    pe: Pe<'_>,
+    b: &mut Side<'_>,
+    row: &MovingRoot,
+    fold: Fold,
+    mut partial: impl FnMut(usize, usize, Tile) -> Option<(usize, Tile)>,
+) {
+    for left in (0..b.len.len()).rev() {
+        let moved = if left > 0 { b.post(pe, Way::Forward) } else { None };
+        let mut nth = 0;
+        while let Some((root, out)) = partial(b.moving.block(), nth, b.tile()) {
+            row.reduce(pe, root, out, fold).await;
+            nth += 1;
         }
         b.arrive(pe, moved, Way::Forward).await;
     }

@@ -16,6 +16,10 @@
 //! add rounded once. Blocks travel as they are stored.
 //! Invariant: every element of C is one chain of fused multiply-adds from +0.0 (of `gemm-t`: one chain a column, then
 //! adds), in an order that the mesh and the sizes fix.
+//!
+//! Several products in one program, over the same rings: look the ends up once (`Cycle::ends`), keep a `Side` an operand,
+//! then `align`, `cyclic` and `transposed` in any sequence; with `Finish::Home`'s count of moves (all C, all R) an operand
+//! is aligned again for the next product. Each takes the product as a closure, which charges what it likes.
 //! Called by the host's benchmarks; its parts by prefill.
 
 mod allgather;
@@ -33,6 +37,7 @@ use crate::fabric::{Layout, LayoutError, TileId};
 use crate::pe::{Kernel, Pe};
 
 pub use cannon::Barrier;
+pub use gemm_t::transposed;
 pub use pieces::{KMap, Piece, balanced};
 pub use product::{Factor, Storage, clear, multiply, product_cycles};
 pub use shift::{Side, align, cyclic};
