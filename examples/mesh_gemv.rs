@@ -30,7 +30,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
         GemvAlgo::Ring(RingOrder::WrapAround),
         GemvAlgo::Ring(RingOrder::Interleaved),
     ] {
-        let kernel = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone() };
+        let kernel = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone(), passes: 1 };
         let (row, wafer) = gemv(&kernel, &RunOptions::new(2), &Operands { x: &x, w: &w })?;
         let (Some(wafer), Some(depth), Some(cycles)) = (wafer, row.depth, row.cycles) else {
             return Err(row.refused.unwrap_or_default().into());

@@ -1,7 +1,7 @@
 //! One core adds two tiles.
 //!
-//! A kernel is a layout (which cores, which tiles) and a program (an `async fn` over the core's handle). The launch checks
-//! the layout against the chip; the run takes virtual cycles, which the chip's rates define.
+//! A kernel is a layout (which cores, which tiles) and a program (an `async fn` over the core's handle). The launch
+//! checks the layout against the chip; the run takes virtual cycles, which the chip's rates define.
 //!
 //! Run: `cargo run --release --example one_pe`
 

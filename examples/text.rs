@@ -1,7 +1,7 @@
 //! Text from the wafer: the small model in `weights/`, mmapped, its layers spread over cores of 48 KB.
 //!
-//! `Model::open` checks and maps the files; `Session` plans the placement, packs the weights into the arenas and runs one
-//! token a pass. The ids are checked against those of a plain float64 forward pass (`weights/golden.py`).
+//! `Model::open` checks and maps the files; `Session` plans the placement, packs the weights into the arenas and runs
+//! one token a pass. The ids are checked against those of a plain float64 forward pass (`weights/golden.py`).
 //!
 //! Run: `cargo run --release --example text`
 

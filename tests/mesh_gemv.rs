@@ -94,7 +94,7 @@ fn each(mut check: impl FnMut(Gemv)) {
         for numerics in [Numerics::Default, Numerics::Paper] {
             let chip = chip("wse2");
             for algo in algos(shape, numerics, &chip) {
-                check(Gemv { shape, algo, numerics, chip: chip.clone() });
+                check(Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 });
             }
         }
     }
@@ -131,7 +131,7 @@ fn dry_runs_workers_and_schedules_change_no_number() {
         for numerics in [Numerics::Default, Numerics::Paper] {
             let chip = chip("wse2");
             for algo in algos(shape, numerics, &chip) {
-                let kernel = Gemv { shape, algo, numerics, chip: chip.clone() };
+                let kernel = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
                 let what = format!("{shape:?} {:?} {numerics:?}", kernel.algo);
                 let expect = run(&kernel, &RunOptions::new(1), random);
                 for workers in [1, 2, 3] {
@@ -157,13 +157,28 @@ fn closed_forms_hold_on_other_chips_and_one_f16_a_wavelet() {
             let shape = GemvShape { cols, rows, m, n };
             for numerics in [Numerics::Default, Numerics::Paper] {
                 for algo in algos(shape, numerics, &chip) {
-                    let kernel = Gemv { shape, algo, numerics, chip: chip.clone() };
+                    let kernel = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
                     let (row, rows) = run(&kernel, &RunOptions::new(1), random);
                     let what = format!("{} {shape:?} {:?} {numerics:?}", chip.name, kernel.algo);
                     assert_eq!(rows[0], replay(&kernel), "{what}");
                     assert_eq!(row.cycles, row.closed_form_cycles, "{what}");
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn a_second_pass_computes_the_same_bits_again() {
+    let (shape, chip) = (GemvShape { cols: 3, rows: 5, m: 20, n: 31 }, chip("wse2"));
+    for numerics in [Numerics::Default, Numerics::Paper] {
+        for algo in algos(shape, numerics, &chip) {
+            let once = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
+            let thrice = Gemv { passes: 3, ..once.clone() };
+            let ((a, bits), (b, again)) =
+                (run(&once, &RunOptions::new(1), random), run(&thrice, &RunOptions::new(2), random));
+            assert_eq!(bits, again, "{once:?}");
+            assert_eq!(a.wavelets.map(|w| 3 * w), b.wavelets, "{once:?}");
         }
     }
 }
@@ -181,7 +196,7 @@ fn routes_hops_depth_and_arena_are_those_of_the_paper_s_table() {
         (GemvAlgo::Ring(RingOrder::WrapAround), 3, 15, 30),
         (GemvAlgo::Ring(RingOrder::Interleaved), 3, 2, 30),
     ] {
-        let kernel = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone() };
+        let kernel = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone(), passes: 1 };
         let (row, _) = run(&kernel, &RunOptions::new(1), random);
         let what = format!("{:?}", kernel.algo);
         assert!(row.colors_per_core <= colors, "{what}: {} colors", row.colors_per_core);
@@ -195,7 +210,7 @@ fn routes_hops_depth_and_arena_are_those_of_the_paper_s_table() {
 fn a_tile_that_does_not_fit_is_a_refused_row_with_the_ledger() {
     let shape = GemvShape { cols: 1, rows: 2, m: 400, n: 200 };
     let chip = Chip::preset("wse2").unwrap();
-    let kernel = Gemv { shape, algo: GemvAlgo::Pipeline, numerics: Numerics::Default, chip };
+    let kernel = Gemv { shape, algo: GemvAlgo::Pipeline, numerics: Numerics::Default, chip, passes: 1 };
     let x = vec![0.0; 400];
     let (row, wafer) = gemv(&kernel, &RunOptions::new(1), &Operands { x: &x, w: &|_, _| 0 }).unwrap();
     assert!(wafer.is_none() && row.cycles.is_none());

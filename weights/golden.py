@@ -88,7 +88,8 @@ def step(t, c, cache, token, position):
         x = [a + b for a, b in zip(x, matmul(w("self_attn.o_proj"), attended))]
         h = norm(x, w("post_attention_layernorm"), c["rms_norm_eps"])
         gate, up = matmul(w("mlp.gate_proj"), h), matmul(w("mlp.up_proj"), h)
-        x = [a + b for a, b in zip(x, matmul(w("mlp.down_proj"), [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)]))]
+        gated = [g / (1 + math.exp(-g)) * u for g, u in zip(gate, up)]
+        x = [a + b for a, b in zip(x, matmul(w("mlp.down_proj"), gated))]
     return matmul(t["model.embed_tokens.weight"], norm(x, t["model.norm.weight"], c["rms_norm_eps"]))
 
 

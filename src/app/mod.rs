@@ -4,7 +4,6 @@
 //! Called by `main`.
 
 mod bench;
-mod bench_gemm;
 pub mod cli;
 mod generate;
 mod inspect;

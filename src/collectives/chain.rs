@@ -1,4 +1,4 @@
-//! Pipeline allreduce on one axis: a one-way chain to the last PE, then a broadcast back.   (WaferLLM section 6; HPDC'24)
+//! Pipeline allreduce on one axis: a one-way chain to the last PE, then a broadcast back.    (WaferLLM 6; HPDC'24)
 //!
 //! 1. The first PE sends its tile; each next one adds its own to what streams in and passes on.
 //! 2. The last PE multicasts the result to the whole line.

@@ -1,8 +1,8 @@
 //! What a collective costs, from the contract's rules alone: clocks of a line's members as sums and maxima.
 //!
-//! Every message: head = ready + T_R at the sender's router, alpha a hop; a receive begins at max(clock, head + T_R) and
-//! ends S + stage later; a combine begins likewise and its own head is stage + T_R later. On a line of its own nothing
-//! waits for a lane, so a tail is always a head + S.
+//! Every message: head = ready + T_R at the sender's router, alpha a hop; a receive begins at max(clock, head + T_R)
+//! and ends S + stage later; a combine begins likewise and its own head is stage + T_R later. On a line of its own
+//! nothing waits for a lane, so a tail is always a head + S.
 //!
 //! Invariant: nothing is executed; equal to executed cycles wherever a collective has its colors to itself (tested).
 //! Called by kernels' closed forms and by the choice of group counts.

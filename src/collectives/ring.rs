@@ -8,9 +8,9 @@
 //!   interleaved   0 -> 2 -> 4 -> 3 -> 1 -> 0                                   longest hop 2
 //! ```
 //!
-//! | color                    | wrap-around                     | interleaved                            |
-//! |--------------------------|---------------------------------|----------------------------------------|
-//! | base, base + 1, base + 2 | even, odd sender; the way back  | middle of the edge mod 3 (an edge of one hop: its end of the line) |
+//! | color                    | wrap-around                    | interleaved                                         |
+//! |--------------------------|--------------------------------|-----------------------------------------------------|
+//! | base, base + 1, base + 2 | even, odd sender; the way back | middle of the edge mod 3 (one hop: end of the line) |
 //!
 //! Invariant: segment s is summed along the ring from position s on: v[s+1] + v[s], then v[s+2] + that, ...
 //! Cost: 2 (P - 1) rounds of S + 5, and the most hops in 2 (P - 1) consecutive edges: 4 P - 6 in the wrap-around form.

@@ -1,7 +1,7 @@
 //! One line of a benchmark: what one algorithm needed and took on one mesh, and the number formats it ran in.
 //!
-//! Invariant: every number but `host_seconds` is a function of algorithm, mesh, size, numerics and chip alone: a dry run
-//! gives the same row. A refused row has what the layout says and no measured number.
+//! Invariant: every number but `host_seconds` is a function of algorithm, mesh, size, numerics and chip alone: a dry
+//! run gives the same row. A refused row has what the layout says and no measured number.
 //! Made by the host's benchmarks of GEMV and GEMM, printed by `app`.
 
 use serde::{Deserialize, Serialize};

@@ -3,8 +3,9 @@
 //! A multiply-add is one operation (as in `fma`): the exact `a * b + c`, rounded to nearest even, denormals kept.
 //!
 //! Why f64 on the way is enough: a product of two f16 has 22 bits and is exact in f64. Its sum with an f16 is inexact
-//! only when the two lie more than 30 binary places apart, and then no bit of the smaller one reaches down to a midpoint
-//! between two f16; the narrowing to f16 goes through a rounding to odd, so that f32 on the way does not round twice.
+//! only when the two lie more than 30 binary places apart, and then no bit of the smaller one reaches down to a
+//! midpoint between two f16; the narrowing to f16 goes through a rounding to odd, so that f32 on the way
+//! does not round twice.
 //!
 //! Invariant: `y[n] = +0`, then `y[n] = fma(x[k], w[k][n], y[n])` for k ascending, as in `gemv`.
 //! Called by kernels in paper numerics and by the receives that add in f16.

@@ -1,4 +1,4 @@
-//! MeshGEMV's column: a K-tree allreduce.                                            (WaferLLM section 6; waferllm.md 2.2)
+//! MeshGEMV's column: a K-tree allreduce.                                      (WaferLLM section 6; waferllm.md 2.2)
 //!
 //! Groups stream toward their middles, group roots do the same among themselves, the last root multicasts.
 //!

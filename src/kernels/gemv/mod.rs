@@ -1,4 +1,4 @@
-//! GEMV r = x W on a rectangle of cores, with the allreduce of one's choice.             (WaferLLM section 6; waferllm.md 2)
+//! GEMV r = x W on a rectangle of cores, with the allreduce of one's choice.    (WaferLLM section 6; waferllm.md 2)
 //!
 //! 1. x lies on y: row py holds x[blk(py)] in every column; core (px, py) holds W[blk(py), blk(px)]. Splits are ragged.
 //! 2. Each core multiplies its tile: for k ascending, y[n] = fma(x[k], w[k][n], y[n]).
@@ -83,6 +83,8 @@ pub struct Gemv {
     pub numerics: Numerics,
     /// Costs.
     pub chip: Chip,
+    /// How often the product is computed, each core going on as soon as it can; 1 for a measurement of cycles.
+    pub passes: usize,
 }
 
 /// x and W in plain numbers.
@@ -173,7 +175,8 @@ impl Gemv {
         }
     }
 
-    /// Cycles from the contract's rules, without execution: the last core of the widest (and so slowest) columns.
+    /// Cycles of one pass from the contract's rules, without execution: the last core of the slowest
+    /// columns.
     pub fn closed_form_cycles(&self) -> u64 {
         let GemvShape { cols, rows, n, .. } = self.shape;
         let timing = self.chip.timing();
@@ -218,7 +221,9 @@ impl Kernel for Gemv {
         let (shape, y) = (self.tile_shape(at), pe.tile(tile::Y));
         let tiles = [pe.tile(tile::W), pe.tile(tile::X), y];
         let fold = if self.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
-        pe.compute(self.multiply_cycles(shape), |view| self.multiply(view, shape, tiles));
-        allreduce(pe, &seat, y, fold).await;
+        for _pass in 0..self.passes {
+            pe.compute(self.multiply_cycles(shape), |view| self.multiply(view, shape, tiles));
+            allreduce(pe, &seat, y, fold).await;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The ring column: reduce-scatter and allgather around a ring in the column.               (WaferLLM section 6; HPDC'24)
+//! The ring column: reduce-scatter and allgather around a ring in the column.        (WaferLLM section 6; HPDC'24)
 //!
 //! | color   | carries                                                                          |
 //! |---------|----------------------------------------------------------------------------------|

@@ -11,7 +11,7 @@ use crate::kernels::Rows;
 use crate::kernels::gemm::{Algo, Load, Matrices, Spec};
 use crate::math::gemm::Dims;
 
-use super::bench::{CommonArgs, chip, ternary};
+use super::{CommonArgs, chip, ternary};
 
 /// `plummer bench gemm`.
 #[derive(Clone, Debug, Args)]
@@ -56,7 +56,7 @@ fn size(text: &str) -> Result<Dims, String> {
 ///
 /// # Errors
 /// A chip that does not exist; a deadlock or a stopped PE.
-pub fn gemm(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
+pub fn run(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
     let (chip, options) = (chip(&args.common.chip)?, args.common.options());
     let (Dims { m, k, n }, numerics) = (args.size, args.common.numerics());
     let a = |i: usize, kk: usize| ternary(i * k + kk);
