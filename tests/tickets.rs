@@ -1,4 +1,5 @@
-//! Tickets: a tile under an open one is untouchable, at most eight are open, and what is legal runs.
+//! Tickets: a tile under an open one is untouchable (only computing may read what an open send reads: `open_send.rs`), at
+//! most eight are open, and what is legal runs.
 //!
 //! Two PEs; PE (0, 0) misuses its tiles in every way that there is. A fault names both tiles, and is the same text at
 //! every worker count and schedule.
@@ -131,6 +132,9 @@ fn every_way_to_touch_a_tile_under_an_open_ticket_is_a_fault_that_names_both() {
     for open in [PostSend(X), PostRecv(X)] {
         for touch in [PostSend(X), PostRecv(X), Send(X), Recv(X), Combine(X), Read(X), Write(X)] {
             let steps = [open, touch, Join];
+            if matches!((open, touch), (PostSend(_), Read(_))) {
+                continue; // legal: see open_send.rs
+            }
             let fault = outcome(&steps, 0, 0).expect_err(&format!("{steps:?} runs"));
             assert_eq!(fault.pe, A, "{steps:?}");
             assert!(matches!(fault.kind, FaultKind::Touched { .. }), "{steps:?}: {fault}");
@@ -168,7 +172,7 @@ fn a_joined_ticket_gives_the_tile_back() {
 #[test]
 fn the_oldest_open_ticket_is_the_one_named() {
     let (first, second) = (Words('x', 0, 5), Words('x', 5, 7));
-    let fault = outcome(&[PostSend(first), PostSend(second), Read(X), Join], 0, 0).expect_err("both are open");
+    let fault = outcome(&[PostSend(first), PostSend(second), Write(X), Join], 0, 0).expect_err("both are open");
     assert!(fault.to_string().contains(&format!("a ticket on {}", text(first))), "{fault}");
 }
 

@@ -6,10 +6,16 @@
 mod allreduce;
 mod chain;
 pub mod cost;
+mod interleave;
 mod ktree;
+mod moving;
+mod moving_root;
 mod ring;
 
 pub use allreduce::{Allreduce, Ends, Seat, allreduce};
 pub use chain::Chain;
+pub use interleave::{CYCLE_COLORS, Cycle, Way, shortest};
 pub use ktree::{Step, Tree, broadcast, reduce};
+pub use moving::{Exchange, Moving, RingEnds};
+pub use moving_root::{MovingRoot, ROOT_COLORS};
 pub use ring::{Ring, RingOrder};

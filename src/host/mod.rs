@@ -3,6 +3,7 @@
 //! Invariant: the host computes no number of the model; it observes (logits) and, when it samples, chooses ids.
 
 pub mod bench;
+pub mod gemm;
 mod report;
 mod session;
 

@@ -3,6 +3,7 @@
 //! Invariant: a kernel never names a worker.
 
 pub mod decode;
+pub mod gemm;
 pub mod gemv;
 pub mod line;
 mod row;

@@ -6,6 +6,7 @@ pub mod binary16;
 pub mod checkpoint;
 pub mod exp;
 pub mod fma;
+pub mod gemm;
 pub mod gemv;
 pub mod random_checkpoint;
 pub mod reduce;

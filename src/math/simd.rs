@@ -5,8 +5,9 @@
 //! calls through its table sound.
 //!
 //! AVX-512 has no level of its own: prototypes measured 256-bit GEMV faster (73-97 GB/s in L1 against 56-61).
-//! Held by workers and handed to every function of `gemv` and `vector`.
+//! Held by workers and handed to every function of `gemm`, `gemv` and `vector`.
 
+use super::gemm::{self, Panel};
 use super::gemv::{self, PackedShape};
 use super::vector;
 
@@ -65,6 +66,9 @@ pub(crate) struct Table {
     pub(crate) exp_assign: unsafe fn(&mut [f32]),
     pub(crate) exp_sub_sum: unsafe fn(f32, &mut [f32]) -> f32,
     pub(crate) f32_to_f16: unsafe fn(&[f32], &mut [u16]) -> bool,
+    pub(crate) widen_f16: unsafe fn(&[u16], &mut [f32]),
+    pub(crate) gemm_panel: unsafe fn(Panel<'_>),
+    pub(crate) gemm_panel_rounded: unsafe fn(Panel<'_>),
 }
 
 static SCALAR: Table = Table {
@@ -84,6 +88,9 @@ static SCALAR: Table = Table {
     exp_assign: vector::scalar::exp_assign,
     exp_sub_sum: vector::scalar::exp_sub_sum,
     f32_to_f16: vector::scalar::f32_to_f16,
+    widen_f16: gemm::widen_f16_scalar,
+    gemm_panel: gemm::panel_scalar::<false>,
+    gemm_panel_rounded: gemm::panel_scalar::<true>,
 };
 
 #[cfg(target_arch = "x86_64")]
@@ -104,6 +111,9 @@ static AVX2: Table = Table {
     exp_assign: vector::avx2::exp_assign,
     exp_sub_sum: vector::avx2::exp_sub_sum,
     f32_to_f16: vector::avx2::f32_to_f16,
+    widen_f16: gemm::avx2::widen_f16,
+    gemm_panel: gemm::avx2::panel::<false>,
+    gemm_panel_rounded: gemm::avx2::panel::<true>,
 };
 
 /// The hot loops of one level that this host has; a pointer, copied freely.

@@ -159,7 +159,7 @@ impl<'a> Pe<'a> {
             return true;
         }
         let now = record.now;
-        let Some(kind) = touched(net, self.id, tile) else { return true };
+        let Some(kind) = touched(net, self.id, tile, true) else { return true };
         net.records[self.id as usize].block(Status::Failed, NONE);
         self.report(now, kind);
         false

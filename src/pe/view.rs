@@ -1,9 +1,11 @@
 //! Tiles as numbers, inside a compute operation.
 //!
-//! Invariant: a tile under an open ticket cannot be touched: the access is a fault that names both.
+//! Invariant: a tile under an open ticket cannot be touched: the access is a fault that names both. One thing is no
+//! touch: reading what an open send reads as well (design.md section 2 forbids what a program could see or spoil; style.md
+//! multiplies by a tile while it is on its way).
 
 use crate::arena::{Memory, Tile};
-use crate::link::{NONE, Net};
+use crate::link::{NONE, Net, TicketKind};
 use crate::math::Kernels;
 
 use super::fault::{FaultKind, Span};
@@ -26,17 +28,18 @@ impl<'a> View<'a> {
         self.kernels
     }
 
+    /// Holds an access against the open tickets.
     #[inline]
-    fn check(&mut self, tile: Tile) {
+    fn check(&mut self, tile: Tile, writes: bool) {
         if self.net.records[self.pe as usize].n_open > 0 {
-            self.fault = self.fault.take().or(touched(self.net, self.pe, tile));
+            self.fault = self.fault.take().or(touched(self.net, self.pe, tile, writes));
         }
     }
 
     /// Words of a tile.
     #[inline]
     pub fn words(&mut self, tile: Tile) -> &[u32] {
-        self.check(tile);
+        self.check(tile, false);
         self.net.store.tile(tile)
     }
 
@@ -49,8 +52,17 @@ impl<'a> View<'a> {
     /// Words of several disjoint tiles, to be read or written.
     #[inline]
     pub fn words_mut<const N: usize>(&mut self, tiles: [Tile; N]) -> [&mut [u32]; N] {
-        tiles.into_iter().for_each(|t| self.check(t));
+        tiles.into_iter().for_each(|t| self.check(t, true));
         self.net.store.tiles_mut(tiles)
+    }
+
+    /// Words of two tiles to be read, and of a third one, disjoint from both, to be written.
+    #[inline]
+    pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
+        read.into_iter().for_each(|t| self.check(t, false));
+        self.check(write, true);
+        let [a, b, out] = self.net.store.tiles_mut([read[0], read[1], write]);
+        ([a, b], out)
     }
 
     /// Values of several disjoint tiles, to be read or written.
@@ -65,15 +77,16 @@ impl<'a> View<'a> {
     }
 }
 
-/// The fault of touching `tile` while a ticket on some of its words is open, if one is.
+/// The fault of touching `tile` while a ticket on some of its words is open, if one is. Reading beside a send is none.
 #[cold]
-pub(super) fn touched(net: &Net<Memory>, pe: u32, tile: Tile) -> Option<FaultKind> {
+pub(super) fn touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> Option<FaultKind> {
     let mut at = net.records[pe as usize].open;
     let mut found = None;
     while at != NONE {
         let t = &net.tickets[at];
         let open = Tile { place: t.place, words: u32::from(t.words) };
-        if tile.words > 0 && open.words > 0 && open.overlaps(tile) {
+        let spoils = writes || t.kind != TicketKind::Send;
+        if spoils && tile.words > 0 && open.words > 0 && open.overlaps(tile) {
             // The list is newest first: the oldest is named.
             found = Some(FaultKind::Touched { tile: Span::unresolved(tile), ticket: Span::unresolved(open) });
         }

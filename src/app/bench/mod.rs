@@ -5,6 +5,7 @@
 //!
 //! Invariant: a run with payloads checks its result; a mismatch is exit 1. Called by `app`.
 
+mod gemm;
 mod gemv;
 
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use crate::fabric::Chip;
 use crate::kernels::{Numerics, Row, Rows};
 
 use super::cli::mesh;
+use gemm::GemmArgs;
 use gemv::GemvArgs;
 
 /// What to measure.
@@ -25,6 +27,8 @@ use gemv::GemvArgs;
 pub enum BenchCommand {
     /// r = x W with the allreduces that the paper compares.
     Gemv(GemvArgs),
+    /// C = A B with the algorithms that the paper compares, and C = A B^T.
+    Gemm(GemmArgs),
 }
 
 /// Flags of every benchmark.
@@ -64,6 +68,10 @@ pub fn run(command: &BenchCommand) -> Result<(String, u8)> {
     let (common, rows, wrong) = match command {
         BenchCommand::Gemv(args) => {
             let (rows, wrong) = gemv::run(args)?;
+            (&args.common, rows, wrong)
+        }
+        BenchCommand::Gemm(args) => {
+            let (rows, wrong) = gemm::run(args)?;
             (&args.common, rows, wrong)
         }
     };

@@ -1,0 +1,105 @@
+//! Blocks that travel round a ring: posted exchanges, two buffers a PE, joins that wait for the own neighbours alone.
+//!
+//! ```text
+//!   buffers:  [held]  --send-->     post: both ways start at once; what is held may be read meanwhile
+//!             [other] <--recv--     turn: both have ended; the buffers change roles, the block is the next one
+//! ```
+//! Invariant: a block's number is its place on the ring; in the forward way PE at place p holds block p + rounds mod n.
+//! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word.
+//! Called by programs of GEMM kernels.
+
+use crate::arena::Tile;
+use crate::pe::{Pe, Rx, Ticket, Tx};
+
+use super::interleave::Way;
+
+/// The ends of one way of a ring at a PE.
+#[derive(Clone, Copy, Debug)]
+pub struct RingEnds {
+    /// To the PE that takes from this one.
+    pub tx: Tx,
+    /// From the PE that gives to this one.
+    pub rx: Rx,
+}
+
+impl RingEnds {
+    /// Starts to give `out` and to take `into`. `out` may be read until the tickets are joined.
+    pub fn exchange(self, pe: Pe<'_>, out: Tile, into: Tile) -> Exchange {
+        Exchange([pe.post_send(self.tx, out), pe.post_recv(self.rx, into)])
+    }
+}
+
+/// The two tickets of an exchange; must be joined.
+#[must_use = "an exchange that is not joined keeps its tiles closed"]
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange([Ticket; 2]);
+
+impl Exchange {
+    /// Waits for both.
+    pub async fn join(self, pe: Pe<'_>) {
+        let [sent, received] = self.0;
+        pe.join(sent).await;
+        pe.join(received).await;
+    }
+}
+
+/// A block on its way round a ring of `n`, in one of two buffers.
+#[derive(Clone, Copy, Debug)]
+pub struct Moving {
+    buffers: [Tile; 2],
+    second: bool,
+    block: u32,
+    n: u32,
+}
+
+impl Moving {
+    /// Block `block` in the first of two buffers.
+    pub fn new(buffers: [Tile; 2], block: usize, n: usize) -> Self {
+        Self { buffers, second: false, block: block as u32, n: n as u32 }
+    }
+
+    /// Number of the block that is here.
+    pub fn block(&self) -> usize {
+        self.block as usize
+    }
+
+    /// The block that is here, of `words` words.
+    pub fn tile(&self, words: usize) -> Tile {
+        self.buffers[usize::from(self.second)].slice(0, words)
+    }
+
+    fn next(&self, way: Way) -> u32 {
+        match way {
+            Way::Forward => (self.block + 1) % self.n,
+            Way::Reverse => (self.block + self.n - 1) % self.n,
+        }
+    }
+
+    /// Starts to pass the block on; `words(b)` is the length of block b.
+    pub fn post(&self, pe: Pe<'_>, ring: RingEnds, way: Way, words: impl Fn(usize) -> usize) -> Exchange {
+        let next = self.next(way) as usize;
+        let into = self.buffers[usize::from(!self.second)].slice(0, words(next));
+        ring.exchange(pe, self.tile(words(self.block())), into)
+    }
+
+    /// After the exchange has been joined: the next block is here.
+    pub fn turn(&mut self, way: Way) {
+        self.block = self.next(way);
+        self.second = !self.second;
+    }
+
+    /// Passes blocks on `rounds` times with nothing to compute meanwhile.
+    pub async fn rotate(
+        &mut self,
+        pe: Pe<'_>,
+        ring: RingEnds,
+        way: Way,
+        rounds: usize,
+        words: impl Fn(usize) -> usize,
+    ) {
+        for _ in 0..rounds {
+            self.post(pe, ring, way, &words).join(pe).await;
+            self.turn(way);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! C = A B (and C = A B^T) on a rectangle of PEs: MeshGEMM and the algorithms that it is measured against.
+//!
+//! A is M x K, B is K x N (of `gemm-t`: N x K). Columns hold parts of K of A and of N of C; rows hold parts of M of A and
+//! C, and of K (or N) of B. `pieces` says which, `product` how numbers lie in tiles.
+//!
+//! | algorithm         | how blocks meet                                  | colors | tiles (A, B)  |
+//! |-------------------|--------------------------------------------------|--------|---------------|
+//! | `meshgemm`        | interleaved rings, joins with neighbours alone   | 12     | 2, 2          |
+//! | `cannon`          | rings that cross the line, the same joins        | 12     | 2, 2          |
+//! | `cannon-lockstep` | the same with a barrier after every step         | 21     | 2, 2          |
+//! | `summa`           | multicast along rows and columns, step by step   | 6      | 2, 2          |
+//! | `allgather`       | whole row of A and column of B first             | 6      | C, R          |
+//! | `gemm-t`          | B on the y ring, rows reduce toward a moving root| 7      | 1, 2, 1 of C  |
+//!
+//! Numerics: `default` has A and B in f16 (A may be f32), C in f32; `paper` has all in f16, each multiply-add and each
+//! add rounded once. Blocks travel as they are stored.
+//! Invariant: every element of C is one chain of fused multiply-adds from +0.0 (of `gemm-t`: one chain a column, then
+//! adds), in an order that the mesh and the sizes fix.
+//!
+//! Several products in one program, over the same rings: look the ends up once (`Cycle::ends`), keep a `Side` an operand,
+//! then `align`, `cyclic` and `transposed` in any sequence; with `Finish::Home`'s count of moves (all C, all R) an operand
+//! is aligned again for the next product. Each takes the product as a closure, which charges what it likes.
+//! Called by the host's benchmarks; its parts by prefill.
+
+mod allgather;
+mod cannon;
+mod gemm_t;
+mod mesh;
+mod pieces;
+mod product;
+mod shift;
+mod spec;
+mod summa;
+
+use crate::collectives::Cycle;
+use crate::fabric::{Layout, LayoutError, TileId};
+use crate::pe::{Kernel, Pe};
+
+pub use cannon::Barrier;
+pub use gemm_t::transposed;
+pub use pieces::{KMap, Piece, balanced};
+pub use product::{Factor, Storage, clear, multiply, product_cycles};
+pub use shift::{Side, align, cyclic};
+pub use spec::{Algo, Finish, Gemm, Load, Matrices, Spec, tile};
+
+/// Points that programs mark.
+pub mod point {
+    /// Alignment is over at this PE.
+    pub const ALIGNED: u16 = 0;
+    /// The product is over at this PE.
+    pub const DONE: u16 = 1;
+}
+
+impl Gemm {
+    /// Routes and tiles.
+    ///
+    /// # Errors
+    /// A defect in the coloring (two writers).
+    pub fn layout(&self) -> Result<Layout, LayoutError> {
+        let mut layout = Layout::default();
+        for at in self.pes() {
+            layout.pe(at).share = (at.col as usize * 65536 / self.spec.cols) as u16;
+        }
+        match self.spec.algo {
+            Algo::Mesh => mesh::lay_out(self, &mut layout)?,
+            Algo::Cannon => cannon::lay_out(self, &mut layout, false)?,
+            Algo::CannonLockstep => cannon::lay_out(self, &mut layout, true)?,
+            Algo::Summa => summa::lay_out(self, &mut layout)?,
+            Algo::Allgather => allgather::lay_out(self, &mut layout)?,
+            Algo::GemmT => gemm_t::lay_out(self, &mut layout)?,
+        }
+        Ok(layout)
+    }
+
+    /// Cycles that the algorithm's formula says, where it has one for this mesh and size.
+    pub fn closed_form(&self) -> Option<u64> {
+        match self.spec.algo {
+            Algo::Mesh | Algo::Cannon => mesh::closed_form(self),
+            Algo::CannonLockstep => cannon::closed_form(self),
+            Algo::Summa => summa::closed_form(self),
+            Algo::Allgather => allgather::closed_form(self),
+            Algo::GemmT => gemm_t::closed_form(self),
+        }
+    }
+}
+
+impl Kernel for Gemm {
+    async fn program<'a>(&'a self, pe: Pe<'a>) {
+        clear(pe, pe.tile(tile::C));
+        match self.spec.algo {
+            Algo::Mesh => mesh::program(self, pe, Cycle::Interleave, None).await,
+            Algo::Cannon => mesh::program(self, pe, Cycle::Wrap, None).await,
+            Algo::CannonLockstep => {
+                let barrier = Barrier::new(pe, self.spec.cols, self.spec.rows, &self.chip, cannon::BARRIER_BASE);
+                mesh::program(self, pe, Cycle::Wrap, Some(barrier)).await;
+            }
+            Algo::Summa => summa::program(self, pe).await,
+            Algo::Allgather => allgather::program(self, pe).await,
+            Algo::GemmT => gemm_t::program(self, pe).await,
+        }
+        pe.mark(0, point::DONE);
+    }
+}
+
+/// Declares a tile of `bytes` bytes; tiles of a PE lie together on the host.
+fn declare(g: &Gemm, layout: &mut Layout, at: crate::units::Coord, id: TileId, bytes: usize) {
+    use crate::arena::Owner;
+    let (name, owner) = match id {
+        tile::A => ("A", Owner::Activations),
+        tile::B => ("B", Owner::Weights),
+        tile::C => ("C", Owner::Activations),
+        tile::A_NEXT => ("A, next", Owner::Receive),
+        tile::B_NEXT => ("B, next", Owner::Receive),
+        tile::PARTIAL => ("partial C", Owner::Activations),
+        _ => ("token", Owner::Activations),
+    };
+    let visit = u64::from(at.row) * g.spec.cols as u64 + u64::from(at.col);
+    layout.tile(at, crate::fabric::TileDecl { id, name, owner, bytes: bytes as u32, visit });
+}

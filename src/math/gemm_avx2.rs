@@ -1,0 +1,129 @@
+//! The blocks of `gemm` for AVX2, FMA and F16C: 6 rows x 16 columns of C in twelve registers.
+//!
+//! Invariant: the bits are those of `panel_scalar`: each lane is one output's chain, k ascending.
+//! Called through the table of `simd` alone.
+
+use std::arch::x86_64::*;
+
+use super::{PANEL, Panel};
+
+/// Rows of a block, at most.
+const BLOCK: usize = 6;
+
+/// Widens binary16.
+///
+/// # Safety
+/// The host has AVX2 and F16C; the lengths are equal.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn widen_f16(x: &[u16], out: &mut [f32]) {
+    let (eights, rest) = x.as_chunks::<8>();
+    let (out_eights, out_rest) = out.as_chunks_mut::<8>();
+    for (x, out) in eights.iter().zip(out_eights) {
+        // SAFETY: both arrays hold eight elements; the instructions take any alignment.
+        unsafe { _mm256_storeu_ps(out.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(x.as_ptr().cast()))) }
+    }
+    for (x, out) in rest.iter().zip(out_rest) {
+        *out = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(*x))));
+    }
+}
+
+/// A chunk of A times a panel of B.
+///
+/// # Safety
+/// The host has AVX2, FMA and F16C; `Panel::check` passed.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn panel<const ROUND: bool>(p: Panel<'_>) {
+    let (mut a, mut c, mut left) = (p.a.as_ptr(), p.c.as_mut_ptr(), p.m);
+    while left > 0 {
+        // As even as can be: 32 rows are 6 6 5 5 5 5, not 6 6 6 6 6 2.
+        let rows = left.div_ceil(left.div_ceil(BLOCK));
+        // SAFETY: rows `0 .. rows` from here lie inside A and C by `Panel::check`; so do the pointers moved on by them,
+        // which are used only while rows are left (`wrapping_add`: the last step may leave the slice).
+        unsafe {
+            match rows {
+                6 => block::<6, ROUND>(&p, a, c),
+                5 => block::<5, ROUND>(&p, a, c),
+                4 => block::<4, ROUND>(&p, a, c),
+                3 => block::<3, ROUND>(&p, a, c),
+                2 => block::<2, ROUND>(&p, a, c),
+                _ => block::<1, ROUND>(&p, a, c),
+            }
+        }
+        (a, c) = (a.wrapping_add(rows * p.strides.row), c.wrapping_add(rows * p.c_stride));
+        left -= rows;
+    }
+}
+
+/// One or two vectors of columns, as the panel's width asks.
+///
+/// # Safety
+/// As `panel`; `a` and `c` point at `R` rows of A and C.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn block<const R: usize, const ROUND: bool>(p: &Panel<'_>, a: *const f32, c: *mut f32) {
+    // SAFETY: handed on.
+    unsafe { if p.n > 8 { accumulate::<R, 2, ROUND>(p, a, c) } else { accumulate::<R, 1, ROUND>(p, a, c) } }
+}
+
+/// # Safety
+/// As `block`; `8 (V - 1) < p.n <= 8 V`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Panel<'_>, a: *const f32, c: *mut f32) {
+    let mut acc = [[_mm256_setzero_ps(); V]; R];
+    let masks: [__m256i; V] = std::array::from_fn(|v| mask(p.n - 8 * v));
+    for (r, row) in acc.iter_mut().enumerate() {
+        for (v, acc) in row.iter_mut().enumerate() {
+            // SAFETY: the mask keeps the load inside the row's `p.n` elements.
+            *acc = unsafe { _mm256_maskload_ps(c.add(r * p.c_stride + 8 * v), masks[v]) };
+        }
+    }
+    let b = p.b.as_ptr();
+    for k in 0..p.k {
+        // SAFETY: `k < p.k`, and row k of the panel has 16 elements, V vectors of 8 or more.
+        let b: [__m256; V] = std::array::from_fn(|v| unsafe { _mm256_loadu_ps(b.add(k * PANEL + 8 * v)) });
+        for (r, row) in acc.iter_mut().enumerate() {
+            // SAFETY: `r < R` rows and `k < p.k` lie inside A.
+            let x = unsafe { _mm256_broadcast_ss(&*a.add(r * p.strides.row + k * p.strides.k)) };
+            for (acc, b) in row.iter_mut().zip(b) {
+                *acc = if ROUND { fma_f16(x, b, *acc) } else { _mm256_fmadd_ps(x, b, *acc) };
+            }
+        }
+    }
+    for (r, row) in acc.iter().enumerate() {
+        for (v, acc) in row.iter().enumerate() {
+            // SAFETY: as the load.
+            unsafe { _mm256_maskstore_ps(c.add(r * p.c_stride + 8 * v), masks[v], *acc) };
+        }
+    }
+}
+
+/// `a * b + c` rounded once to binary16, operands being binary16 widened.
+///
+/// The product is exact in f32. The sum's rounding error is exact too (Knuth's two-sum), so the sum can be rounded to odd
+/// (an inexact even one moves one place toward the exact value), after which narrowing rounds as if it were alone.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn fma_f16(a: __m256, b: __m256, c: __m256) -> __m256 {
+    let p = _mm256_mul_ps(a, b);
+    let s = _mm256_add_ps(p, c);
+    let t = _mm256_sub_ps(s, p);
+    let error = _mm256_add_ps(_mm256_sub_ps(p, _mm256_sub_ps(s, t)), _mm256_sub_ps(c, t));
+    let bits = _mm256_castps_si256(s);
+    // Ordered: an infinite sum has a NaN here and stays as it is.
+    let inexact = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_NEQ_OQ>(error, _mm256_setzero_ps()));
+    let odd = _mm256_srai_epi32::<31>(_mm256_slli_epi32::<31>(bits));
+    let away = _mm256_srai_epi32::<31>(_mm256_xor_si256(bits, _mm256_castps_si256(error)));
+    let one_place = _mm256_or_si256(away, _mm256_set1_epi32(1));
+    let step = _mm256_and_si256(_mm256_andnot_si256(odd, inexact), one_place);
+    let s = _mm256_castsi256_ps(_mm256_add_epi32(bits, step));
+    _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(s))
+}
+
+/// The first `n` of eight lanes.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn mask(n: usize) -> __m256i {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(8) as i32), lanes)
+}
