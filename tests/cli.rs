@@ -338,8 +338,8 @@ fn chips_and_completions_print() {
 fn bench_gemv_rows_have_every_field_and_a_dry_run_gives_the_same() {
     let args = ["bench", "gemv", "--algo", "meshgemv,pipeline,ring", "--mesh", "4x4,3x9", "--size", "50x31", "--json"];
     for numerics in ["default", "paper"] {
-        let wet = json(&[&args[..], &["--numerics", numerics]].concat());
-        let dry = json(&[&args[..], &["--numerics", numerics, "--dry", "--workers", "2"]].concat());
+        let wet = json_of(&[&args[..], &["--numerics", numerics]].concat(), 0);
+        let dry = json_of(&[&args[..], &["--numerics", numerics, "--dry", "--workers", "2"]].concat(), 0);
         let (wet, dry) = (wet["rows"].as_array().unwrap(), dry["rows"].as_array().unwrap());
         assert_eq!((wet.len(), dry.len()), (6, 6));
         for (wet, dry) in wet.iter().zip(dry) {
@@ -358,7 +358,7 @@ fn bench_gemv_rows_have_every_field_and_a_dry_run_gives_the_same() {
 #[test]
 fn bench_gemv_refuses_what_the_chip_cannot_hold_and_says_so_in_the_row() {
     let value =
-        json(&["bench", "gemv", "--algo", "pipeline", "--mesh", "1x1", "--size", "1000x1000", "--dry", "--json"]);
+        json_of(&["bench", "gemv", "--algo", "pipeline", "--mesh", "1x1", "--size", "1000x1000", "--dry", "--json"], 0);
     let row = &value["rows"][0];
     assert!(row["refused"].as_str().is_some_and(|r| r.contains("over budget")), "{row}");
     assert!(row["cycles"].is_null() && row["arena_peak"].as_u64() > Some(49_152), "{row}");

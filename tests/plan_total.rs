@@ -1,10 +1,12 @@
 //! Planning is total: any shape, chip and request gives a plan or an error, never a panic; and what is planned passes
 //! the layout check of its chip (arenas, routes, colors), on straight and on turning floorplans.
 
+use plummer::collectives::Tree;
 use plummer::fabric::{Chip, LayoutError, build};
 use plummer::kernels::decode::{Decode, KvFormat};
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
-use plummer::placement::{Plan, PlanRequest};
+use plummer::placement::{Plan, PlanRequest, tree_root};
+use plummer::units::Coord;
 use proptest::prelude::*;
 
 /// Small numbers, zero included, and now and then an absurd one.
@@ -49,6 +51,18 @@ fn request() -> impl Strategy<Value = PlanRequest> {
             straight_colors: Decode::straight_colors(k_tree),
         },
     )
+}
+
+/// The plan finds the sender of a line without a tree; the collective must agree.
+#[test]
+fn the_root_of_a_plan_is_the_root_of_the_collective() {
+    for n in 1..40 {
+        for groups in [vec![1], vec![2, 1], vec![3, 1], vec![n, 1], vec![5, 2, 1], vec![9, 4, 1]] {
+            let line = (0..n as u32).map(|col| Coord::new(col, 0)).collect();
+            let tree = Tree { line, groups: groups.clone(), base: 0 };
+            assert_eq!(tree_root(n, &groups), tree.root(), "{n} {groups:?}");
+        }
+    }
 }
 
 proptest! {

@@ -15,7 +15,7 @@
 use crate::arena::Tile;
 use crate::fabric::{Layout, LayoutError};
 use crate::math::split::split;
-use crate::pe::{Fold, Pe, Rx, Tx};
+use crate::pe::{Fold, Pe, Rx, Ticket, Tx};
 use crate::units::{Color, Coord};
 
 /// What a member does at one level.
@@ -185,6 +185,21 @@ pub async fn reduce(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) {
             Step::Root(rx) => {
                 pe.recv_fold(rx, tile, fold).await;
             }
+        }
+    }
+}
+
+/// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf waits
+/// for that alone and joins the ticket before it needs `tile` again.
+pub async fn reduce_posted(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) -> Option<Ticket> {
+    match *steps {
+        [ref before @ .., Step::Leaf(tx)] => {
+            reduce(pe, before, tile, fold).await;
+            Some(pe.post_send(tx, tile))
+        }
+        _ => {
+            reduce(pe, steps, tile, fold).await;
+            None
         }
     }
 }

@@ -54,10 +54,10 @@ pub(super) fn check_shape(shape: &ModelShape) -> Result<(), PlanError> {
     if shape.n_layers > LAYERS_MAX {
         return fail("n_layers", "at most 4092", shape.n_layers);
     }
-    if shape.n_heads % shape.n_kv_heads != 0 {
+    if !shape.n_heads.is_multiple_of(shape.n_kv_heads) {
         return fail("n_heads", "a multiple of n_kv_heads", shape.n_heads);
     }
-    if shape.head_dim % 2 != 0 {
+    if !shape.head_dim.is_multiple_of(2) {
         return fail("head_dim", "an even number (RoPE turns pairs)", shape.head_dim);
     }
     if shape.inv_freq.len() != shape.head_dim / 2 {

@@ -4,9 +4,9 @@
 //!   head region        stage 0            stage 1                       (all `rows` high)
 //!   select, lm_head -> layers ->(hand-over, one multicast a row)-> layers -> ... --return--> head
 //! ```
-//! Where the chip is too narrow the regions snake over bands of rows (`placement::Floor`). At a turn, and on the way home
-//! from a lower band, the slice of a row goes on a color of its own to a PE of the target row, whose program relays it
-//! along x: into the next stage on the hand-over color, into the head on the return color.
+//! Where the chip is too narrow the regions snake over bands of rows (`placement::Floor`). At a turn, and on the way
+//! home from a lower band, the slice of a row goes on a color of its own to a PE of the target row, whose program relays
+//! it along x: into the next stage on the hand-over color, into the head on the return color.
 //!
 //! Activations alternate axes: x lies on y (row r holds its slice, every column the same), QKV and gate|up reduce along
 //! y, O and down along x. A K-tree reduction ends at a root, the root does the element-wise work, then broadcasts.
@@ -21,8 +21,8 @@
 //! | +7                  | return to the head                    |
 //! | +8 ..               | tracks of turns and of the return from a lower band |
 //!
-//! At K = 2 these are 18 colors, at K = 3 they are 22; a floorplan with turns adds its tracks, ceil(rows / cols) where no
-//! two turns or returns share a PE.
+//! At K = 2 these are 18 colors, at K = 3 they are 22; a floorplan with turns adds its tracks, ceil(rows / cols) where
+//! no two turns or returns share a PE.
 //!
 //! Invariant: routes, sizes and cycles depend on positions and shapes, never on values.
 

@@ -25,17 +25,17 @@ impl Stage<'_> {
             let score: &mut [f32] = bytemuck::cast_slice_mut(score);
             let wide: &[f32] = bytemuck::cast_slice(wide);
             score.fill(0.0);
+            let [older, newer] = held.runs(cap);
             for h in 0..q_heads {
                 let (head, i) = (h / group, h % group);
                 let q = &wide[head * (group + 2) * dims + i * dims..][..dims];
                 let out = &mut score[h * held.count..(h + 1) * held.count];
                 for (d, &q) in q.iter().enumerate() {
-                    let mut done = 0;
-                    for run in held.runs(cap) {
-                        let cells = (head * dims + d) * cap + run.start..(head * dims + d) * cap + run.end;
-                        let part = &mut out[done..done + run.len()];
-                        axpy(kernels, kv, q, keys, cells, part);
-                        done += run.len();
+                    let first = (head * dims + d) * cap;
+                    let (old, new) = out.split_at_mut(older.len());
+                    axpy(kernels, kv, q, keys, first + older.start..first + older.end, old);
+                    if !new.is_empty() {
+                        axpy(kernels, kv, q, keys, first..first + newer.end, new);
                     }
                 }
             }

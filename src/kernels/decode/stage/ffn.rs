@@ -4,15 +4,15 @@
 
 use crate::arena::Tile;
 use crate::math::{gemv, vector};
-use crate::pe::Fold;
+use crate::pe::{Fold, Ticket};
 
 use super::super::packed;
 use super::norm_qkv::{check, inverse_rms};
 use super::{Layer, Stage};
 
 impl Stage<'_> {
-    /// y = W input, reduced along x, added to x at the root.
-    pub(super) async fn project(&self, w: Tile, input: Tile, phase: &'static str) {
+    /// y = W input, reduced along x, added to x at the root; a leaf's open send of y.
+    pub(super) async fn project(&self, w: Tile, input: Tile, phase: &'static str) -> Option<Ticket> {
         let k = input.words();
         self.pe.compute(self.d.chip.gemv(k, self.hidden), |v| {
             let kernels = v.kernels();
@@ -21,7 +21,7 @@ impl Stage<'_> {
             let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
             gemv::gemv(kernels, self.d.format, shape, w, bytemuck::cast_slice(input), bytemuck::cast_slice_mut(y));
         });
-        self.x.reduce(self.pe, self.t.y, Fold::Add).await;
+        let sent = self.x.reduce_posted(self.pe, self.t.y, Fold::Add).await;
         if self.x.is_root {
             self.pe.compute(self.d.chip.elementwise(self.hidden), |v| {
                 let kernels = v.kernels();
@@ -30,11 +30,14 @@ impl Stage<'_> {
                 check(v, self.t.x, phase);
             });
         }
+        sent
     }
 
-    pub(super) async fn feed_forward(&self, layer: &Layer) {
+    /// gate|up, SiLU x up at the root, down; a leaf's open send of y.
+    pub(super) async fn feed_forward(&self, layer: &Layer) -> Option<Ticket> {
         let n = self.ffn;
-        self.normed_gemv(layer.up, layer.norm_ffn, 2 * n).await;
+        let wide = self.normed_gemv(layer.up, layer.norm_ffn, 2 * n);
+        let sent = self.y.reduce_posted(self.pe, wide, Fold::Add).await;
         if self.y.is_root {
             let chip = &self.d.chip;
             let cost = chip.special(n + 2) + chip.elementwise(2 * n) + chip.elementwise(2 * n);
@@ -50,6 +53,9 @@ impl Stage<'_> {
             });
         }
         self.y.broadcast(self.pe, self.t.act).await;
-        self.project(layer.down, self.t.act, "FFN").await;
+        if let Some(ticket) = sent {
+            self.pe.join(ticket).await;
+        }
+        self.project(layer.down, self.t.act, "FFN").await
     }
 }

@@ -4,7 +4,7 @@
 
 use crate::arena::Tile;
 use crate::math::split::part;
-use crate::pe::{FaultKind, View};
+use crate::pe::{FaultKind, Ticket, View};
 
 use super::super::KvFormat;
 use super::{Layer, Stage};
@@ -29,8 +29,9 @@ impl Held {
 }
 
 impl Stage<'_> {
-    /// Makes room by shift, stores the new K and V where they belong; what this row holds afterwards.
-    pub(super) async fn keep(&self, layer: &Layer, position: usize, before: Held) -> Held {
+    /// Makes room by shift, stores the new K and V where they belong; what this row holds afterwards. `sent` is the
+    /// root's open broadcast of q, k and v, under which the shift runs.
+    pub(super) async fn keep(&self, layer: &Layer, position: usize, before: Held, sent: Option<Ticket>) -> Held {
         let rows = self.d.plan.rows;
         let mut held = before;
         let stores = match self.d.concat_prompt {
@@ -41,6 +42,9 @@ impl Stage<'_> {
             Some(prompt) if position < prompt => part(prompt, rows, self.row).contains(&position),
             Some(_) => self.row + 1 == rows,
         };
+        if let Some(ticket) = sent {
+            self.pe.join(ticket).await;
+        }
         if stores {
             held.count += 1;
             if held.count > self.d.plan.cap {

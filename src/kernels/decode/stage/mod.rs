@@ -80,6 +80,7 @@ struct Tiles {
 pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
     let s = Box::new(Stage::new(d, pe, seat));
     let mut held = Held::default();
+    let mut sent = None; // a leaf's y; done once x came back, so joining it then never waits
     loop {
         let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;
         if let Some(tx) = s.relay {
@@ -89,9 +90,12 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
         let position = ctrl.position as usize;
         let before = held;
         for (at, layer) in s.layers.iter().enumerate() {
-            s.qkv(layer, position).await;
+            if let Some(ticket) = sent {
+                pe.join(ticket).await;
+            }
+            let q_sent = s.qkv(layer, position, at == 0).await;
             s.mark(point::QKV);
-            held = s.keep(layer, position, before).await;
+            held = s.keep(layer, position, before, q_sent).await;
             s.mark(point::SHIFT);
             s.score(layer, held).await;
             s.mark(point::SCORE);
@@ -99,10 +103,13 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
             s.mark(point::SOFTMAX);
             s.values(layer, held).await;
             s.mark(point::AV);
-            s.project(layer.o, s.t.att, "O").await;
+            sent = s.project(layer.o, s.t.att, "O").await;
             s.x.broadcast(pe, s.t.x).await;
+            if let Some(ticket) = sent {
+                pe.join(ticket).await;
+            }
             s.mark(point::O);
-            s.feed_forward(layer).await;
+            sent = s.feed_forward(layer).await;
             if at + 1 < s.layers.len() {
                 s.x.broadcast(pe, s.t.x).await;
             } else {

@@ -1,18 +1,19 @@
 //! RMSNorm fused into the GEMV that follows, and what the root of a column does to q, k and v before the broadcast.
 //!
-//! Invariant: y = inv x sum((x g) W), the sum of squares rides in the same allreduce; bias, RoPE, scale once, at the root.
+//! Invariant: y = inv x sum((x g) W), the sum of squares rides in the same allreduce; bias, RoPE, scale run once, at the
+//! root.
 
 use crate::arena::Tile;
 use crate::math::checkpoint::WeightFormat;
 use crate::math::{Kernels, gemv, rope, vector};
-use crate::pe::{FaultKind, Fold, View};
+use crate::pe::{FaultKind, Fold, Ticket, View};
 
 use super::super::packed;
 use super::{Layer, Stage};
 
 impl Stage<'_> {
-    /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x; reduced along y.
-    pub(super) async fn normed_gemv(&self, w: Tile, g: Tile, n: usize) {
+    /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x, of this row; the tile to reduce along y.
+    pub(super) fn normed_gemv(&self, w: Tile, g: Tile, n: usize) -> Tile {
         let out = self.t.wide.slice(0, n + 1);
         let chip = &self.d.chip;
         let cost = chip.elementwise(self.hidden) + chip.gemv(self.hidden, n) + chip.elementwise(self.hidden);
@@ -20,32 +21,33 @@ impl Stage<'_> {
             let (kernels, format) = (v.kernels(), self.d.format);
             normed(v, kernels, format, [self.t.x, g, self.t.xg, w, out]);
         });
-        self.y.reduce(self.pe, out, Fold::Add).await;
+        out
     }
 
-    pub(super) async fn qkv(&self, layer: &Layer, position: usize) {
+    /// q, k and v of the column in every row; at the root its open broadcast. Angles are computed in the first layer.
+    pub(super) async fn qkv(&self, layer: &Layer, position: usize, first: bool) -> Option<Ticket> {
         let n = self.local.qkv();
-        self.normed_gemv(layer.qkv, layer.norm_att, n).await;
+        let out = self.normed_gemv(layer.qkv, layer.norm_att, n);
+        self.y.reduce(self.pe, out, Fold::Add).await;
         let out = self.t.wide.slice(0, n);
-        if let Some(rope) = self.rope {
-            let pairs = self.local.slice.pairs.len();
-            let chip = &self.d.chip;
-            let cost = chip.special(2 * pairs + 2) + chip.elementwise(n) + chip.elementwise(3 * n);
-            let bias = layer.bias;
-            self.pe.compute(cost, |v| self.finish_qkv(v, n, bias, rope, position));
-        }
-        self.y.broadcast(self.pe, out).await;
+        let Some(rope) = self.rope else {
+            self.y.broadcast(self.pe, out).await;
+            return None;
+        };
+        let chip = &self.d.chip;
+        let angles = if first { 2 * self.local.slice.pairs.len() } else { 0 };
+        let cost = chip.special(angles + 2) + chip.elementwise(n) + chip.elementwise(3 * n);
+        self.pe.compute(cost, |v| {
+            if first {
+                turn(v, rope, position);
+            }
+            self.finish_qkv(v, n, layer.bias, rope[1]);
+        });
+        self.y.ends.0.map(|tx| self.pe.post_send(tx, out))
     }
 
     /// At the root: norm, bias, RoPE, scale.
-    pub(super) fn finish_qkv(
-        &self,
-        v: &mut View<'_>,
-        n: usize,
-        bias: Option<Tile>,
-        [freq, angles]: [Tile; 2],
-        position: usize,
-    ) {
+    fn finish_qkv(&self, v: &mut View<'_>, n: usize, bias: Option<Tile>, angles: Tile) {
         let kernels = v.kernels();
         let hidden = self.d.shape.hidden;
         let eps = self.d.shape.norm_eps;
@@ -57,12 +59,6 @@ impl Stage<'_> {
             vector::add_assign(kernels, wide, bias);
         }
         let half = self.local.dims / 2;
-        let [frequencies, sin_cos] = v.words_mut([freq, angles]);
-        for (pair, cs) in frequencies.chunks_exact(2).zip(sin_cos.chunks_exact_mut(2)) {
-            let inv_freq = f64::from_bits(u64::from(pair[0]) | u64::from(pair[1]) << 32);
-            let (s, c) = rope::sin_cos(position as u64, inv_freq);
-            (cs[0], cs[1]) = (c.to_bits(), s.to_bits());
-        }
         let [wide, angles] = v.f32_mut([self.t.wide.slice(0, n), angles]);
         let scale = (1.0 / (self.d.shape.head_dim as f64).sqrt()) as f32;
         let group = self.local.group;
@@ -80,6 +76,16 @@ impl Stage<'_> {
             }
         }
         check(v, self.t.wide.slice(0, n), "QKV");
+    }
+}
+
+/// Cosine and sine of every pair at a position.
+fn turn(v: &mut View<'_>, [freq, angles]: [Tile; 2], position: usize) {
+    let [frequencies, sin_cos] = v.words_mut([freq, angles]);
+    for (pair, cs) in frequencies.chunks_exact(2).zip(sin_cos.chunks_exact_mut(2)) {
+        let inv_freq = f64::from_bits(u64::from(pair[0]) | u64::from(pair[1]) << 32);
+        let (s, c) = rope::sin_cos(position as u64, inv_freq);
+        (cs[0], cs[1]) = (c.to_bits(), s.to_bits());
     }
 }
 

@@ -3,8 +3,8 @@
 //! Invariant: nothing is looked up by color or tile id after `Stage::new`. Called by `run`; `Axis` also by the head.
 
 use crate::arena::Tile;
-use crate::collectives::{Step, broadcast, reduce};
-use crate::pe::{Fold, Pe, Rx, Tx};
+use crate::collectives::{Step, broadcast, reduce, reduce_posted};
+use crate::pe::{Fold, Pe, Rx, Ticket, Tx};
 
 use super::super::{Decode, Seat, tile};
 use super::{Layer, Stage, Tiles};
@@ -19,6 +19,10 @@ pub(in super::super) struct Axis {
 impl Axis {
     pub(in super::super) async fn reduce(&self, pe: Pe<'_>, tile: Tile, fold: Fold) {
         reduce(pe, &self.steps, tile, fold).await;
+    }
+
+    pub(super) async fn reduce_posted(&self, pe: Pe<'_>, tile: Tile, fold: Fold) -> Option<Ticket> {
+        reduce_posted(pe, &self.steps, tile, fold).await
     }
 
     pub(in super::super) async fn broadcast(&self, pe: Pe<'_>, tile: Tile) {
