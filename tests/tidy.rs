@@ -35,11 +35,18 @@ const ARROWS: [(&str, &[&str]); 18] = [
 ];
 
 /// Source files that may hold `unsafe`: link, arena, the SIMD kernels, and the one place that maps a model's file.
-const UNSAFE: [&str; 6] =
-    ["src/link/", "src/arena/", "src/math/simd.rs", "src/math/gemv", "src/math/vector.rs", "src/model/tensors.rs"];
+const UNSAFE: [&str; 7] = [
+    "src/link/",
+    "src/arena/",
+    "src/math/simd.rs",
+    "src/math/gemv",
+    "src/math/gemm",
+    "src/math/vector.rs",
+    "src/model/tensors.rs",
+];
 
 /// Files over the limit of lines, each with the size that it must not pass; the list only ever shrinks.
-const LONG: [(&str, usize); 1] = [("src/kernels/decode/stage.rs", 560)];
+const LONG: [(&str, usize); 0] = [];
 
 const LINES_MAX: usize = 400;
 const WIDTH_MAX: usize = 120;

@@ -75,7 +75,7 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
 
     #[cold]
     fn warm_region(&self, at: usize) {
-        let range = |r: &Range<u32>| r.start.min(r.end) as usize..r.end as usize;
+        let range = |r: &Range<u32>| r.start as usize..r.end as usize;
         let region = &self.heat.regions[at];
         let net = self.part.net.borrow();
         net.warm(range(&region.pes), range(&region.lanes), range(&region.ports));

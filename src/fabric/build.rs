@@ -195,7 +195,7 @@ impl Builder<'_> {
                 return;
             }
         }
-        let fresh = Region { pes: local..local, lanes: lanes..lanes, ports: ports..ports, tiles: NONE..0 };
+        let fresh = Region { pes: local..local, lanes: lanes..lanes, ports: ports..ports, tiles: 0..0 };
         part.regions.push((region, fresh));
     }
 
@@ -328,7 +328,8 @@ impl Builder<'_> {
             let range = &mut part.regions[*at].1.tiles;
             for (&(_, place, words), decl) in part.endpoints[local as usize].tiles.iter().zip(&pe.tiles) {
                 if decl.owner != Owner::Weights && words > 0 {
-                    *range = range.start.min(place)..range.end.max(place + words);
+                    let start = if range.end == 0 { place } else { range.start.min(place) };
+                    *range = start..range.end.max(place + words);
                 }
             }
         }
