@@ -32,6 +32,8 @@ pub struct RunOptions {
     pub dry: bool,
     /// Back and poison whole arenas.
     pub full_arenas: bool,
+    /// Note the order in which programs visit their large tiles.
+    pub log_visits: bool,
     /// Arithmetic level.
     pub kernels: Kernels,
 }
@@ -39,7 +41,14 @@ pub struct RunOptions {
 impl RunOptions {
     /// Depth first on `workers` workers, with this host's arithmetic.
     pub fn new(workers: usize) -> Self {
-        Self { workers, schedule: Schedule::DepthFirst, dry: false, full_arenas: false, kernels: Kernels::detect() }
+        Self {
+            workers,
+            schedule: Schedule::DepthFirst,
+            dry: false,
+            full_arenas: false,
+            log_visits: false,
+            kernels: Kernels::detect(),
+        }
     }
 }
 
@@ -157,6 +166,9 @@ impl Wafer {
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
                 let part = Part::new(net, part.endpoints, options.kernels);
+                if options.log_visits {
+                    part.log_visits();
+                }
                 serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);
             };
             let thread = std::thread::Builder::new().name(format!("worker {me}")).spawn(work);
@@ -199,6 +211,24 @@ impl Wafer {
             return Err(PassError::Stall(Box::new(self.stalls()?)));
         }
         Ok(())
+    }
+
+    /// Tiles in the order in which the programs of each worker visited them, since launch or the last call; worker by
+    /// worker. Empty unless the launch was asked to note it.
+    ///
+    /// # Errors
+    /// `Lost` when a worker is gone.
+    pub fn take_visits(&self) -> Result<Vec<(Coord, TileId)>, PassError> {
+        let mut order = Vec::new();
+        for (hand, ends) in self.hands.iter().zip(&self.tiles) {
+            hand.commands.send(Command::Visits).map_err(|_| PassError::Lost)?;
+            let Ok(Answer::Words(places)) = hand.answers.recv() else { return Err(PassError::Lost) };
+            let tiles = ends.iter().flat_map(|pe| pe.tiles.iter().map(|t| (t.1, (pe.coord, t.0))));
+            let owners: std::collections::HashMap<u32, (Option<Coord>, TileId)> = tiles.collect();
+            let found = places.iter().filter_map(|place| owners.get(place));
+            order.extend(found.filter_map(|&(coord, id)| Some((coord?, id))));
+        }
+        Ok(order)
     }
 
     /// Takes the phase marks of the passes so far.

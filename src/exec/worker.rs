@@ -23,6 +23,7 @@ pub(super) enum Command {
     Pass { number: u64, injects: Vec<(u32, Inject)> },
     Read { tile: Tile },
     Clocks,
+    Visits,
     Remains,
 }
 
@@ -140,6 +141,7 @@ pub(super) fn serve<K: Kernel>(
             Command::Pass { number, injects } => pass(&mut worker, me, idle, number, injects),
             Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
             Command::Remains => Answer::Remains(Box::new(remains(part))),
+            Command::Visits => Answer::Words(part.take_visits()),
             Command::Clocks => Answer::Clocks(Box::new(harvest(part))),
         };
         if outbox.send(answer).is_err() {

@@ -6,6 +6,7 @@ pub mod bench;
 pub mod gemm;
 mod report;
 mod session;
+mod visit;
 
 pub use report::{ArenaUse, PlacementSummary, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};

@@ -13,6 +13,7 @@ use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
 use super::report::{self, PlacementSummary, Report};
+use super::visit::sort_by_visit;
 
 /// Where positions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl Session {
         if contents.formats().any(|f| f != decode.format) {
             return Err(SessionError::MixedFormats);
         }
-        let layout = decode.layout()?;
+        let mut layout = decode.layout()?;
         let placement = summary(&decode, &layout);
         let arena = report::arena_use(&layout, &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
@@ -136,6 +137,7 @@ impl Session {
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);
         }
+        sort_by_visit(&decode, &mut layout, &options)?;
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
         let mut wafer = Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?;
         drop(contents);

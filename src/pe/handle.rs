@@ -37,6 +37,7 @@ pub struct Part {
     faults: RefCell<Vec<Fault>>,
     marks: RefCell<Vec<Mark>>,
     marking: Cell<bool>,
+    visits: RefCell<Option<Vec<u32>>>,
 }
 
 impl Part {
@@ -49,6 +50,7 @@ impl Part {
             faults: RefCell::default(),
             marks: RefCell::default(),
             marking: Cell::new(true),
+            visits: RefCell::new(None),
         }
     }
 
@@ -86,6 +88,16 @@ impl Part {
     /// Faults so far.
     pub fn faults(&self) -> Vec<Fault> {
         self.faults.borrow().clone()
+    }
+
+    /// From now on, notes the places of the tiles that programs say they visit.
+    pub fn log_visits(&self) {
+        *self.visits.borrow_mut() = Some(Vec::new());
+    }
+
+    /// Takes the places noted so far, in the order of the visits.
+    pub fn take_visits(&self) -> Vec<u32> {
+        self.visits.borrow_mut().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes the phase marks.
@@ -185,6 +197,15 @@ impl<'a> Pe<'a> {
         record.block(Status::Failed, NONE);
         drop(net);
         self.part.report(self.id, Fault { now, pe: self.coord(), kind });
+    }
+
+    /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of these
+    /// visits, so that the host can lay such tiles out in it.
+    #[inline]
+    pub fn visit(self, tile: Tile) {
+        if let Some(visits) = self.part.visits.borrow_mut().as_mut() {
+            visits.push(tile.place);
+        }
     }
 
     /// Notes that the program passed point `id`.

@@ -103,7 +103,7 @@ impl<'a> Contents<'a> {
     fn fill_stage(&self, col: usize, row: usize, id: TileId, words: &mut [u32]) {
         let d = self.decode;
         if id == tile::FREQ {
-            let pairs = d.local(col).slice.pairs;
+            let pairs = d.columns().slice(col).pairs;
             let bits = pairs.flat_map(|p| {
                 let b = d.shape.inv_freq[p].to_bits();
                 [b as u32, (b >> 32) as u32]

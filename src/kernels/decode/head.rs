@@ -34,6 +34,7 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
         h.mark(point::ARRIVED);
         let chip = &d.chip;
         let cost = chip.elementwise(x.words()) + chip.gemv(x.words(), n) + chip.elementwise(x.words());
+        pe.visit(pe.tile(tile::OUTPUT));
         pe.compute(cost, |v| {
             let (kernels, format) = (v.kernels(), d.format);
             let tiles = [x, pe.tile(tile::FINAL_NORM), pe.tile(tile::XG), pe.tile(tile::OUTPUT), logits];
@@ -75,7 +76,7 @@ impl<'a> Head<'a> {
         let (x_tree, y_tree) = (d.x_tree(&place, row, &d.plan.groups_head), d.y_tree(&place, col));
         // No broadcast in this region: what all need comes as a command or as the return.
         let axis = |tree: &crate::collectives::Tree, member| Axis {
-            steps: tree.steps(pe, member),
+            steps: smallvec::SmallVec::from_slice(&tree.steps(pe, member)),
             ends: (None, None),
             is_root: tree.root() == member,
         };

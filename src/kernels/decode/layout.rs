@@ -10,7 +10,7 @@ use super::{Decode, tile};
 
 /// Visit keys: weights by stage, layer and phase first; then what is touched all the time.
 fn weight_key(stage: usize, layer: usize, which: u16) -> u64 {
-    (stage as u64) << 40 | (layer as u64) << 16 | u64::from(which)
+    1 << 59 | (stage as u64) << 40 | (layer as u64) << 16 | u64::from(which)
 }
 
 fn state_key(stage: usize) -> u64 {
@@ -66,7 +66,7 @@ impl Decode {
                 let (h, f, cap) = (self.hidden_of(row).len(), self.ffn_of(col).len(), self.plan.cap);
                 let wide = (local.qkv() + 1).max(2 * f + 1);
                 let moved = (2 * local.kv() * self.kv.bytes()).div_ceil(4);
-                let pairs = local.slice.pairs.len();
+                let pairs = local.dims / 2;
                 let key = state_key(stage);
                 let mut add = |id, name, owner, words: usize| {
                     layout.tile(at, TileDecl { id, name, owner, bytes: words as u32 * 4, visit: key });

@@ -37,7 +37,7 @@ use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::math::gemv::PackedShape;
 use crate::math::split::part;
 use crate::pe::{Kernel, Pe};
-use crate::placement::{Columns, HeadSlice, Place, Plan, tree_root};
+use crate::placement::{Columns, Place, Plan, tree_root};
 use crate::units::{Color, Coord};
 
 pub use contents::Contents;
@@ -255,7 +255,7 @@ impl Decode {
         let slice = columns.slice(col);
         let dims = 2 * slice.pairs.len();
         let kv_heads = slice.kv_heads.len();
-        Local { kv_heads, group: columns.group, dims, slice }
+        Local { kv_heads, group: columns.group, dims }
     }
 
     /// PE of the head region that takes the host's commands and finds the next id.
@@ -281,7 +281,6 @@ struct Local {
     kv_heads: usize,
     group: usize,
     dims: usize,
-    slice: HeadSlice,
 }
 
 impl Local {

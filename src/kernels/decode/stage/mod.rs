@@ -16,6 +16,8 @@ mod kv;
 mod norm_qkv;
 mod ports;
 
+use smallvec::SmallVec;
+
 use crate::arena::Tile;
 use crate::link::Ctrl;
 use crate::pe::{Pe, Rx, Tx};
@@ -46,7 +48,7 @@ struct Stage<'a> {
     shift_in: Option<Rx>,
     probe: Option<u16>,
     t: Tiles,
-    layers: Box<[Layer]>,
+    layers: SmallVec<[Layer; 1]>,
     rope: Option<[Tile; 2]>,
     shift: Option<[Tile; 2]>,
 }
@@ -78,7 +80,7 @@ struct Tiles {
 
 /// Runs passes until the session ends.
 pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
-    let s = Box::new(Stage::new(d, pe, seat));
+    let s = Stage::new(d, pe, seat);
     let mut held = Held::default();
     let mut sent = None; // a leaf's y; done once x came back, so joining it then never waits
     loop {

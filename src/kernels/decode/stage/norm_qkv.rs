@@ -17,6 +17,8 @@ impl Stage<'_> {
         let out = self.t.wide.slice(0, n + 1);
         let chip = &self.d.chip;
         let cost = chip.elementwise(self.hidden) + chip.gemv(self.hidden, n) + chip.elementwise(self.hidden);
+        self.pe.visit(g);
+        self.pe.visit(w);
         self.pe.compute(cost, |v| {
             let (kernels, format) = (v.kernels(), self.d.format);
             normed(v, kernels, format, [self.t.x, g, self.t.xg, w, out]);
@@ -35,7 +37,7 @@ impl Stage<'_> {
             return None;
         };
         let chip = &self.d.chip;
-        let angles = if first { 2 * self.local.slice.pairs.len() } else { 0 };
+        let angles = if first { self.local.dims } else { 0 };
         let cost = chip.special(angles + 2) + chip.elementwise(n) + chip.elementwise(3 * n);
         self.pe.compute(cost, |v| {
             if first {

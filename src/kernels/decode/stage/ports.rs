@@ -2,6 +2,8 @@
 //!
 //! Invariant: nothing is looked up by color or tile id after `Stage::new`. Called by `run`; `Axis` also by the head.
 
+use smallvec::SmallVec;
+
 use crate::arena::Tile;
 use crate::collectives::{Step, broadcast, reduce, reduce_posted};
 use crate::pe::{Fold, Pe, Rx, Ticket, Tx};
@@ -11,7 +13,8 @@ use super::{Layer, Stage, Tiles};
 
 /// One axis of a PE: its part in the tree and the broadcast.
 pub(in super::super) struct Axis {
-    pub(in super::super) steps: Box<[Step]>,
+    /// Inline: it is read at every hop of the axis, and only a root of several levels has more.
+    pub(in super::super) steps: SmallVec<[Step; 2]>,
     pub(in super::super) ends: (Option<Tx>, Option<Rx>),
     pub(in super::super) is_root: bool,
 }
@@ -35,12 +38,12 @@ impl<'a> Stage<'a> {
         let Seat { stage, col, row } = seat;
         let place = d.stage_place(stage);
         let axis = |tree: &crate::collectives::Tree, member| Axis {
-            steps: tree.steps(pe, member),
+            steps: SmallVec::from_slice(&tree.steps(pe, member)),
             ends: tree.broadcast_ends(pe, member),
             is_root: tree.root() == member,
         };
         let local = d.local(col);
-        let band = local.slice.band.clone();
+        let band = d.columns().slice(col).band;
         let x = axis(&d.x_tree(&place, row, &d.plan.groups_x), col);
         let y = axis(&d.y_tree(&place, col), row);
         let hand_over = d.hand_over_color(stage);
