@@ -112,8 +112,7 @@ fn declare(g: &Gemm, layout: &mut Layout, at: crate::units::Coord, id: TileId, b
         tile::C => ("C", Owner::Activations),
         tile::A_NEXT => ("A, next", Owner::Receive),
         tile::B_NEXT => ("B, next", Owner::Receive),
-        tile::PARTIAL => ("partial C", Owner::Activations),
-        _ => ("token", Owner::Activations),
+        _ => ("partial C", Owner::Activations),
     };
     let visit = u64::from(at.row) * g.spec.cols as u64 + u64::from(at.col);
     layout.tile(at, crate::fabric::TileDecl { id, name, owner, bytes: bytes as u32, visit });
