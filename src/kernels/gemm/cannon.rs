@@ -12,11 +12,12 @@
 //!
 //! With local joins the long edge costs its length once, not per step: a PE waits for its own neighbours only, so the
 //! delay travels round the ring with the blocks and meets the long edge again after P steps. Both rings of a line of P
-//! have 2 P - 2 links in all, so a round trip takes the same cycles as the interleave's; only alignment, which ends
-//! after part of a round trip, sees the difference (see `mesh::closed_form`). The barrier is the cheapest that fits:
-//! a wavelet, two-level trees (5 cycles and the hops a stage), and a multicast that turns at the root's column. On C x R
-//! PEs, C != R, blocks move at different steps in different rows, so the barrier keeps the clock of the lcm(C, R)
-//! fine blocks (see `pieces`). With the rings 21 colors, all that `wse2` has.
+//! have 2 P - 2 links in all. Behind a product that outlasts a move across the line nothing of it is seen, and only
+//! alignment, which ends after part of a round trip, differs from the interleave's. Where moves outlast products, a
+//! chain of steps may meet one long edge of each axis: up to about P cycles in P steps (see `mesh::closed_form`).
+//! The barrier is the cheapest that fits: a wavelet, two-level trees (5 cycles and the hops a stage), and a multicast
+//! that turns at the root's column. On C x R PEs, C != R, blocks move at different steps in different rows, so the
+//! barrier keeps the clock of the lcm(C, R) fine blocks (see `pieces`). With the rings 21 colors, all `wse2` has.
 //! Paper: section 5.1, figure 6; formula P (max(comp, P alpha + lat) + c_s).
 
 use crate::arena::Tile;
