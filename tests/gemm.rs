@@ -219,7 +219,7 @@ fn bits_cycles_and_counters_depend_on_neither_workers_nor_schedule_nor_payloads(
 #[test]
 fn tiles_of_64_just_fit_in_paper_numerics_and_are_refused_with_an_f32_sum() {
     let (a, b) = (integer(1), integer(2));
-    for algo in [Algo::Mesh, Algo::Cannon, Algo::Summa] {
+    for algo in [Algo::Mesh, Algo::Cannon, Algo::CannonLockstep, Algo::Summa] {
         let spec = |n: usize, numerics| Spec::new(algo, (4, 4), dims((4 * n, 4 * n, 4 * n)), numerics);
         let options = RunOptions { dry: true, ..RunOptions::new(1) };
         let fits = go(spec(64, Numerics::Paper), &options, &a, &b);

@@ -1,4 +1,4 @@
-//! MovingRoot reduction of a line toward a root that may change from one reduction to the next.          (waferllm.md 4.3)
+//! Chain reduction of a line toward a root that may change from one reduction to the next.      (waferllm.md 4.3)
 //!
 //! 1. Both ends send; everybody between an end and the root adds its own tile to what comes in and passes it on.
 //! 2. The root adds the higher side, then the lower.

@@ -100,8 +100,9 @@ unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Pane
 
 /// `a * b + c` rounded once to binary16, operands being binary16 widened.
 ///
-/// The product is exact in f32. The sum's rounding error is exact too (Knuth's two-sum), so the sum can be rounded to odd
-/// (an inexact even one moves one place toward the exact value), after which narrowing rounds as if it were alone.
+/// The product is exact in f32. The sum's rounding error is exact too (Knuth's two-sum), so the sum can be rounded to
+/// odd (an inexact even one moves one place toward the exact value), after which narrowing rounds as if it were
+/// alone.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 fn fma_f16(a: __m256, b: __m256, c: __m256) -> __m256 {

@@ -95,7 +95,7 @@ fn sixteen_bit_steps_round_once_where_two_roundings_differ() {
     // 1 + 2^-11 is a midpoint of f16; the product's tail 2^-24 and less decides, and f32 would lose it.
     let bits = |x: f32| f16::from_f32(x).to_bits();
     let d = Dims { m: 8, k: 1, n: 16 };
-    let mut state = 7u64;
+    let (mut state, mut differ) = (7u64, 0);
     for round in 0..20_000 {
         let mut next = || {
             state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -114,6 +114,9 @@ fn sixteen_bit_steps_round_once_where_two_roundings_differ() {
         for (at, found) in found.iter().enumerate() {
             let [x, y, z] = [a[at / d.n], b[at % d.n], c[at]].map(f16::from_bits);
             assert_eq!(*found, fma_f16(x, y, z).to_bits(), "{x} * {y} + {z}");
+            let twice = f16::from_f32(fma(x.to_f32(), y.to_f32(), z.to_f32()));
+            differ += u32::from(twice.to_bits() != *found);
         }
     }
+    assert!(differ > 0, "no case in which two roundings differ from one");
 }

@@ -1,8 +1,8 @@
 //! Tiles as numbers, inside a compute operation.
 //!
 //! Invariant: a tile under an open ticket cannot be touched: the access is a fault that names both. One thing is no
-//! touch: reading what an open send reads as well (design.md section 2 forbids what a program could see or spoil; style.md
-//! multiplies by a tile while it is on its way).
+//! touch: reading what an open send reads as well (design.md section 2 forbids what a program could see or spoil;
+//! style.md multiplies by a tile while it is on its way).
 
 use crate::arena::{Memory, Tile};
 use crate::link::{NONE, Net, TicketKind};

@@ -1,6 +1,7 @@
-//! Allgather GEMM: each PE gathers its whole row of A and column of B, then multiplies.     (WaferLLM section 5.1, fig. 6)
+//! Allgather GEMM: each PE gathers its whole row of A and column of B, then multiplies.     (WaferLLM section 5.1)
 //!
-//! 1. max(C, R) - 1 rounds on the interleaved rings: pass on the block that came last, take the next one into its place.
+//! 1. max(C, R) - 1 rounds on the interleaved rings: pass on the block that came last, take the next one into its
+//!    place.
 //! 2. One product after the other, k ascending.
 //!
 //! | color | carries    |   | arena | bytes, at most                              | owner       |

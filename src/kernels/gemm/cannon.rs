@@ -12,11 +12,12 @@
 //!
 //! With local joins the long edge costs its length once, not per step: a PE waits for its own neighbours only, so the
 //! delay travels round the ring with the blocks and meets the long edge again after P steps. Both rings of a line of P
-//! have 2 P - 2 links in all, so a round trip takes the same cycles as the interleave's; only alignment, which ends after
-//! part of a round trip, sees the difference (see `mesh::closed_form`).
-//! The barrier is the cheapest that fits: a word, two-level trees (5 cycles and the hops a stage), and a multicast that
-//! turns at the root's column. On C x R PEs, C != R, blocks move at different steps in different rows, so the barrier
-//! keeps the clock of the lcm(C, R) fine blocks (see `pieces`). With the rings 21 colors, all that `wse2` has.
+//! have 2 P - 2 links in all. Behind a product that outlasts a move across the line nothing of it is seen, and only
+//! alignment, which ends after part of a round trip, differs from the interleave's. Where moves outlast products, a
+//! chain of steps may meet one long edge of each axis: up to about P cycles in P steps (see `mesh::closed_form`).
+//! The barrier is the cheapest that fits: a wavelet, two-level trees (5 cycles and the hops a stage), and a multicast
+//! that turns at the root's column. On C x R PEs, C != R, blocks move at different steps in different rows, so the
+//! barrier keeps the clock of the lcm(C, R) fine blocks (see `pieces`). With the rings 21 colors, all `wse2` has.
 //! Paper: section 5.1, figure 6; formula P (max(comp, P alpha + lat) + c_s).
 
 use crate::arena::Tile;
@@ -25,8 +26,8 @@ use crate::fabric::{Chip, Direction, Layout, LayoutError, Tx as Ports};
 use crate::pe::{Fold, Pe, Rx, Tx};
 use crate::units::{Color, Coord};
 
-use super::spec::{Gemm, tile};
-use super::{declare, mesh};
+use super::mesh;
+use super::spec::Gemm;
 
 /// First color of the barrier.
 pub(super) const BARRIER_BASE: u8 = mesh::COLORS;
@@ -38,9 +39,6 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout, lockstep: bool) -> Result<(
     mesh::lay_out(g, layout)?;
     if lockstep {
         Barrier::lay_out(layout, g.spec.cols, g.spec.rows, &g.chip, BARRIER_BASE)?;
-        for at in g.pes() {
-            declare(g, layout, at, tile::TOKEN, 4);
-        }
     }
     Ok(())
 }
@@ -51,7 +49,6 @@ pub struct Barrier {
     along_column: Option<Box<[Step]>>,
     release: Option<Tx>,
     released: Option<Rx>,
-    token: Tile,
 }
 
 /// The two-level group count of a line of `n` with the least latency.
@@ -121,7 +118,7 @@ impl Barrier {
         Ok(())
     }
 
-    /// The ends at `pe`; needs a `TOKEN` tile of one word.
+    /// The ends at `pe`.
     pub fn new(pe: Pe<'_>, cols: usize, rows: usize, chip: &Chip, base: u8) -> Self {
         let (at, root) = (pe.coord(), Self::root(chip, cols, rows));
         let color = Self::release_color(base);
@@ -131,7 +128,6 @@ impl Barrier {
             along_column: in_column.then(|| column_tree(chip, rows, at.col, base).steps(pe, at.row as usize)),
             release: (at == root && cols * rows > 1).then(|| pe.tx(color)),
             released: (at != root).then(|| pe.rx(color)),
-            token: pe.tile(tile::TOKEN),
         }
     }
 
@@ -143,15 +139,17 @@ impl Barrier {
     }
 
     async fn once(&self, pe: Pe<'_>) {
-        reduce(pe, &self.along_row, self.token, Fold::Max).await;
+        // Nothing to carry: each burst is one control wavelet, and no tile is charged.
+        let token = Tile::EMPTY;
+        reduce(pe, &self.along_row, token, Fold::Max).await;
         if let Some(steps) = &self.along_column {
-            reduce(pe, steps, self.token, Fold::Max).await;
+            reduce(pe, steps, token, Fold::Max).await;
         }
         if let Some(tx) = self.release {
-            pe.send(tx, self.token).await;
+            pe.send(tx, token).await;
         }
         if let Some(rx) = self.released {
-            pe.recv(rx, self.token).await;
+            pe.recv(rx, token).await;
         }
     }
 }

@@ -1,23 +1,24 @@
-//! GEMM-T: C = A B^T without a transpose.                                        (WaferLLM section 4.1; waferllm.md 4.3)
+//! GEMM-T: C = A B^T without a transpose.                                   (WaferLLM section 4.1; waferllm.md 4.3)
 //!
 //! A stays; B is N x K with its rows on the mesh's rows, and travels on the y ring alone.
-//! R times: 1. Post the move of B's block. 2. Multiply A's block by what of B's block belongs to column c of C: a partial
-//! C over the K of this column. 3. The row reduces it to column c (both sides; the root adds its higher side, then its
-//! lower). 4. Join the move.
+//! R times: 1. Post the move of B's block. 2. Multiply A's block by what of B's block belongs to column c of C: a
+//! partial C over the K of this column. 3. The row reduces it to column c (both sides; the root adds its higher side,
+//! then its lower). 4. Join the move.
 //! At the root the partial product is made in C itself: no copy.
 //!
 //! | color   | carries                     |   | arena     | bytes, at most | owner       |
 //! |---------|-----------------------------|---|-----------|----------------|-------------|
 //! | 0 .. 2  | B, forward along columns    |   | A         | 2 m k          | activations |
 //! | 3 .. 6  | partial C along rows        |   | B, B next | 2 n k each     | weights     |
-//! |         | (`chain`: two a direction)  |   | C         | 4 m n (2 m n)  | activations |
+//! |         | (`moving_root`)             |   | C         | 4 m n (2 m n)  | activations |
 //! |         |                             |   | partial   | one run of C   | activations |
 //!
 //! Square mesh: block b of N is column b of C, so the root is the ring's block, and moves. Any rectangle: a block of N
-//! (split over R rows) is cut into runs by the columns of C (split over C columns), each reduced to its column; a C tile
-//! is the runs of its column one after the other, each row-major.
+//! (split over R rows) is cut into runs by the columns of C (split over C columns), each reduced to its column; a C
+//! tile is the runs of its column one after the other, each row-major.
 //! B's block lies as a C tile would, row-major `b[j * k + kk]`; A's k-major.
-//! The product's order: k ascending inside a column; columns from the ends toward the root, then higher side, lower side.
+//! The product's order: k ascending inside a column; columns from the ends toward the root, then higher side, lower
+//! side.
 
 use std::ops::Range;
 
@@ -141,8 +142,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     transposed(pe, &mut b, &chain, fold, partial).await;
 }
 
-/// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block and
-/// says at which member of the row, and in which tile, it is to be reduced, until there is none.
+/// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block
+/// and says at which member of the row, and in which tile, it is to be reduced, until there is none.
 pub async fn transposed(
     pe: Pe<'_>,
     b: &mut Side<'_>,

@@ -1,9 +1,9 @@
 //! MeshGEMM: C = A B by interleaved cyclic shift.                               (WaferLLM section 5; waferllm.md 1)
 //!
-//! 1. Align: row at ring place j moves its blocks of A on by floor(j C / R) places, column at place i its blocks of B by
-//!    floor(i R / C), the short way round, both at once.
-//! 2. C + R - gcd(C, R) times (P on a P x P mesh): multiply the piece that is here; meanwhile A's next block comes along
-//!    the row and B's along the column; go on when the four moves of this PE have ended.
+//! 1. Align: row at ring place j moves its blocks of A on by floor(j C / R) places, column at place i its blocks of B
+//!    by floor(i R / C), the short way round, both at once.
+//! 2. C + R - gcd(C, R) times (P on a P x P mesh): multiply the piece that is here; meanwhile A's next block comes
+//!    along the row and B's along the column; go on when the four moves of this PE have ended.
 //!
 //! | colors   | carries                | route            |   | arena       | bytes, at most | owner       |
 //! |----------|------------------------|------------------|---|-------------|----------------|-------------|
@@ -141,12 +141,13 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<
 /// cycles of a product:
 ///
 /// ```text
-///   align(n) + p + max over j of ((P - 1 - j) p + j (S + 2 T_R + 1) + alpha H(j)),  align(n) = n (S + 2 T_R + 1) + alpha H(n)
+///   align(n) + p + max over j of ((P - 1 - j) p + j (S + 2 T_R + 1) + alpha H(j))
+///   align(n) = n (S + 2 T_R + 1) + alpha H(n)
 /// ```
-/// A step waits for the own product or for a neighbour's block, so the longest chain of P - 1 steps follows j edges. Where
-/// a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P p: communication is hidden.
-/// Cannon: the same, said only where a product outlasts a move across the line; otherwise chains that meet long edges of
-/// both axes are longer, by how much depends on where alignment ends last.
+/// A step waits for the own product or for a neighbour's block, so the longest chain of P - 1 steps follows j edges.
+/// Where a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P p: communication is hidden.
+/// Cannon: the same, said only where a product outlasts a move across the line; otherwise chains that meet long edges
+/// of both axes are longer, by how much depends on where alignment ends last.
 pub(super) fn closed_form(g: &Gemm) -> Option<u64> {
     let (p, round, product) = equal_blocks(g)?;
     let alpha = u64::from(g.chip.alpha);

@@ -1,7 +1,7 @@
 //! C = A B (and C = A B^T) on a rectangle of PEs: MeshGEMM and the algorithms that it is measured against.
 //!
-//! A is M x K, B is K x N (of `gemm-t`: N x K). Columns hold parts of K of A and of N of C; rows hold parts of M of A and
-//! C, and of K (or N) of B. `pieces` says which, `product` how numbers lie in tiles.
+//! A is M x K, B is K x N (of `gemm-t`: N x K). Columns hold parts of K of A and of N of C; rows hold parts of M of A
+//! and C, and of K (or N) of B. `pieces` says which, `product` how numbers lie in tiles.
 //!
 //! | algorithm         | how blocks meet                                  | colors | tiles (A, B)  |
 //! |-------------------|--------------------------------------------------|--------|---------------|
@@ -17,9 +17,10 @@
 //! Invariant: every element of C is one chain of fused multiply-adds from +0.0 (of `gemm-t`: one chain a column, then
 //! adds), in an order that the mesh and the sizes fix.
 //!
-//! Several products in one program, over the same rings: look the ends up once (`Cycle::ends`), keep a `Side` an operand,
-//! then `align`, `cyclic` and `transposed` in any sequence; with `Finish::Home`'s count of moves (all C, all R) an operand
-//! is aligned again for the next product. Each takes the product as a closure, which charges what it likes.
+//! Several products in one program, over the same rings: look the ends up once (`Cycle::ends`), keep a `Side` an
+//! operand, then `align`, `cyclic` and `transposed` in any sequence; with `Finish::Home`'s count of moves (all C, all
+//! R) an operand is aligned again for the next product. Each takes the product as a closure, which charges what it
+//! likes.
 //! Called by the host's benchmarks; its parts by prefill.
 
 mod allgather;
@@ -111,8 +112,7 @@ fn declare(g: &Gemm, layout: &mut Layout, at: crate::units::Coord, id: TileId, b
         tile::C => ("C", Owner::Activations),
         tile::A_NEXT => ("A, next", Owner::Receive),
         tile::B_NEXT => ("B, next", Owner::Receive),
-        tile::PARTIAL => ("partial C", Owner::Activations),
-        _ => ("token", Owner::Activations),
+        _ => ("partial C", Owner::Activations),
     };
     let visit = u64::from(at.row) * g.spec.cols as u64 + u64::from(at.col);
     layout.tile(at, crate::fabric::TileDecl { id, name, owner, bytes: bytes as u32, visit });

@@ -6,14 +6,14 @@
 //!                           |   piece 0   | 1   |  2    |   piece 3   |
 //! ```
 //! *Natural*: the element-wise refinement of `split(K, C)` and `split(K, R)`, in the order of K.
-//! *Tour*: as a ring kernel visits K. Imagine L = lcm(C, R) fine blocks on a circle; block a of A is L / C of them, block b
-//! of B is L / R. The PE at places (i, j) of its rings starts in the piece that holds fine block i L/C + j L/R and goes
-//! once round. Then a row changes its block of A, and a column its block of B, at the same points of the circle, so whole
-//! blocks move one place along the rings: C + R - gcd(C, R) products a PE instead of L, and no PE holds two blocks. On a
-//! square mesh this is Cannon's algorithm: L = C = R, piece a is block a of both.
+//! *Tour*: as a ring kernel visits K. Imagine L = lcm(C, R) fine blocks on a circle; block a of A is L / C of them,
+//! block b of B is L / R. The PE at places (i, j) of its rings starts in the piece that holds fine block
+//! i L/C + j L/R and goes once round. Then a row changes its block of A, and a column its block of B, at the same
+//! points of the circle, so whole blocks move one place along the rings: C + R - gcd(C, R) products a PE instead of L,
+//! and no PE holds two blocks. On a square mesh this is Cannon's algorithm: L = C = R, piece a is block a of both.
 //!
-//! Column c holds block pos(c) of A: a contiguous part of K (`balanced`, or what the caller gives). On a square mesh row r
-//! holds the same part of B; otherwise B's block is up to ceil(C / R) + 1 runs of K, one after the other.
+//! Column c holds block pos(c) of A: a contiguous part of K (`balanced`, or what the caller gives). On a square mesh
+//! row r holds the same part of B; otherwise B's block is up to ceil(C / R) + 1 runs of K, one after the other.
 //!
 //! Invariant: every k is in exactly one piece. Called by the GEMM kernels, their contents, and prefill.
 

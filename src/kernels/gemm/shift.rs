@@ -80,8 +80,9 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way,
     }
 }
 
-/// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply` gets each
-/// piece and the blocks that it lies in. A barrier stands between fine blocks: on a square mesh, between steps.
+/// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply`
+/// gets each piece and the blocks that it lies in. A barrier stands between fine blocks: on a square mesh, between
+/// steps.
 pub async fn cyclic(
     pe: Pe<'_>,
     (map, (first, mut late)): (&KMap, (usize, u64)),

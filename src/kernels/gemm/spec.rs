@@ -120,7 +120,6 @@ pub mod tile {
     pub const B_NEXT: TileId = TileId(3);
     pub const C: TileId = TileId(4);
     pub const PARTIAL: TileId = TileId(5);
-    pub const TOKEN: TileId = TileId(6);
 }
 
 /// The numbers of A and B: A at (m, k), B at (k, n), of `gemm-t` at (n, k).

@@ -3,9 +3,9 @@
 //! 1. The PE at the west end of a row multicasts the row's current block of A, the PE at the north end of a column the
 //!    column's block of B.  2. Everybody multiplies.  3. The blocks that are left move one PE toward the end.
 //!
-//! A color has one source in a launch. Multicast from every column in turn would take C + R colors, which `wse2` has not
-//! from 11 x 11 on; so the source stays and the blocks come to it, one link a step. The move goes into the buffer that
-//! the multicast will fill, before it does: two buffers an operand, as with the moving source.
+//! A color has one source in a launch. Multicast from every column in turn would take C + R colors, which `wse2` has
+//! not from 11 x 11 on; so the source stays and the blocks come to it, one link a step. The move goes into the buffer
+//! that the multicast will fill, before it does: two buffers an operand, as with the moving source.
 //!
 //! | color   | carries                                        |   | arena      | bytes, at most |
 //! |---------|------------------------------------------------|---|------------|----------------|
@@ -190,8 +190,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     }
 }
 
-/// None: when a PE gets its next block depends on how far its neighbours run ahead. Per step at least the product, a block
-/// from the neighbour and a block from the source: p + 2 S.
+/// None: when a PE gets its next block depends on how far its neighbours run ahead. Per step at least the product, a
+/// block from the neighbour and a block from the source: p + 2 S.
 pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
     None
 }
