@@ -1,5 +1,5 @@
-//! Tickets: a tile under an open one is untouchable (only computing may read what an open send reads: `open_send.rs`), at
-//! most eight are open, and what is legal runs.
+//! Tickets: a tile under an open one is untouchable (only computing may read what an open send reads: `open_send.rs`),
+//! at most eight are open, and what is legal runs.
 //!
 //! Two PEs; PE (0, 0) misuses its tiles in every way that there is. A fault names both tiles, and is the same text at
 //! every worker count and schedule.

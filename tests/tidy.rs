@@ -31,7 +31,24 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("report", &["units", "math", "fabric", "placement", "kernels", "host", "model", "workloads"]),
     // The oracle shares no code with what it checks.
     ("oracle", &["units", "math"]),
-    ("app", &["units", "math", "fabric", "exec", "host", "model", "workloads", "plan", "report", "oracle", "kernels"]),
+    (
+        "app",
+        &[
+            "units",
+            "math",
+            "fabric",
+            "exec",
+            "placement",
+            "collectives",
+            "kernels",
+            "host",
+            "model",
+            "workloads",
+            "plan",
+            "report",
+            "oracle",
+        ],
+    ),
 ];
 
 /// Source files that may hold `unsafe`: link, arena, the SIMD kernels, and the one place that maps a model's file.

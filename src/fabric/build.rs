@@ -167,8 +167,8 @@ fn place_tiles(layout: &Layout, chip: &Chip, homes: &[(u16, u32)], parts: &mut [
 }
 
 impl Builder<'_> {
-    /// The lane of a color that PE `g` receives from a link or the host. Lanes get their ids when a walk first reaches them,
-    /// so those of a circuit lie one after the other, as its bursts visit them.
+    /// The lane of a color that PE `g` receives from a link or the host. Lanes get their ids when a walk first reaches
+    /// them, so those of a circuit lie one after the other, as its bursts visit them.
     fn lane(&mut self, g: u32, route: &Route) -> u32 {
         let (worker, local) = self.homes[g as usize];
         let part = &mut self.parts[usize::from(worker)];
@@ -310,8 +310,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Ends the last regions, and finds the words of every region's tiles other than weights. Whole arenas lie PE by PE,
-    /// so there is no such range.
+    /// Ends the last regions, and finds the words of every region's tiles other than weights. Whole arenas lie PE by
+    /// PE, so there is no such range.
     fn finish_regions(&mut self, full: bool) {
         for part in &mut self.parts {
             let (pes, lanes) = (part.endpoints.len() as u32, part.net.lanes.len() as u32);

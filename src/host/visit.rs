@@ -2,7 +2,8 @@
 //!
 //! Every weight is read once a token, so decode runs at the speed at which the host streams them; each jump from one
 //! tile to another starts a stream anew. The order follows from the schedule of the workers and from nothing else, so
-//! one pass without payloads, before any weight is read, finds it. That pass is also the proof that the launch completes.
+//! one pass without payloads, before any weight is read, finds it. That pass is also the proof that the launch
+//! completes.
 //!
 //! Invariant: places change and nothing else does: bits, cycles and counters do not know where a tile lies.
 //! Called by `session`.

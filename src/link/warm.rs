@@ -2,8 +2,8 @@
 //!
 //! Invariant: no value is read and nothing changes; a host that ignores a hint computes the same.
 
-/// A vector of `len` elements on large pages where the host has them: a wafer's state is some tens of megabytes that are
-/// visited in jumps, and small pages would cost a walk of the page table for most of them.
+/// A vector of `len` elements on large pages where the host has them: a wafer's state is some tens of megabytes that
+/// are visited in jumps, and small pages would cost a walk of the page table for most of them.
 pub fn vec_on_large_pages<T>(len: usize) -> Vec<T> {
     let vec: Vec<T> = Vec::with_capacity(len);
     advise_large(vec.as_ptr().cast(), size_of::<T>() * len);

@@ -119,8 +119,8 @@ pub(crate) mod avx2 {
     use super::{PANEL, PackedShape};
     use std::arch::x86_64::*;
 
-    /// Elements between what is computed on and what is asked for: weights come once a token, so they are fetched past the
-    /// caches that hold the state of the PEs.
+    /// Elements between what is computed on and what is asked for: weights come once a token, so they are fetched past
+    /// the caches that hold the state of the PEs.
     const AHEAD: usize = 1024;
 
     /// See the module. The caller has checked `w.len() == shape.len()`, `x.len() == shape.k`, `y.len() == shape.n`.

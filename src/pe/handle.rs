@@ -199,8 +199,8 @@ impl<'a> Pe<'a> {
         self.part.report(self.id, Fault { now, pe: self.coord(), kind });
     }
 
-    /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of these
-    /// visits, so that the host can lay such tiles out in it.
+    /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of
+    /// these visits, so that the host can lay such tiles out in it.
     #[inline]
     pub fn visit(self, tile: Tile) {
         if let Some(visits) = self.part.visits.borrow_mut().as_mut() {

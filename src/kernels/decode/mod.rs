@@ -5,8 +5,8 @@
 //!   select, lm_head -> layers ->(hand-over, one multicast a row)-> layers -> ... --return--> head
 //! ```
 //! Where the chip is too narrow the regions snake over bands of rows (`placement::Floor`). At a turn, and on the way
-//! home from a lower band, the slice of a row goes on a color of its own to a PE of the target row, whose program relays
-//! it along x: into the next stage on the hand-over color, into the head on the return color.
+//! home from a lower band, the slice of a row goes on a color of its own to a PE of the target row, whose program
+//! relays it along x: into the next stage on the hand-over color, into the head on the return color.
 //!
 //! Activations alternate axes: x lies on y (row r holds its slice, every column the same), QKV and gate|up reduce along
 //! y, O and down along x. A K-tree reduction ends at a root, the root does the element-wise work, then broadcasts.

@@ -1,7 +1,7 @@
 //! RMSNorm fused into the GEMV that follows, and what the root of a column does to q, k and v before the broadcast.
 //!
-//! Invariant: y = inv x sum((x g) W), the sum of squares rides in the same allreduce; bias, RoPE, scale run once, at the
-//! root.
+//! Invariant: y = inv x sum((x g) W), the sum of squares rides in the same allreduce; bias, RoPE, scale run once, at
+//! the root.
 
 use crate::arena::Tile;
 use crate::math::checkpoint::WeightFormat;
