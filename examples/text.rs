@@ -27,7 +27,7 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     assert_eq!(prompt, golden.prompt_ids, "the prompt's ids");
     let config = SessionConfig {
         chip: Chip::preset("wse2").ok_or("the preset is there")?,
-        mesh: None, // the fewest cores that hold the weights
+        mesh: None, // what costs the host least
         kv: Kv::Shift,
         kv_type: KvType::F32,
         k_tree: 2,

@@ -1,8 +1,10 @@
 //! `plummer chips`: which chips are known, with the source of every constant.
 //!
-//! Invariant: prints what `fabric::Chip` says, and nothing of its own. Called by the command.
+//! Invariant: prints what `fabric::Chip` says, and nothing of its own. Called by the command; `open` by all that run.
 
-use anyhow::{Context as _, Result};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
 
 use crate::fabric::Chip;
 
@@ -10,8 +12,23 @@ use crate::fabric::Chip;
 pub fn text(name: Option<&str>) -> Result<String> {
     match name {
         None => Ok(list()),
-        Some(name) => Ok(toml::to_string(&Chip::preset(name).context("no such preset")?)?),
+        Some(name) => Ok(toml::to_string_pretty(&Chip::preset(name).context("no such preset")?)?),
     }
+}
+
+/// The chip that `--chip` names. A file that kept a preset's name and changed its values is not reported as the preset.
+pub fn open(name: &str) -> Result<Chip> {
+    if let Some(chip) = Chip::preset(name) {
+        return Ok(chip);
+    }
+    if !Path::new(name).is_file() {
+        bail!("--chip {name}: neither a file nor one of {}", Chip::PRESETS.join(", "));
+    }
+    let mut chip = Chip::from_toml_file(Path::new(name))?;
+    if Chip::preset(&chip.name).is_some_and(|preset| preset != chip) {
+        chip.name = format!("{} ({name})", chip.name);
+    }
+    Ok(chip)
 }
 
 fn list() -> String {

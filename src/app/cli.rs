@@ -12,7 +12,7 @@ use crate::fabric::Chip;
 
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
-#[command(name = "plummer", version, about)]
+#[command(name = "plummer", version)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -75,7 +75,7 @@ pub enum ArenaArg {
 /// Placement flags that `generate` and `inspect` share.
 #[derive(Clone, Debug, Args)]
 pub struct PlaceArgs {
-    /// Positions to provide for [default: prompt + n, at most what the model was trained for].
+    /// Positions to provide for [default: prompt + n; 256 in `inspect`; at most what the model was trained for].
     #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX")]
     pub context: Option<usize>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
@@ -102,7 +102,7 @@ pub struct GenerateArgs {
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// Prompt.
-    #[arg(short, long, value_name = "TEXT", conflicts_with = "file")]
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "file")]
     pub prompt: Option<String>,
     /// Prompt from a file; `-` is stdin.
     #[arg(short, long, value_name = "FILE")]
@@ -117,7 +117,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub seed: Option<u64>,
     /// Temperature; 0 is greedy [default: 0; 0.7 for the embedded model without a prompt].
-    #[arg(long, value_name = "T", value_parser = temperature)]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temp: Option<f64>,
     /// Keep the K best; 0: all.
     #[arg(long, default_value_t = 0, value_name = "K")]
@@ -129,7 +129,7 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub chat: bool,
     /// End before this text; may be repeated.
-    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// Worker threads [default: available CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]

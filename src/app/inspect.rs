@@ -3,7 +3,7 @@
 //! Invariant: plans and checks the layout, but packs no weight and starts no worker. What is known is printed, also
 //! when the model cannot be placed.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 
 use super::cli::InspectArgs;
@@ -36,6 +36,10 @@ pub fn inspect(args: &InspectArgs) -> (String, Result<()>) {
     };
     let summary = model.summary();
     let context = args.place.context.unwrap_or(summary.config.context.min(CONTEXT));
+    let most = summary.config.context;
+    if context > most {
+        return (String::new(), Err(anyhow!("-c {context}: the model was trained for {most} positions")));
+    }
     let config = match session(&args.place, context, 1) {
         Ok(config) => config,
         Err(error) => return (String::new(), Err(error)),
@@ -58,6 +62,7 @@ fn place(model: &Model, config: &SessionConfig) -> Result<Placed, SessionError> 
     let fewest = Session::smallest(model, config).ok().map(|plan| (plan.cols as u32, plan.rows as u32));
     let other = fewest.filter(|fewest| Some(*fewest) != mesh);
     let smallest = other.and_then(|fewest| on(&SessionConfig { mesh: Some(fewest), ..config.clone() }).ok());
+    let smallest = smallest.filter(|fewest| fewest.pes < asked.pes);
     let widest = SessionConfig { mesh, context: model.config.context, ..config.clone() };
     Ok(Placed { asked, smallest, context_max: Session::context_max(model, &widest) })
 }

@@ -46,11 +46,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             outcome?;
         }
         Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
-        Command::Bench { what } => {
-            let (text, code) = bench::run(what)?;
-            print(text.as_bytes())?;
-            return Ok(code);
-        }
+        Command::Bench { what } => return bench::run(what),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);
@@ -69,6 +65,6 @@ fn print(bytes: &[u8]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        other => other.map_err(|e| io::Error::new(e.kind(), format!("stdout: {e}"))),
     }
 }

@@ -30,6 +30,10 @@ impl Rows {
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        // The rename at the end would put a file in the place of a device or pipe.
+        if path.exists() && !path.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "need a regular file, found a device or pipe"));
+        }
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);

@@ -3,14 +3,12 @@
 //! Invariant: every refusal that does not need a wafer happens here, before anything runs. Called by `generate`.
 
 use std::io::Read as _;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::cli::{ArenaArg, GenerateArgs, KvArg, KvTypeArg, PlaceArgs};
 use super::sample::SampleOptions;
 use crate::exec::WORKERS_MAX;
-use crate::fabric::Chip;
 use crate::host::{Kv, KvType, SessionConfig};
 use crate::model::Model;
 use crate::model::chat::Message;
@@ -76,13 +74,11 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
 
 /// The session that placement flags describe.
 pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<SessionConfig> {
-    let chip = match Chip::preset(&place.chip) {
-        Some(chip) => chip,
-        None if Path::new(&place.chip).is_file() => Chip::from_toml_file(Path::new(&place.chip))?,
-        None => bail!("--chip {}: neither a file nor one of {}", place.chip, Chip::PRESETS.join(", ")),
-    };
+    if context == 0 {
+        bail!("-c 0: need at least 1 position");
+    }
     Ok(SessionConfig {
-        chip,
+        chip: super::chips::open(&place.chip)?,
         mesh: place.mesh,
         kv: match place.kv {
             KvArg::Shift => Kv::Shift,

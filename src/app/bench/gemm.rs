@@ -6,12 +6,13 @@
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::fabric::Chip;
 use crate::host::gemm::run as measure;
 use crate::kernels::Rows;
 use crate::kernels::gemm::{Algo, Load, Matrices, Spec};
 use crate::math::gemm::Dims;
 
-use super::{CommonArgs, chip, ternary};
+use super::{CommonArgs, Progress, ternary};
 
 /// `plummer bench gemm`.
 #[derive(Clone, Debug, Args)]
@@ -55,14 +56,15 @@ fn size(text: &str) -> Result<Dims, String> {
 /// Runs every algorithm on every mesh: the rows, and the first run whose result is not the product.
 ///
 /// # Errors
-/// A chip that does not exist; a deadlock or a stopped PE.
-pub fn run(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
-    let (chip, options) = (chip(&args.common.chip)?, args.common.options());
+/// A deadlock or a stopped PE.
+pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
+    let options = args.common.options();
     let (Dims { m, k, n }, numerics) = (args.size, args.common.numerics());
     let a = |i: usize, kk: usize| ternary(i * k + kk);
     let b = |kk: usize, j: usize| ternary(m * k + kk * n + j);
     let b_transposed = |j: usize, kk: usize| b(kk, j);
-    let naive = if args.common.dry { Vec::new() } else { product(args.size, a, b) };
+    // Made when a run has a result to compare: a size that no arena holds is refused at once.
+    let mut naive = None;
     let (mut rows, mut wrong) = (Rows::default(), None);
     for &(cols, mesh_rows) in &args.common.mesh {
         for &algo in &args.algo {
@@ -71,10 +73,13 @@ pub fn run(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
             let spec = Spec { load, ..Spec::new(algo, mesh, args.size, numerics) };
             let matrices = Matrices { a: &a, b: if algo == Algo::GemmT { &b_transposed } else { &b } };
             let what = || format!("{} on {cols}x{mesh_rows}", algo.name());
-            let run = measure(spec, &chip, &options, matrices).with_context(what)?;
-            if run.row.refused.is_none() && !args.common.dry && run.result()? != naive {
+            progress.begins(&what());
+            let run = measure(spec, chip, &options, matrices).with_context(what)?;
+            let is_result = run.row.refused.is_none() && !args.common.dry;
+            if is_result && run.result()? != *naive.get_or_insert_with(|| product(args.size, a, b)) {
                 wrong = wrong.or_else(|| Some(format!("{}: not A B", what())));
             }
+            progress.done(&run.row)?;
             rows.rows.push(run.row);
         }
     }

@@ -13,7 +13,7 @@ use crate::host::bench;
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use crate::kernels::{Numerics, Rows};
 
-use super::{CommonArgs, chip, ternary};
+use super::{CommonArgs, Progress, ternary};
 
 /// `plummer bench gemv`.
 #[derive(Clone, Debug, Args)]
@@ -91,29 +91,37 @@ fn size_2(text: &str) -> Result<(usize, usize), String> {
 }
 
 /// Rows of every mesh and algorithm, and what was wrong with the first wrong result.
-pub fn run(args: &GemvArgs) -> Result<(Rows, Option<String>)> {
-    let (chip, options, numerics) = (chip(&args.common.chip)?, args.common.options(), args.common.numerics());
+pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
+    let (options, numerics) = (args.common.options(), args.common.numerics());
     let (m, n) = args.size;
     let x: Vec<f32> = (0..m).map(ternary).collect();
     let value = |k: usize, i: usize| ternary(m + k * n + i);
     let w = |k: usize, i: usize| f16::from_f32(value(k, i)).to_bits();
-    let naive: Vec<f32> =
-        if args.common.dry { Vec::new() } else { (0..n).map(|i| (0..m).map(|k| x[k] * value(k, i)).sum()).collect() };
-    let (mut rows, mut wrong) = (Rows::default(), None);
+    // Made when a run has a result to compare: a size that no arena holds is refused at once.
+    let product = || -> Vec<f32> { (0..n).map(|i| (0..m).map(|k| x[k] * value(k, i)).sum()).collect() };
+    let (mut rows, mut wrong, mut naive) = (Rows::default(), None, None);
     for &(cols, mesh_rows) in &args.common.mesh {
         let shape = GemvShape { cols: cols as usize, rows: mesh_rows as usize, m, n };
         for choice in &args.algo {
-            let algo = choice.algo(shape, numerics, &chip);
+            let algo = choice.algo(shape, numerics, chip);
             let kernel = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
-            let what = || format!("{} on {cols}x{mesh_rows}", bench::gemv_name(&kernel.algo));
-            let (row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
+            let name = match choice {
+                GemvChoice::Groups(groups) => groups.iter().fold("ktree".to_owned(), |name, g| format!("{name}:{g}")),
+                _ => bench::gemv_name(&kernel.algo),
+            };
+            let what = || format!("{name} on {cols}x{mesh_rows}");
+            progress.begins(&what());
+            let (mut row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
             if let (Some(wafer), false) = (wafer, args.common.dry) {
+                let naive = naive.get_or_insert_with(product);
                 for at in [0, shape.rows - 1] {
-                    if bench::gemv_result(&kernel, &wafer, at)? != naive {
+                    if bench::gemv_result(&kernel, &wafer, at)? != *naive {
                         wrong = wrong.or_else(|| Some(format!("{}, row {at} of the mesh: not x W", what())));
                     }
                 }
             }
+            row.algo = name;
+            progress.done(&row)?;
             rows.rows.push(row);
         }
     }

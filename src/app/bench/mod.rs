@@ -9,14 +9,14 @@ mod gemm;
 mod gemv;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::io;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use indicatif::ProgressBar;
 
-use crate::exec::RunOptions;
-use crate::fabric::Chip;
-use crate::kernels::{Numerics, Row, Rows};
+use crate::exec::{RunOptions, WORKERS_MAX};
+use crate::kernels::{Numerics, Row};
 
 use super::cli::mesh;
 use gemm::GemmArgs;
@@ -47,7 +47,7 @@ pub struct CommonArgs {
     #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
     pub chip: String,
     /// Worker threads [default: available CPUs].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     pub workers: Option<u16>,
     /// Print one JSON object.
     #[arg(long)]
@@ -63,39 +63,69 @@ pub enum NumericsArg {
     Paper,
 }
 
-/// Runs the command: what to print, and the exit code.
-pub fn run(command: &BenchCommand) -> Result<(String, u8)> {
-    let (common, rows, wrong) = match command {
-        BenchCommand::Gemv(args) => {
-            let (rows, wrong) = gemv::run(args)?;
-            (&args.common, rows, wrong)
-        }
-        BenchCommand::Gemm(args) => {
-            let (rows, wrong) = gemm::run(args)?;
-            (&args.common, rows, wrong)
-        }
+/// Version of the JSON object.
+const SCHEMA: u32 = 1;
+
+/// Runs the command and prints rows as they are made, or one object at the end; the exit code.
+///
+/// # Errors
+/// A chip that does not exist or is smaller than a mesh; a deadlock or a stopped PE.
+pub fn run(command: &BenchCommand) -> Result<u8> {
+    let common = match command {
+        BenchCommand::Gemv(args) => &args.common,
+        BenchCommand::Gemm(args) => &args.common,
     };
-    let text = if common.json { format!("{}\n", serde_json::to_string(&rows)?) } else { table(&rows, &common.chip) };
-    if let Some(wrong) = wrong {
-        eprintln!("mismatch: {wrong}");
-        return Ok((text, 1));
+    let chip = super::chips::open(&common.chip)?;
+    if let Some((cols, rows)) = common.mesh.iter().find(|(cols, rows)| *cols > chip.cols || *rows > chip.rows) {
+        bail!("mesh {cols}x{rows}: need at most the chip's {}x{}", chip.cols, chip.rows);
     }
-    Ok((text, 0))
+    let mut progress = Progress { bar: ProgressBar::new_spinner(), live: !common.json };
+    if progress.live {
+        super::print(heading(&chip.name).as_bytes())?;
+    }
+    let (rows, wrong) = match command {
+        BenchCommand::Gemv(args) => gemv::run(args, &chip, &mut progress)?,
+        BenchCommand::Gemm(args) => gemm::run(args, &chip, &mut progress)?,
+    };
+    progress.bar.finish_and_clear();
+    if common.json {
+        let object = serde_json::json!({ "schema": SCHEMA, "chip": chip.name, "rows": rows.rows });
+        super::print(format!("{object}\n").as_bytes())?;
+    }
+    if let Some(wrong) = wrong {
+        super::say(&format!("mismatch: {wrong}\n"));
+        return Ok(1);
+    }
+    Ok(0)
 }
 
-/// The chip that a flag names.
-pub fn chip(name: &str) -> Result<Chip> {
-    match Chip::preset(name) {
-        Some(chip) => Ok(chip),
-        None if Path::new(name).is_file() => Ok(Chip::from_toml_file(Path::new(name))?),
-        None => bail!("--chip {name}: neither a file nor one of {}", Chip::PRESETS.join(", ")),
+/// What is at work, on a terminal's stderr; and rows on stdout as they are made.
+pub struct Progress {
+    bar: ProgressBar,
+    live: bool,
+}
+
+impl Progress {
+    /// A run begins.
+    pub fn begins(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// A run gave its row.
+    ///
+    /// # Errors
+    /// What the operating system says of stdout, a closed pipe excepted.
+    pub fn done(&self, row: &Row) -> io::Result<()> {
+        let mut text = String::new();
+        line(&mut text, row);
+        if self.live { self.bar.suspend(|| super::print(text.as_bytes())) } else { Ok(()) }
     }
 }
 
 impl CommonArgs {
     /// How to run.
     pub fn options(&self) -> RunOptions {
-        let available = || std::thread::available_parallelism().map_or(1, usize::from);
+        let available = || std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         RunOptions { dry: self.dry, ..RunOptions::new(self.workers.map_or_else(available, usize::from)) }
     }
 
@@ -114,9 +144,12 @@ pub fn ternary(index: usize) -> f32 {
     ((hash >> 33) % 3) as f32 - 1.0
 }
 
-/// Rows for people.
-pub fn table(rows: &Rows, chip: &str) -> String {
-    let mut out = format!("chip {chip}; cycles as executed, beside the kernel's own closed form\n");
+/// What the columns are, above the rows.
+fn heading(chip: &str) -> String {
+    let mut out = format!(
+        "chip {chip}; hop max: links of the longest route; depth: dependent messages; arena B: tiles of the fullest \
+         core,\nwithout code and stack; wavelets: x links; cycles as executed, beside the kernel's own formula\n"
+    );
     let _ = writeln!(
         out,
         "{:<18} {:>9} {:>15} {:>8} {:>6} {:>7} {:>6} {:>8} {:>12} {:>10} {:>10} {:>10} {:>10} {:>9}",
@@ -135,7 +168,6 @@ pub fn table(rows: &Rows, chip: &str) -> String {
         "formula",
         "host s"
     );
-    rows.rows.iter().for_each(|row| line(&mut out, row));
     out
 }
 

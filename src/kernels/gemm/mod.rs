@@ -115,5 +115,6 @@ fn declare(g: &Gemm, layout: &mut Layout, at: crate::units::Coord, id: TileId, b
         _ => ("partial C", Owner::Activations),
     };
     let visit = u64::from(at.row) * g.spec.cols as u64 + u64::from(at.col);
-    layout.tile(at, crate::fabric::TileDecl { id, name, owner, bytes: bytes as u32, visit });
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // more than any arena either way: the ledger refuses it
+    layout.tile(at, crate::fabric::TileDecl { id, name, owner, bytes, visit });
 }

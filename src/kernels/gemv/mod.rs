@@ -140,7 +140,8 @@ impl Gemv {
                     (tile::X, "x", Owner::Activations, x_bytes),
                     (tile::Y, "y", Owner::Activations, 4 * words),
                 ] {
-                    layout.tile(at, TileDecl { id, name, owner, bytes: bytes as u32, visit });
+                    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // more than any arena: refused
+                    layout.tile(at, TileDecl { id, name, owner, bytes, visit });
                 }
             }
             self.column(col).lay_out(&mut layout)?;
