@@ -356,6 +356,18 @@ fn bench_gemv_rows_have_every_field_and_a_dry_run_gives_the_same() {
 }
 
 #[test]
+fn bench_refuses_a_tile_of_more_than_32_bits_in_the_row() {
+    for (kernel, algo, size) in
+        [("gemm", "meshgemm", "1048576x1048576x1048576"), ("gemv", "meshgemv", "1048576x1048576")]
+    {
+        let value = json_of(&["bench", kernel, "--algo", algo, "--size", size, "--json"], 0);
+        let row = &value["rows"][0];
+        assert!(row["refused"].as_str().is_some_and(|r| r.contains("over budget")), "{row}");
+        assert_eq!(value["chip"], "wse2");
+    }
+}
+
+#[test]
 fn bench_gemv_refuses_what_the_chip_cannot_hold_and_says_so_in_the_row() {
     let value =
         json_of(&["bench", "gemv", "--algo", "pipeline", "--mesh", "1x1", "--size", "1000x1000", "--dry", "--json"], 0);
@@ -366,6 +378,8 @@ fn bench_gemv_refuses_what_the_chip_cannot_hold_and_says_so_in_the_row() {
         (["bench", "gemv", "--algo", "cannon"], "meshgemv"),
         (["bench", "gemv", "--size", "5"], "MxN"),
         (["bench", "gemv", "--mesh", "0x4"], "COLSxROWS"),
+        (["bench", "gemv", "--mesh", "1000x1000"], "750x994"),
+        (["bench", "gemv", "--workers", "65"], "1..=64"),
     ] {
         let out = plummer(&args);
         assert_eq!(out.status.code(), Some(2), "{args:?}");

@@ -112,4 +112,11 @@ mod tests {
         assert_eq!(fs::read_dir(dir.path())?.count(), 0);
         Ok(())
     }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_refused_and_stays() {
+        let error = Rows::create(Path::new("/dev/null"), 2).expect_err("a device is no file");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
 }
