@@ -18,6 +18,7 @@ use crate::units::Coord;
 
 use super::fill::{fill_memories, memories};
 use super::idle::Idle;
+use super::links::TraceOptions;
 use super::stall::StallReport;
 use super::worker::{Answer, Command, serve};
 
@@ -34,12 +35,21 @@ pub struct RunOptions {
     pub full_arenas: bool,
     /// Arithmetic level.
     pub kernels: Kernels,
+    /// Record what PEs do.
+    pub trace: Option<TraceOptions>,
 }
 
 impl RunOptions {
     /// Depth first on `workers` workers, with this host's arithmetic.
     pub fn new(workers: usize) -> Self {
-        Self { workers, schedule: Schedule::DepthFirst, dry: false, full_arenas: false, kernels: Kernels::detect() }
+        Self {
+            workers,
+            schedule: Schedule::DepthFirst,
+            dry: false,
+            full_arenas: false,
+            kernels: Kernels::detect(),
+            trace: None,
+        }
     }
 }
 
@@ -137,11 +147,13 @@ impl Wafer {
         let memories = memories(&parts, options)?;
         let memories = fill_memories(&parts, memories, options, &fill)?;
         let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let traced = options.trace.map(|trace| Arc::new(trace.choose(&layout)));
         let mut hands = Vec::new();
         for (me, (part, memory)) in parts.into_iter().zip(memories).enumerate() {
             let (commands, inbox) = unbounded();
             let (outbox, answers) = unbounded();
             let (kernel, idle, options) = (Arc::clone(&kernel), Arc::clone(&idle), options.clone());
+            let traced = traced.clone();
             let need = options.workers;
             let timing = chip.timing();
             // Pinned only where every worker has a core of its own.
@@ -156,7 +168,10 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
-                let part = Part::new(net, part.endpoints, options.kernels);
+                let mut part = Part::new(net, part.endpoints, options.kernels);
+                if let Some((chosen, spans_max)) = traced.as_deref() {
+                    part.record(|at| chosen.contains(&at), *spans_max);
+                }
                 serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);
             };
             let thread = std::thread::Builder::new().name(format!("worker {me}")).spawn(work);

@@ -6,6 +6,8 @@ pub mod bench;
 pub mod gemm;
 mod report;
 mod session;
+pub mod trace;
+pub mod trial;
 
 pub use report::{ArenaUse, PlacementSummary, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};

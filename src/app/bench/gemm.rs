@@ -11,7 +11,7 @@ use crate::kernels::Rows;
 use crate::kernels::gemm::{Algo, Load, Matrices, Spec};
 use crate::math::gemm::Dims;
 
-use super::{CommonArgs, chip, ternary};
+use super::{CommonArgs, chip, ternary, write_probes};
 
 /// `plummer bench gemm`.
 #[derive(Clone, Debug, Args)]
@@ -64,6 +64,7 @@ pub fn run(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
     let b_transposed = |j: usize, kk: usize| b(kk, j);
     let naive = if args.common.dry { Vec::new() } else { product(args.size, a, b) };
     let (mut rows, mut wrong) = (Rows::default(), None);
+    let mut probes = args.common.probes(args.common.mesh.len() * args.algo.len())?;
     for &(cols, mesh_rows) in &args.common.mesh {
         for &algo in &args.algo {
             let load = if args.b_aligned { Load::Aligned } else { Load::Natural };
@@ -75,10 +76,21 @@ pub fn run(args: &GemmArgs) -> Result<(Rows, Option<String>)> {
             if run.row.refused.is_none() && !args.common.dry && run.result()? != naive {
                 wrong = wrong.or_else(|| Some(format!("{}: not A B", what())));
             }
+            write_probes(&mut probes, run.wafer.as_ref(), &chip, run.phases())?;
             rows.rows.push(run.row);
         }
     }
     Ok((rows, wrong))
+}
+
+/// The algorithms of the paper's Figure 6 on matrices of one side.
+///
+/// # Errors
+/// As `run`.
+pub fn square(common: &CommonArgs, side: usize) -> Result<(Rows, Option<String>)> {
+    let algo = vec![Algo::Allgather, Algo::Summa, Algo::Cannon, Algo::Mesh];
+    let size = Dims { m: side, k: side, n: side };
+    run(&GemmArgs { algo, size, b_aligned: false, common: common.clone() })
 }
 
 /// A B: eight rows and 512 columns of C at a time, k ascending.

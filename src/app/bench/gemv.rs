@@ -13,7 +13,7 @@ use crate::host::bench;
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use crate::kernels::{Numerics, Rows};
 
-use super::{CommonArgs, chip, ternary};
+use super::{CommonArgs, chip, ternary, write_probes};
 
 /// `plummer bench gemv`.
 #[derive(Clone, Debug, Args)]
@@ -90,6 +90,15 @@ fn size_2(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
+/// The allreduces of the paper's Figure 8 on a matrix of one side.
+///
+/// # Errors
+/// As `run`.
+pub fn square(common: &CommonArgs, side: usize) -> Result<(Rows, Option<String>)> {
+    let algo = vec![GemvChoice::Pipeline, GemvChoice::Ring(RingOrder::WrapAround), GemvChoice::KTree(2)];
+    run(&GemvArgs { algo, size: (side, side), common: common.clone() })
+}
+
 /// Rows of every mesh and algorithm, and what was wrong with the first wrong result.
 pub fn run(args: &GemvArgs) -> Result<(Rows, Option<String>)> {
     let (chip, options, numerics) = (chip(&args.common.chip)?, args.common.options(), args.common.numerics());
@@ -100,6 +109,7 @@ pub fn run(args: &GemvArgs) -> Result<(Rows, Option<String>)> {
     let naive: Vec<f32> =
         if args.common.dry { Vec::new() } else { (0..n).map(|i| (0..m).map(|k| x[k] * value(k, i)).sum()).collect() };
     let (mut rows, mut wrong) = (Rows::default(), None);
+    let mut probes = args.common.probes(args.common.mesh.len() * args.algo.len())?;
     for &(cols, mesh_rows) in &args.common.mesh {
         let shape = GemvShape { cols: cols as usize, rows: mesh_rows as usize, m, n };
         for choice in &args.algo {
@@ -107,6 +117,7 @@ pub fn run(args: &GemvArgs) -> Result<(Rows, Option<String>)> {
             let kernel = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
             let what = || format!("{} on {cols}x{mesh_rows}", bench::gemv_name(&kernel.algo));
             let (row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
+            write_probes(&mut probes, wafer.as_ref(), &chip, Vec::new())?;
             if let (Some(wafer), false) = (wafer, args.common.dry) {
                 for at in [0, shape.rows - 1] {
                     if bench::gemv_result(&kernel, &wafer, at)? != naive {

@@ -7,18 +7,24 @@
 
 mod gemm;
 mod gemv;
+mod letters;
+mod plmr;
+mod plot;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::exec::RunOptions;
+use crate::exec::{RunOptions, Wafer};
 use crate::fabric::Chip;
+use crate::host::trace::Phase;
 use crate::kernels::{Numerics, Row, Rows};
 
 use super::cli::mesh;
+use super::probe::{ProbeArgs, Probes};
+use super::whole::Whole;
 use gemm::GemmArgs;
 use gemv::GemvArgs;
 
@@ -29,6 +35,8 @@ pub enum BenchCommand {
     Gemv(GemvArgs),
     /// C = A B with the algorithms that the paper compares, and C = A B^T.
     Gemm(GemmArgs),
+    /// The paper's Figures 6 (GEMM) and 8 (GEMV) with measured numbers, and which of P, L, M, R an algorithm breaks.
+    Plmr(plmr::PlmrArgs),
 }
 
 /// Flags of every benchmark.
@@ -52,6 +60,12 @@ pub struct CommonArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Draw cycles against the mesh, compute and communication shaded.
+    #[arg(long, value_name = "FILE.svg|png")]
+    pub plot: Option<PathBuf>,
+    /// Files for other tools, of the one mesh and algorithm that then must be named.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
 }
 
 /// `--numerics`.
@@ -65,17 +79,30 @@ pub enum NumericsArg {
 
 /// Runs the command: what to print, and the exit code.
 pub fn run(command: &BenchCommand) -> Result<(String, u8)> {
-    let (common, rows, wrong) = match command {
+    let (common, title) = match command {
+        BenchCommand::Gemv(args) => (&args.common, "GEMV"),
+        BenchCommand::Gemm(args) => (&args.common, "GEMM"),
+        BenchCommand::Plmr(args) => (&args.common, "GEMM and GEMV"),
+    };
+    common.plot.as_deref().map_or(Ok(()), plot::check)?;
+    let picture = Whole::of_flag("--plot", common.plot.as_deref())?;
+    let (rows, text, wrong) = match command {
         BenchCommand::Gemv(args) => {
             let (rows, wrong) = gemv::run(args)?;
-            (&args.common, rows, wrong)
+            let text = table(&rows, &common.chip);
+            (rows, text, wrong)
         }
         BenchCommand::Gemm(args) => {
             let (rows, wrong) = gemm::run(args)?;
-            (&args.common, rows, wrong)
+            let text = table(&rows, &common.chip);
+            (rows, text, wrong)
         }
+        BenchCommand::Plmr(args) => plmr::run(args)?,
     };
-    let text = if common.json { format!("{}\n", serde_json::to_string(&rows)?) } else { table(&rows, &common.chip) };
+    if let (Some(file), Some(path)) = (picture, &common.plot) {
+        file.finish(&plot::picture(path, &rows.rows, title)?)?;
+    }
+    let text = if common.json { format!("{}\n", serde_json::to_string(&rows)?) } else { text };
     if let Some(wrong) = wrong {
         eprintln!("mismatch: {wrong}");
         return Ok((text, 1));
@@ -96,7 +123,22 @@ impl CommonArgs {
     /// How to run.
     pub fn options(&self) -> RunOptions {
         let available = || std::thread::available_parallelism().map_or(1, usize::from);
-        RunOptions { dry: self.dry, ..RunOptions::new(self.workers.map_or_else(available, usize::from)) }
+        let workers = self.workers.map_or_else(available, usize::from);
+        RunOptions { dry: self.dry, trace: self.probe.options(), ..RunOptions::new(workers) }
+    }
+
+    /// Starts the files of `--trace` and the like; `runs` is how many runs the flags name.
+    ///
+    /// # Errors
+    /// More than one run; a path that cannot be written.
+    fn probes(&self, runs: usize) -> Result<Option<Probes>> {
+        if !self.probe.any() {
+            return Ok(None);
+        }
+        if runs != 1 {
+            bail!("--trace, --links and --map are of one run: need one --mesh and one --algo, found {runs} runs");
+        }
+        self.probe.open().map(Some)
     }
 
     /// Number formats.
@@ -105,6 +147,14 @@ impl CommonArgs {
             NumericsArg::Default => Numerics::Default,
             NumericsArg::Paper => Numerics::Paper,
         }
+    }
+}
+
+/// Writes the files of the one run.
+fn write_probes(probes: &mut Option<Probes>, wafer: Option<&Wafer>, chip: &Chip, phases: Vec<Phase>) -> Result<()> {
+    match (probes.take(), wafer) {
+        (Some(probes), Some(wafer)) => probes.write(wafer, chip, (phases, 0)),
+        _ => Ok(()),
     }
 }
 
@@ -136,7 +186,7 @@ pub fn table(rows: &Rows, chip: &str) -> String {
         "host s"
     );
     rows.rows.iter().for_each(|row| line(&mut out, row));
-    out
+    out + &plmr::verdicts(&rows.rows)
 }
 
 fn line(out: &mut String, r: &Row) {
