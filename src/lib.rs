@@ -15,5 +15,6 @@ pub mod model;
 pub mod oracle;
 pub mod pe;
 pub mod placement;
+pub mod prelude;
 pub mod sync;
 pub mod units;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::BenchCommand;
+use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
 use crate::fabric::Chip;
 
@@ -149,6 +150,9 @@ pub struct GenerateArgs {
     /// No progress and no report.
     #[arg(long)]
     pub quiet: bool,
+    /// Files for other tools.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
 }
 
 /// `plummer inspect`.

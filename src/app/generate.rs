@@ -80,6 +80,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
         .as_deref()
         .map(|path| Rows::create(path, vocab).with_context(|| format!("--logits {}", path.display())));
     let rows = rows.transpose()?;
+    let probes = args.probe.open()?;
     let seconds_load = begin.elapsed().as_secs_f64();
     interrupt.run_begins();
     let mut out = TextOut::new(&args.stop, !args.json);
@@ -87,6 +88,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     let mut outcome = run.finish(&mut out).inspect_err(|_| bar.finish_and_clear())?;
     outcome.seconds_load = seconds_load;
     bar.finish_and_clear();
+    probes.write(session.wafer(), &session.decode().chip, session.phases())?;
     deliver(args, &job, &outcome, &mut session, &mut out)?;
     if outcome.stop == Stop::Context {
         say(&format!("error: the context is full: {limit} tokens fit\n"));

@@ -13,10 +13,12 @@ mod interrupt;
 mod model;
 mod npy;
 mod output;
+mod probe;
 mod report;
 mod resolve;
 pub mod sample;
 mod start;
+mod whole;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use crate::placement::PlanError;
 
 /// Starts the session. Without `-c`, a context that does not fit shrinks to the largest that does.
 pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<Session> {
-    let error = match Session::new(&job.model, job.session.clone()) {
+    let error = match Session::traced(&job.model, job.session.clone(), args.probe.options()) {
         Err(SessionError::Plan(error)) if !matches!(error, PlanError::OffMesh { .. }) => error,
         other => return Ok(other?),
     };
@@ -28,7 +28,7 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<Session> {
         bail!("-c {context}: {fits} tokens fit in the arenas ({error})");
     }
     (job.context, job.session.context) = (fits, fits);
-    Ok(Session::new(&job.model, job.session.clone())?)
+    Ok(Session::traced(&job.model, job.session.clone(), args.probe.options())?)
 }
 
 /// Positions that the run may use, and what to say before it starts if it may need more.

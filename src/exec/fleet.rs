@@ -18,6 +18,7 @@ use crate::units::Coord;
 
 use super::fill::{fill_memories, memories};
 use super::idle::Idle;
+use super::links::TraceOptions;
 use super::stall::StallReport;
 use super::worker::{Answer, Command, serve};
 
@@ -36,6 +37,8 @@ pub struct RunOptions {
     pub log_visits: bool,
     /// Arithmetic level.
     pub kernels: Kernels,
+    /// Record what PEs do.
+    pub trace: Option<TraceOptions>,
 }
 
 impl RunOptions {
@@ -48,6 +51,7 @@ impl RunOptions {
             full_arenas: false,
             log_visits: false,
             kernels: Kernels::detect(),
+            trace: None,
         }
     }
 }
@@ -146,11 +150,13 @@ impl Wafer {
         let memories = memories(&parts, options)?;
         let memories = fill_memories(&parts, memories, options, &fill)?;
         let cores = core_affinity::get_core_ids().unwrap_or_default();
+        let traced = options.trace.map(|trace| Arc::new(trace.choose(&layout)));
         let mut hands = Vec::new();
         for (me, (part, memory)) in parts.into_iter().zip(memories).enumerate() {
             let (commands, inbox) = unbounded();
             let (outbox, answers) = unbounded();
             let (kernel, idle, options) = (Arc::clone(&kernel), Arc::clone(&idle), options.clone());
+            let traced = traced.clone();
             let need = options.workers;
             let timing = chip.timing();
             // Pinned only where every worker has a core of its own.
@@ -165,9 +171,12 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
-                let part = Part::new(net, part.endpoints, options.kernels);
+                let mut part = Part::new(net, part.endpoints, options.kernels);
                 if options.log_visits {
                     part.log_visits();
+                }
+                if let Some((chosen, spans_max)) = traced.as_deref() {
+                    part.record(|at| chosen.contains(&at), *spans_max);
                 }
                 serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);
             };

@@ -10,11 +10,12 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::arena::{Slab, Tile};
 use crate::fabric::Region;
 use crate::link::{NONE, Record, SendRequest, Status, Store, Work};
-use crate::pe::{Fault, Kernel, Mark, Part};
+use crate::pe::{Fault, Kernel, Log, Mark, Part};
 
 use super::fleet::Inject;
 use super::harvest::{Harvest, harvest};
 use super::idle::Idle;
+use super::links::{Lanes, lanes};
 use super::step::{Machine, run_pass};
 use super::waits::{Remains, remains};
 
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Clocks,
     Visits,
     Remains,
+    Lanes,
+    Logs,
 }
 
 /// What it gets.
@@ -33,6 +36,8 @@ pub(super) enum Answer {
     Words(Vec<u32>),
     Clocks(Box<Harvest>),
     Remains(Box<Remains>),
+    Lanes(Box<Lanes>),
+    Logs(Vec<Log>),
 }
 
 struct Worker<'a, F> {
@@ -140,6 +145,8 @@ pub(super) fn serve<K: Kernel>(
         let answer = match command {
             Command::Pass { number, injects } => pass(&mut worker, me, idle, number, injects),
             Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
+            Command::Lanes => Answer::Lanes(Box::new(lanes(part))),
+            Command::Logs => Answer::Logs(part.logs()),
             Command::Remains => Answer::Remains(Box::new(remains(part))),
             Command::Visits => Answer::Words(part.take_visits()),
             Command::Clocks => Answer::Clocks(Box::new(harvest(part))),

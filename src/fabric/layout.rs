@@ -150,6 +150,18 @@ impl Layout {
         }
     }
 
+    /// Makes a rectangle of PEs known, from (0, 0) on, row by row; workers share it by columns. The PEs.
+    pub fn rectangle(&mut self, cols: u32, rows: u32) -> Vec<Coord> {
+        let pes = (0..rows).flat_map(|row| (0..cols).map(move |col| Coord::new(col, row)));
+        pes.inspect(|at| self.pe(*at).share = (u64::from(at.col) * 65536 / u64::from(cols)) as u16).collect()
+    }
+
+    /// Declares a tile of `words` 32-bit words at every PE of `pes`.
+    pub fn words(&mut self, pes: &[Coord], id: TileId, name: &'static str, owner: Owner, words: usize) {
+        let bytes = 4 * words as u32;
+        pes.iter().for_each(|at| self.tile(*at, TileDecl { id, name, owner, bytes, visit: 0 }));
+    }
+
     /// Declares a tile.
     pub fn tile(&mut self, coord: Coord, tile: TileDecl) {
         self.pe(coord).tiles.push(tile);

@@ -6,9 +6,11 @@ use crate::exec::{PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, TileId};
 use crate::kernels::Row;
 use crate::kernels::gemm::{Gemm, Matrices, Spec, point, tile};
+use crate::pe::Mark;
 use crate::units::Coord;
 
 use super::bench::{Labels, measure};
+use super::trace::{Phase, kernel_phases};
 
 /// A run of a GEMM.
 pub struct GemmRun {
@@ -16,6 +18,8 @@ pub struct GemmRun {
     pub row: Row,
     /// The latest clock at which a PE was aligned (or had gathered); 0 if the chip refused.
     pub aligned_cycles: u64,
+    /// What programs marked.
+    pub marks: Vec<Mark>,
     /// The wafer afterwards; none if the chip refused.
     pub wafer: Option<Wafer>,
     /// What was run.
@@ -23,6 +27,11 @@ pub struct GemmRun {
 }
 
 impl GemmRun {
+    /// Alignment (or gathering) and product, for a trace.
+    pub fn phases(&self) -> Vec<Phase> {
+        kernel_phases(&self.marks, &[(point::ALIGNED, "alignment"), (point::DONE, "product")])
+    }
+
     /// C, row-major, after a wet run: an uncharged probe. Empty if the chip refused.
     ///
     /// # Errors
@@ -53,5 +62,5 @@ pub fn run(spec: Spec, chip: &Chip, options: &RunOptions, matrices: Matrices<'_>
     let (row, mut wafer) = measure(labels, kernel.clone(), kernel.layout(), chip, options, fill)?;
     let marks = wafer.as_mut().map(Wafer::take_marks).unwrap_or_default();
     let aligned = marks.iter().filter(|m| m.id == point::ALIGNED).map(|m| m.now).max().unwrap_or(0);
-    Ok(GemmRun { row, aligned_cycles: aligned, wafer, kernel })
+    Ok(GemmRun { row, aligned_cycles: aligned, marks, wafer, kernel })
 }

@@ -6,6 +6,8 @@ pub mod bench;
 pub mod gemm;
 mod report;
 mod session;
+pub mod trace;
+pub mod trial;
 mod visit;
 
 pub use report::{ArenaUse, PlacementSummary, Report};

@@ -3,16 +3,18 @@
 //! Invariant: one pass per token; between passes the wafer is quiescent. In greedy decoding the host's "go on" takes no
 //! modelled time; a sampled id is charged one round trip to the host.
 
-use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, Wafer};
+use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
+use crate::pe::Mark;
 use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
 use super::report::{self, PlacementSummary, Report};
+use super::trace;
 use super::visit::sort_by_visit;
 
 /// Where positions live.
@@ -115,6 +117,8 @@ pub struct Session {
     phase_end: u64,
     host_cycles: u64,
     logits_at: u64,
+    /// Marks kept for a trace: room for them, what is there, and how many found none.
+    kept: (usize, Vec<Mark>, u64),
 }
 
 impl Session {
@@ -123,6 +127,18 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
+        Self::traced(model, config, None)
+    }
+
+    /// `new`, recording what PEs do and which phases pass.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn traced(
+        model: &dyn Checkpoint,
+        config: SessionConfig,
+        trace: Option<TraceOptions>,
+    ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
         if contents.formats().any(|f| f != decode.format) {
@@ -133,6 +149,7 @@ impl Session {
         let arena = report::arena_use(&layout, &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
         options.full_arenas = config.arena_full;
+        options.trace = trace;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);
@@ -153,6 +170,7 @@ impl Session {
             phase_end: 0,
             host_cycles: 0,
             logits_at: 0,
+            kept: (trace.map_or(0, |t| t.spans_max), Vec::new(), 0),
         })
     }
 
@@ -220,6 +238,11 @@ impl Session {
         self.wafer.run(&[Inject { lane: 0, ctrl, word, ready }])?;
         self.positions += 1;
         let marks = self.wafer.take_marks();
+        let room = marks.len().min(self.kept.0 - self.kept.1.len());
+        if self.kept.0 > 0 {
+            self.kept.1.extend(&marks[..room]);
+            self.kept.2 += (marks.len() - room) as u64;
+        }
         self.phase_end = report::add_phases(&mut self.by_phase, &marks, self.phase_end);
         let cycles = marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
@@ -262,6 +285,11 @@ impl Session {
     /// The wafer, for reports and tests.
     pub fn wafer(&self) -> &Wafer {
         &self.wafer
+    }
+
+    /// Phases of every stage so far, if the session is traced, and how many found no room.
+    pub fn phases(&self) -> (Vec<trace::Phase>, u64) {
+        (trace::stage_phases(&self.kept.1), self.kept.2)
     }
 
     /// Totals so far.

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::Location;
 
 use crate::arena::{Memory, Tile};
 use crate::fabric::{Endpoints, TileId};
@@ -10,6 +11,7 @@ use crate::math::Kernels;
 use crate::units::{Color, Coord, Cycles};
 
 use super::fault::{Fault, FaultKind};
+use super::trace::{Did, Log, Recorder, Span};
 use super::view::View;
 
 /// A program for every PE of a layout.
@@ -38,6 +40,7 @@ pub struct Part {
     marks: RefCell<Vec<Mark>>,
     marking: Cell<bool>,
     visits: RefCell<Option<Vec<u32>>>,
+    pub(super) recorder: Option<Box<Recorder>>,
 }
 
 impl Part {
@@ -51,7 +54,19 @@ impl Part {
             marks: RefCell::default(),
             marking: Cell::new(true),
             visits: RefCell::new(None),
+            recorder: None,
         }
+    }
+
+    /// Records what the chosen PEs do, at most `spans_max` spans each.
+    pub fn record(&mut self, chosen: impl Fn(Coord) -> bool, spans_max: usize) {
+        let coords = (0..self.pes()).map(|pe| self.coord(pe)).map(|at| (at, chosen(at)));
+        self.recorder = Some(Box::new(Recorder::new(coords, spans_max)));
+    }
+
+    /// What was recorded so far.
+    pub fn logs(&self) -> Vec<Log> {
+        self.recorder.as_ref().map_or_else(Vec::new, |r| r.logs())
     }
 
     /// PEs of the part.
@@ -167,14 +182,20 @@ impl<'a> Pe<'a> {
 
     /// Computes: charges `cost`, and runs `f` on the tiles unless this is a dry run.
     #[inline]
+    #[track_caller]
     pub fn compute(self, cost: Cycles, f: impl FnOnce(&mut View<'_>)) {
         let mut net = self.part.net.borrow_mut();
         let record = &mut net.records[self.id as usize];
         if record.status == Status::Failed {
             return;
         }
+        let start = record.now;
         record.now += cost.0;
         record.busy += cost.0;
+        if let Some(recorder) = &self.part.recorder {
+            let (end, place) = (start + cost.0, Some(Location::caller()));
+            recorder.note(self.id, Span { start, end, did: Did::Compute, color: None, words: 0, place });
+        }
         if net.dry {
             return;
         }

@@ -15,6 +15,7 @@ use crate::math::vector::{add_assign, max_assign};
 
 use super::fault::FaultKind;
 use super::handle::{Pe, Rx, Tx};
+use super::trace::{Did, Span};
 use super::view::touched;
 
 /// What a receive does with the words.
@@ -173,13 +174,17 @@ impl<'a> Pe<'a> {
             record.now += issue;
             record.busy += issue;
         }
+        if let (Some(recorder), false) = (&self.part.recorder, combining) {
+            let (start, end) = (record.now - issue, record.now);
+            recorder.note(self.id, Span { start, end, did: Did::Issue, color: None, words: 0, place: None });
+        }
         let (ready, depth) = (record.now, record.depth + 1);
         let words = tile.words as u16;
         net.post_send(SendRequest { pe: self.id, port: tx.0, place: tile.place, words, ctrl, ready, min_tail, depth })
     }
 
     /// Polls the end of a ticket: on the end the clock moves and the ticket closes.
-    fn poll_end(self, net: &mut Net<Memory>, ticket: u32, place: &'static Location<'static>) -> Poll<Ctrl> {
+    fn poll_end(self, net: &mut Net<Memory>, ticket: u32, did: Did, place: &'static Location<'static>) -> Poll<Ctrl> {
         let t = &mut net.tickets[ticket];
         if t.state != TicketState::Done {
             t.awaited = true;
@@ -189,6 +194,10 @@ impl<'a> Pe<'a> {
             return Poll::Pending;
         }
         let (ctrl, depth, received) = (t.ctrl, t.depth, t.kind == crate::link::TicketKind::Receive);
+        if self.part.recorder.is_some() {
+            let (t, asked) = (*t, net.records[self.id as usize].now);
+            self.part.note_end(net, self.id, &t, did, asked, place);
+        }
         let end = net.close(self.id, ticket);
         let record = &mut net.records[self.id as usize];
         record.now = record.now.max(end);
@@ -286,7 +295,7 @@ impl Future for Send<'_> {
             }
             self.ticket = pe.start_send(&mut net, self.tx, self.tile, self.ctrl, 0);
         }
-        pe.poll_end(&mut net, self.ticket, self.place).map(|_| ())
+        pe.poll_end(&mut net, self.ticket, Did::Send, self.place).map(|_| ())
     }
 }
 
@@ -303,7 +312,12 @@ impl Future for Recv<'_> {
         match pe.poll_take(&mut net, self.rx, self.tile, self.fold, (status, self.place)) {
             Poll::Ready(Some(taken)) => {
                 let record = &mut net.records[pe.id as usize];
-                record.now = taken.end;
+                let asked = std::mem::replace(&mut record.now, taken.end);
+                if pe.part.recorder.is_some() {
+                    let wait = if self.pass { Did::WaitPass } else { Did::WaitBurst };
+                    let times = [asked, taken.start, taken.end];
+                    pe.part.note_take(pe.id, self.rx.0, self.tile.words, times, wait, self.place);
+                }
                 net.settle();
                 Poll::Ready(taken.burst.ctrl)
             }
@@ -327,12 +341,17 @@ impl Future for Combine<'_> {
                 return Poll::Pending;
             };
             let (ramp, stage) = (u64::from(net.timing.ramp), u64::from(net.timing.stage));
-            net.records[pe.id as usize].now = taken.start + stage;
+            let asked = std::mem::replace(&mut net.records[pe.id as usize].now, taken.start + stage);
+            if pe.part.recorder.is_some() {
+                // The combine itself is noted when its send ends.
+                let times = [asked, taken.start, taken.start];
+                pe.part.note_take(pe.id, self.rx.0, self.tile.words, times, Did::WaitBurst, self.place);
+            }
             let min_tail = taken.tail + 2 * ramp + stage;
             let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
             self.ticket = pe.start_send(&mut net, self.tx, self.tile, ctrl, min_tail);
         }
-        pe.poll_end(&mut net, self.ticket, self.place)
+        pe.poll_end(&mut net, self.ticket, Did::Combine, self.place)
     }
 }
 
@@ -345,6 +364,6 @@ impl Future for Join<'_> {
         if pe.is_failed(&net) || self.ticket.0 == NONE {
             return Poll::Pending;
         }
-        pe.poll_end(&mut net, self.ticket.0, self.place)
+        pe.poll_end(&mut net, self.ticket.0, Did::WaitPostedSend, self.place)
     }
 }

@@ -12,7 +12,7 @@ use crate::kernels::Rows;
 use crate::kernels::gemm::{Algo, Load, Matrices, Spec};
 use crate::math::gemm::Dims;
 
-use super::{CommonArgs, Progress, ternary};
+use super::{CommonArgs, Progress, ternary, write_probes};
 
 /// `plummer bench gemm`.
 #[derive(Clone, Debug, Args)]
@@ -66,6 +66,7 @@ pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
     // Made when a run has a result to compare: a size that no arena holds is refused at once.
     let mut naive = None;
     let (mut rows, mut wrong) = (Rows::default(), None);
+    let mut probes = args.common.probes(args.common.mesh.len() * args.algo.len())?;
     for &(cols, mesh_rows) in &args.common.mesh {
         for &algo in &args.algo {
             let load = if args.b_aligned { Load::Aligned } else { Load::Natural };
@@ -79,11 +80,27 @@ pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
             if is_result && run.result()? != *naive.get_or_insert_with(|| product(args.size, a, b)) {
                 wrong = wrong.or_else(|| Some(format!("{}: not A B", what())));
             }
+            write_probes(&mut probes, run.wafer.as_ref(), chip, run.phases())?;
             progress.done(&run.row)?;
             rows.rows.push(run.row);
         }
     }
     Ok((rows, wrong))
+}
+
+/// The algorithms of the paper's Figure 6 on matrices of one side.
+///
+/// # Errors
+/// As `run`.
+pub fn square(
+    common: &CommonArgs,
+    side: usize,
+    chip: &Chip,
+    progress: &mut Progress,
+) -> Result<(Rows, Option<String>)> {
+    let algo = vec![Algo::Allgather, Algo::Summa, Algo::Cannon, Algo::Mesh];
+    let size = Dims { m: side, k: side, n: side };
+    run(&GemmArgs { algo, size, b_aligned: false, common: common.clone() }, chip, progress)
 }
 
 /// A B: eight rows and 512 columns of C at a time, k ascending.

@@ -13,7 +13,7 @@ use crate::host::bench;
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use crate::kernels::{Numerics, Rows};
 
-use super::{CommonArgs, Progress, ternary};
+use super::{CommonArgs, Progress, ternary, write_probes};
 
 /// `plummer bench gemv`.
 #[derive(Clone, Debug, Args)]
@@ -90,6 +90,20 @@ fn size_2(text: &str) -> Result<(usize, usize), String> {
     }
 }
 
+/// The allreduces of the paper's Figure 8 on a matrix of one side.
+///
+/// # Errors
+/// As `run`.
+pub fn square(
+    common: &CommonArgs,
+    side: usize,
+    chip: &Chip,
+    progress: &mut Progress,
+) -> Result<(Rows, Option<String>)> {
+    let algo = vec![GemvChoice::Pipeline, GemvChoice::Ring(RingOrder::WrapAround), GemvChoice::KTree(2)];
+    run(&GemvArgs { algo, size: (side, side), common: common.clone() }, chip, progress)
+}
+
 /// Rows of every mesh and algorithm, and what was wrong with the first wrong result.
 pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
     let (options, numerics) = (args.common.options(), args.common.numerics());
@@ -100,6 +114,7 @@ pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
     // Made when a run has a result to compare: a size that no arena holds is refused at once.
     let product = || -> Vec<f32> { (0..n).map(|i| (0..m).map(|k| x[k] * value(k, i)).sum()).collect() };
     let (mut rows, mut wrong, mut naive) = (Rows::default(), None, None);
+    let mut probes = args.common.probes(args.common.mesh.len() * args.algo.len())?;
     for &(cols, mesh_rows) in &args.common.mesh {
         let shape = GemvShape { cols: cols as usize, rows: mesh_rows as usize, m, n };
         for choice in &args.algo {
@@ -112,6 +127,7 @@ pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
             let what = || format!("{name} on {cols}x{mesh_rows}");
             progress.begins(&what());
             let (mut row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
+            write_probes(&mut probes, wafer.as_ref(), chip, Vec::new())?;
             if let (Some(wafer), false) = (wafer, args.common.dry) {
                 let naive = naive.get_or_insert_with(product);
                 for at in [0, shape.rows - 1] {

@@ -7,18 +7,26 @@
 
 mod gemm;
 mod gemv;
+mod letters;
+mod plmr;
+mod plot;
 
 use std::fmt::Write as _;
 use std::io;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use indicatif::ProgressBar;
 
-use crate::exec::{RunOptions, WORKERS_MAX};
-use crate::kernels::{Numerics, Row};
+use crate::exec::{RunOptions, WORKERS_MAX, Wafer};
+use crate::fabric::Chip;
+use crate::host::trace::Phase;
+use crate::kernels::{Numerics, Row, Rows};
 
 use super::cli::mesh;
+use super::probe::{ProbeArgs, Probes};
+use super::whole::Whole;
 use gemm::GemmArgs;
 use gemv::GemvArgs;
 
@@ -29,6 +37,8 @@ pub enum BenchCommand {
     Gemv(GemvArgs),
     /// C = A B with the algorithms that the paper compares, and C = A B^T.
     Gemm(GemmArgs),
+    /// The paper's Figures 6 (GEMM) and 8 (GEMV) with measured numbers, and which of P, L, M, R an algorithm breaks.
+    Plmr(plmr::PlmrArgs),
 }
 
 /// Flags of every benchmark.
@@ -52,6 +62,12 @@ pub struct CommonArgs {
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Draw cycles against the mesh, compute and communication shaded.
+    #[arg(long, value_name = "FILE.svg|png")]
+    pub plot: Option<PathBuf>,
+    /// Files for other tools, of the one mesh and algorithm that then must be named.
+    #[command(flatten)]
+    pub probe: ProbeArgs,
 }
 
 /// `--numerics`.
@@ -69,28 +85,38 @@ const SCHEMA: u32 = 1;
 /// Runs the command and prints rows as they are made, or one object at the end; the exit code.
 ///
 /// # Errors
-/// A chip that does not exist or is smaller than a mesh; a deadlock or a stopped PE.
+/// A chip that does not exist or is smaller than a mesh; a file that cannot be written; a deadlock or a stopped PE.
 pub fn run(command: &BenchCommand) -> Result<u8> {
-    let common = match command {
-        BenchCommand::Gemv(args) => &args.common,
-        BenchCommand::Gemm(args) => &args.common,
+    let (common, title) = match command {
+        BenchCommand::Gemv(args) => (&args.common, "GEMV"),
+        BenchCommand::Gemm(args) => (&args.common, "GEMM"),
+        BenchCommand::Plmr(args) => (&args.common, "GEMM and GEMV"),
     };
     let chip = super::chips::open(&common.chip)?;
     if let Some((cols, rows)) = common.mesh.iter().find(|(cols, rows)| *cols > chip.cols || *rows > chip.rows) {
         bail!("mesh {cols}x{rows}: need at most the chip's {}x{}", chip.cols, chip.rows);
     }
-    let mut progress = Progress { bar: ProgressBar::new_spinner(), live: !common.json };
+    common.plot.as_deref().map_or(Ok(()), plot::check)?;
+    let picture = Whole::of_flag("--plot", common.plot.as_deref())?;
+    let by_rows = !matches!(command, BenchCommand::Plmr(_));
+    let mut progress = Progress { bar: ProgressBar::new_spinner(), live: by_rows && !common.json };
     if progress.live {
         super::print(heading(&chip.name).as_bytes())?;
     }
-    let (rows, wrong) = match command {
-        BenchCommand::Gemv(args) => gemv::run(args, &chip, &mut progress)?,
-        BenchCommand::Gemm(args) => gemm::run(args, &chip, &mut progress)?,
+    let (rows, text, wrong) = match command {
+        BenchCommand::Gemv(args) => with_verdicts(gemv::run(args, &chip, &mut progress)?),
+        BenchCommand::Gemm(args) => with_verdicts(gemm::run(args, &chip, &mut progress)?),
+        BenchCommand::Plmr(args) => plmr::run(args, &chip, &mut progress)?,
     };
     progress.bar.finish_and_clear();
+    if let (Some(file), Some(path)) = (picture, &common.plot) {
+        file.finish(&plot::picture(path, &rows.rows, title)?)?;
+    }
     if common.json {
         let object = serde_json::json!({ "schema": SCHEMA, "chip": chip.name, "rows": rows.rows });
         super::print(format!("{object}\n").as_bytes())?;
+    } else {
+        super::print(text.as_bytes())?;
     }
     if let Some(wrong) = wrong {
         super::say(&format!("mismatch: {wrong}\n"));
@@ -126,7 +152,22 @@ impl CommonArgs {
     /// How to run.
     pub fn options(&self) -> RunOptions {
         let available = || std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
-        RunOptions { dry: self.dry, ..RunOptions::new(self.workers.map_or_else(available, usize::from)) }
+        let workers = self.workers.map_or_else(available, usize::from);
+        RunOptions { dry: self.dry, trace: self.probe.options(), ..RunOptions::new(workers) }
+    }
+
+    /// Starts the files of `--trace` and the like; `runs` is how many runs the flags name.
+    ///
+    /// # Errors
+    /// More than one run; a path that cannot be written.
+    fn probes(&self, runs: usize) -> Result<Option<Probes>> {
+        if !self.probe.any() {
+            return Ok(None);
+        }
+        if runs != 1 {
+            bail!("--trace, --links and --map are of one run: need one --mesh and one --algo, found {runs} runs");
+        }
+        self.probe.open().map(Some)
     }
 
     /// Number formats.
@@ -135,6 +176,14 @@ impl CommonArgs {
             NumericsArg::Default => Numerics::Default,
             NumericsArg::Paper => Numerics::Paper,
         }
+    }
+}
+
+/// Writes the files of the one run.
+fn write_probes(probes: &mut Option<Probes>, wafer: Option<&Wafer>, chip: &Chip, phases: Vec<Phase>) -> Result<()> {
+    match (probes.take(), wafer) {
+        (Some(probes), Some(wafer)) => probes.write(wafer, chip, (phases, 0)),
+        _ => Ok(()),
     }
 }
 
@@ -169,6 +218,18 @@ fn heading(chip: &str) -> String {
         "host s"
     );
     out
+}
+
+fn with_verdicts((rows, wrong): (Rows, Option<String>)) -> (Rows, String, Option<String>) {
+    let text = plmr::verdicts(&rows.rows);
+    (rows, text, wrong)
+}
+
+/// Rows for people.
+pub fn table(rows: &Rows, chip: &str) -> String {
+    let mut out = heading(chip);
+    rows.rows.iter().for_each(|row| line(&mut out, row));
+    out + &plmr::verdicts(&rows.rows)
 }
 
 fn line(out: &mut String, r: &Row) {

@@ -1,0 +1,119 @@
+//! `--trace`, `--links`, `--map`: what a run leaves for other tools.
+//!
+//! Invariant: each file is written whole or not at all, and a path that cannot be written is an error before the run.
+//! Called by `generate` and `bench`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::cli::mesh;
+use super::{say, whole::Whole};
+use crate::exec::{Chosen, TraceOptions, Wafer};
+use crate::fabric::Chip;
+use crate::host::trace::{Chrome, Phase, links_csv, map_csv};
+use crate::units::Coord;
+
+/// The flags.
+#[derive(Clone, Debug, Args)]
+pub struct ProbeArgs {
+    /// Write trace events in virtual time (open in Perfetto or chrome://tracing).
+    #[arg(long, value_name = "FILE.json")]
+    pub trace: Option<PathBuf>,
+    /// Cores to trace: how many, evenly chosen, or a rectangle.
+    #[arg(long, value_name = "N|COLSxROWS@COL,ROW", value_parser = chosen, default_value = "64")]
+    pub trace_pes: Chosen,
+    /// Events to record, at most; the trace says how many were cut.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub trace_events: u64,
+    /// Write bursts and wavelets of every directed link, unicast and multicast apart.
+    #[arg(long, value_name = "FILE.csv")]
+    pub links: Option<PathBuf>,
+    /// Write the ledger of every core: code, weights, KV, buffers.
+    #[arg(long, value_name = "FILE.csv")]
+    pub map: Option<PathBuf>,
+}
+
+fn chosen(text: &str) -> Result<Chosen, String> {
+    if let Ok(n @ 1..=1_000_000) = text.parse::<usize>() {
+        return Ok(Chosen::Evenly(n));
+    }
+    let rectangle = text.split_once('@').and_then(|(size, at)| {
+        let (cols, rows) = mesh(size).ok()?;
+        let (col, row) = at.split_once(',')?;
+        let first = Coord::new(col.parse().ok()?, row.parse().ok()?);
+        Some(Chosen::Rectangle { first, cols, rows })
+    });
+    rectangle.ok_or_else(|| "need a number of cores, or COLSxROWS@COL,ROW such as 4x4@0,0".to_owned())
+}
+
+/// The files of a run.
+pub struct Probes {
+    trace: Option<Whole>,
+    links: Option<Whole>,
+    map: Option<Whole>,
+}
+
+impl ProbeArgs {
+    /// Is a file wanted?
+    pub fn any(&self) -> bool {
+        self.trace.is_some() || self.links.is_some() || self.map.is_some()
+    }
+
+    /// What to record.
+    pub fn options(&self) -> Option<TraceOptions> {
+        let options = TraceOptions { pes: self.trace_pes, spans_max: self.trace_events as usize };
+        self.trace.as_ref().map(|_| options)
+    }
+
+    /// Starts the files.
+    ///
+    /// # Errors
+    /// A path that cannot be written.
+    pub fn open(&self) -> Result<Probes> {
+        Ok(Probes {
+            trace: Whole::of_flag("--trace", self.trace.as_deref())?,
+            links: Whole::of_flag("--links", self.links.as_deref())?,
+            map: Whole::of_flag("--map", self.map.as_deref())?,
+        })
+    }
+}
+
+impl Probes {
+    /// Writes the files of a run that is over.
+    ///
+    /// # Errors
+    /// What the operating system says; a worker that is gone.
+    pub fn write(self, wafer: &Wafer, chip: &Chip, (phases, phases_cut): (Vec<Phase>, u64)) -> Result<()> {
+        if let Some(file) = self.trace {
+            let logs = wafer.trace()?;
+            let chrome = Chrome { chip, layout: wafer.layout(), logs: &logs, phases: &phases, phases_cut };
+            file.finish(chrome.json().as_bytes())?;
+            if chrome.cut() > 0 {
+                say(&format!("warning: the trace is cut: {} events found no room (--trace-events)\n", chrome.cut()));
+            }
+        }
+        if let Some(file) = self.links {
+            file.finish(links_csv(&wafer.link_use()?).as_bytes())?;
+        }
+        if let Some(file) = self.map {
+            file.finish(map_csv(wafer.layout(), chip).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cores_are_a_number_or_a_rectangle() {
+        assert_eq!(chosen("3"), Ok(Chosen::Evenly(3)));
+        assert_eq!(chosen("4x2@1,7"), Ok(Chosen::Rectangle { first: Coord::new(1, 7), cols: 4, rows: 2 }));
+        for bad in ["0", "-1", "4x2", "4x2@1", "0x2@1,1", "@1,1", "4x2@a,1", ""] {
+            assert!(chosen(bad).unwrap_err().contains("COLSxROWS@COL,ROW"), "{bad}");
+        }
+    }
+}

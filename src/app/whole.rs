@@ -1,0 +1,91 @@
+//! Files that are written whole or not at all.
+//!
+//! Invariant: the target name never holds a partial file (temporary file, sync, rename); a run that ends early leaves
+//! nothing behind. Called by `--trace`, `--links`, `--map` and `--plot`.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// A file that gets its name when it is finished.
+#[derive(Debug)]
+pub struct Whole {
+    path: PathBuf,
+    part: PathBuf,
+    out: BufWriter<File>,
+    done: bool,
+}
+
+impl Whole {
+    /// Starts the file, so that a path that cannot be written is known before the run.
+    ///
+    /// # Errors
+    /// What the operating system says of the path.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
+        name.push(format!(".{}.part", std::process::id()));
+        let part = path.with_file_name(name);
+        let out = BufWriter::new(File::create(&part)?);
+        Ok(Self { path: path.to_path_buf(), part, out, done: false })
+    }
+
+    /// `create` for the file of a flag, if it was given.
+    ///
+    /// # Errors
+    /// As `create`, naming flag and path.
+    pub fn of_flag(flag: &str, path: Option<&Path>) -> Result<Option<Self>> {
+        path.map(|path| Self::create(path).with_context(|| format!("{flag} {}", path.display()))).transpose()
+    }
+
+    /// Writes everything and gives the file its name.
+    ///
+    /// # Errors
+    /// What the operating system says, with the path.
+    pub fn finish(mut self, bytes: &[u8]) -> Result<()> {
+        let place = self.path.display().to_string();
+        self.write(bytes).with_context(|| place)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        fs::rename(&self.part, &self.path)?;
+        self.done = true;
+        Ok(())
+    }
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if !self.done {
+            fs::remove_file(&self.part).ok();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_appears_with_the_whole_file_or_never() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let path = dir.path().join("x.json");
+        let file = Whole::create(&path)?;
+        assert!(!path.exists());
+        file.finish(b"{}")?;
+        assert_eq!(fs::read(&path)?, b"{}");
+        drop(Whole::create(&dir.path().join("y.json"))?);
+        assert_eq!(fs::read_dir(dir.path())?.count(), 1);
+        let error = Whole::of_flag("--trace", Some(&dir.path().join("none/x.json"))).unwrap_err();
+        assert!(error.to_string().contains("--trace"), "{error}");
+        assert!(Whole::create(dir.path()).is_err() && Whole::of_flag("--trace", None)?.is_none());
+        Ok(())
+    }
+}
