@@ -53,12 +53,12 @@ impl fmt::Display for WeightFault {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The operating system refused.
-    #[error("{}: cannot read: {source}", file.display())]
+    #[error("{}: cannot read: {error}", file.display())]
     Io {
         /// File or directory.
         file: PathBuf,
         /// Its answer.
-        source: io::Error,
+        error: io::Error,
     },
     /// No file of the model format where one is needed.
     #[error("{}: {place} is missing; needs {need}", file.display())]
@@ -138,8 +138,8 @@ impl ModelError {
     }
 
     /// An answer of the operating system.
-    pub fn io(file: &Path, source: io::Error) -> Self {
-        Self::Io { file: file.to_path_buf(), source }
+    pub fn io(file: &Path, error: io::Error) -> Self {
+        Self::Io { file: file.to_path_buf(), error }
     }
 }
 
