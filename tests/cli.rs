@@ -374,6 +374,9 @@ fn bench_gemv_refuses_what_the_chip_cannot_hold_and_says_so_in_the_row() {
     let row = &value["rows"][0];
     assert!(row["refused"].as_str().is_some_and(|r| r.contains("over budget")), "{row}");
     assert!(row["cycles"].is_null() && row["arena_peak"].as_u64() > Some(49_152), "{row}");
+    let args = ["bench", "gemv", "--algo", "pipeline", "--mesh", "4294967295x3", "--size", "9x9", "--dry", "--json"];
+    let row = &json_of(&args, 0)["rows"][0];
+    assert!(row["refused"].as_str().is_some_and(|r| r.contains("mesh of 750x994")), "no layout is made: {row}");
     for (args, says) in [
         (["bench", "gemv", "--algo", "cannon"], "meshgemv"),
         (["bench", "gemv", "--size", "5"], "MxN"),

@@ -295,6 +295,8 @@ fn paths_that_hold_no_model_say_so() {
     let dir = TempDir::new().expect("a directory");
     names_all("empty", &refusal(dir.path()), &["config.json"]);
     names_all("absent", &refusal(&dir.path().join("nowhere")), &["nowhere", "cannot read"]);
+    let told = anyhow::Error::from(Model::open(&dir.path().join("nowhere")).expect_err("nothing is there"));
+    assert_eq!(format!("{told:#}").matches("os error").count(), 1, "the system's answer once: {told:#}");
     std::fs::write(dir.path().join("notes.txt"), "x").expect("a file");
     names_all("text", &refusal(&dir.path().join("notes.txt")), &["notes.txt", ".gguf or a .safetensors file"]);
     std::fs::write(dir.path().join("a.gguf"), "GGUF").expect("a file");

@@ -113,6 +113,17 @@ pub(super) struct Hand {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Tells the others when a worker's thread unwinds, so that they do not wait for it.
+struct Guard(Arc<Idle>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.abandon();
+        }
+    }
+}
+
 /// See the module.
 pub struct Wafer {
     pub(super) hands: Vec<Hand>,
@@ -162,6 +173,7 @@ impl Wafer {
             // Pinned only where every worker has a core of its own.
             let core = (cores.len() >= options.workers && options.workers > 1).then(|| cores[me]);
             let work = move || {
+                let _guard = Guard(Arc::clone(&idle));
                 if let Some(core) = core {
                     core_affinity::set_for_current(core);
                 }

@@ -61,6 +61,9 @@ impl Rates {
     }
 }
 
+/// Largest arena of a chip file: the words of the longest message, a tile that fills it, are counted in 16 bits.
+const ARENA_BYTES_MAX: u64 = 4 * u16::MAX as u64;
+
 /// A chip. Cycles are of its clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,8 +158,8 @@ impl Chip {
             ("rows", (1..=4096).contains(&self.rows), "1 to 4096", self.rows.to_string()),
             (
                 "arena_bytes",
-                (1024..=1 << 20).contains(&self.arena_bytes),
-                "1024 to 1048576",
+                (1024..=ARENA_BYTES_MAX).contains(&self.arena_bytes),
+                "1024 to 262140 (a message is a tile at most, and its words are counted in 16 bits)",
                 self.arena_bytes.to_string(),
             ),
             (

@@ -130,5 +130,8 @@ mod tests {
         let chip = Chip { lane_depth: 0, ..wse2() };
         let error = chip.check().unwrap_err().to_string();
         assert!(error.contains("lane_depth") && error.contains('0'), "{error}");
+        assert!(Chip { arena_bytes: 262_140, ..wse2() }.check().is_ok(), "65,535 words");
+        let error = Chip { arena_bytes: 262_144, ..wse2() }.check().unwrap_err().to_string();
+        assert!(error.contains("arena_bytes") && error.contains("262144"), "{error}");
     }
 }

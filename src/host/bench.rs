@@ -79,6 +79,18 @@ pub fn measure<K: Kernel>(
     Ok((row, Some(wafer)))
 }
 
+/// Is the mesh inside the chip? Asked before a layout of millions of PEs is made in vain.
+///
+/// # Errors
+/// `OffMesh` for the far corner.
+pub(super) fn on_mesh(chip: &Chip, (cols, rows): (usize, usize)) -> Result<(), LayoutError> {
+    if cols <= chip.cols as usize && rows <= chip.rows as usize {
+        return Ok(());
+    }
+    let pe = Coord::new(cols.saturating_sub(1) as u32, rows.saturating_sub(1) as u32);
+    Err(LayoutError::OffMesh { pe, cols: chip.cols, rows: chip.rows })
+}
+
 /// The name of a GEMV algorithm in flags and rows.
 pub fn gemv_name(algo: &GemvAlgo) -> String {
     match algo {
@@ -103,7 +115,8 @@ pub fn gemv(kernel: &Gemv, options: &RunOptions, operands: &Operands<'_>) -> Res
         closed_form_cycles: Some(kernel.closed_form_cycles()),
     };
     let fill = |at: Coord, id, words: &mut [u32]| kernel.fill(operands, at, id, words);
-    measure(labels, kernel.clone(), kernel.layout(), &kernel.chip, options, fill)
+    let layout = on_mesh(&kernel.chip, (cols, rows)).and_then(|()| kernel.layout());
+    measure(labels, kernel.clone(), layout, &kernel.chip, options, fill)
 }
 
 /// r as row `row` of the mesh holds it after a run: an uncharged probe.

@@ -9,7 +9,7 @@ use crate::kernels::gemm::{Gemm, Matrices, Spec, point, tile};
 use crate::pe::Mark;
 use crate::units::Coord;
 
-use super::bench::{Labels, measure};
+use super::bench::{Labels, measure, on_mesh};
 use super::trace::{Phase, kernel_phases};
 
 /// A run of a GEMM.
@@ -59,7 +59,8 @@ pub fn run(spec: Spec, chip: &Chip, options: &RunOptions, matrices: Matrices<'_>
         closed_form_cycles: kernel.closed_form(),
     };
     let fill = |at: Coord, id: TileId, words: &mut [u32]| kernel.fill(matrices, at, id, words);
-    let (row, mut wafer) = measure(labels, kernel.clone(), kernel.layout(), chip, options, fill)?;
+    let layout = on_mesh(chip, (spec.cols, spec.rows)).and_then(|()| kernel.layout());
+    let (row, mut wafer) = measure(labels, kernel.clone(), layout, chip, options, fill)?;
     let marks = wafer.as_mut().map(Wafer::take_marks).unwrap_or_default();
     let aligned = marks.iter().filter(|m| m.id == point::ALIGNED).map(|m| m.now).max().unwrap_or(0);
     Ok(GemmRun { row, aligned_cycles: aligned, marks, wafer, kernel })
