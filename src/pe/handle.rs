@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::panic::Location;
 
 use crate::arena::{Memory, Tile};
 use crate::fabric::{Endpoints, TileId};
@@ -10,6 +11,7 @@ use crate::math::Kernels;
 use crate::units::{Color, Coord, Cycles};
 
 use super::fault::{Fault, FaultKind};
+use super::trace::{Asked, Trace};
 use super::view::View;
 
 /// A program for every PE of a layout.
@@ -37,6 +39,7 @@ pub struct Part {
     faults: RefCell<Vec<Fault>>,
     marks: RefCell<Vec<Mark>>,
     marking: Cell<bool>,
+    trace: Option<RefCell<Trace>>,
 }
 
 impl Part {
@@ -49,6 +52,7 @@ impl Part {
             faults: RefCell::default(),
             marks: RefCell::default(),
             marking: Cell::new(true),
+            trace: None,
         }
     }
 
@@ -91,6 +95,26 @@ impl Part {
     /// Takes the phase marks.
     pub fn take_marks(&self) -> Vec<Mark> {
         std::mem::take(&mut self.marks.borrow_mut())
+    }
+
+    /// Records from now on what programs ask; before the first of them runs.
+    pub fn record(&mut self) {
+        let net = self.net.borrow();
+        let trace = Trace::new(net.records.len(), net.ports.len(), net.lanes.len());
+        drop(net);
+        self.trace = Some(RefCell::new(trace));
+    }
+
+    /// What was recorded, if anything is.
+    pub fn trace(&self) -> Option<&RefCell<Trace>> {
+        self.trace.as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn note(&self, pe: u32, asked: Asked, place: &'static Location<'static>) {
+        if let Some(trace) = &self.trace {
+            trace.borrow_mut().note(pe, asked, place);
+        }
     }
 
     /// The handle that a program of PE `id` gets.

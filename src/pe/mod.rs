@@ -7,9 +7,11 @@
 mod fault;
 mod handle;
 mod ops;
+mod trace;
 mod view;
 
 pub use fault::{Fault, FaultKind, Span};
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Fold, Join, Recv, Send, Ticket};
+pub use trace::{Step, Trace, Traced};
 pub use view::View;
