@@ -13,7 +13,7 @@ use crate::arena::Tile;
 use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
 use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
-use crate::pe::{Fault, Kernel, Mark, Part};
+use crate::pe::{Fault, Kernel, Mark, Part, Probes};
 use crate::units::Coord;
 
 use super::fill::{fill_memories, memories};
@@ -34,12 +34,15 @@ pub struct RunOptions {
     pub full_arenas: bool,
     /// Arithmetic level.
     pub kernels: Kernels,
+    /// Where copies of probed tiles go.
+    pub probes: Option<Probes>,
 }
 
 impl RunOptions {
     /// Depth first on `workers` workers, with this host's arithmetic.
     pub fn new(workers: usize) -> Self {
-        Self { workers, schedule: Schedule::DepthFirst, dry: false, full_arenas: false, kernels: Kernels::detect() }
+        let (schedule, kernels) = (Schedule::DepthFirst, Kernels::detect());
+        Self { workers, schedule, dry: false, full_arenas: false, kernels, probes: None }
     }
 }
 
@@ -156,7 +159,7 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
-                let part = Part::new(net, part.endpoints, options.kernels);
+                let part = Part::new(net, part.endpoints, options.kernels).with_probes(options.probes);
                 serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);
             };
             let thread = std::thread::Builder::new().name(format!("worker {me}")).spawn(work);

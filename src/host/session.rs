@@ -9,6 +9,7 @@ use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
+use crate::pe::Probes;
 use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
@@ -122,6 +123,18 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
+        Self::probed(model, config, None)
+    }
+
+    /// As `new`; copies of probed tiles go to `probes`.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn probed(
+        model: &dyn Checkpoint,
+        config: SessionConfig,
+        probes: Option<Probes>,
+    ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
         if contents.formats().any(|f| f != decode.format) {
@@ -132,6 +145,7 @@ impl Session {
         let arena = report::arena_use(&layout, &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
         options.full_arenas = config.arena_full;
+        options.probes = probes;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);

@@ -11,6 +11,7 @@ use crate::math::Kernels;
 use crate::units::{Color, Coord, Cycles};
 
 use super::fault::{Fault, FaultKind};
+use super::probe::Probes;
 use super::trace::{Asked, Trace};
 use super::view::View;
 
@@ -40,6 +41,7 @@ pub struct Part {
     marks: RefCell<Vec<Mark>>,
     marking: Cell<bool>,
     trace: Option<RefCell<Trace>>,
+    pub(super) probes: Option<Probes>,
 }
 
 impl Part {
@@ -53,6 +55,7 @@ impl Part {
             marks: RefCell::default(),
             marking: Cell::new(true),
             trace: None,
+            probes: None,
         }
     }
 
@@ -103,6 +106,11 @@ impl Part {
         let trace = Trace::new(net.records.len(), net.ports.len(), net.lanes.len());
         drop(net);
         self.trace = Some(RefCell::new(trace));
+    }
+
+    /// Copies probed tiles to `probes`, from now on.
+    pub fn with_probes(self, probes: Option<Probes>) -> Self {
+        Self { probes, ..self }
     }
 
     /// What was recorded, if anything is.

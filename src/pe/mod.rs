@@ -7,11 +7,13 @@
 mod fault;
 mod handle;
 mod ops;
+mod probe;
 mod trace;
 mod view;
 
 pub use fault::{Fault, FaultKind, Span};
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Fold, Join, Recv, Send, Ticket};
+pub use probe::{Probe, Probes};
 pub use trace::{Step, Trace, Traced};
 pub use view::View;
