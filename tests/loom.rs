@@ -1,8 +1,11 @@
 //! loom runs the product's own links, rings, idle protocol and step loop, compiled a second time under loom's atomics.
 //!
-//! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst; every send is a
-//! rendezvous, so credits and ends cross the workers too. Every interleaving that is explored (preemption bound 2, at
-//! most 15 seconds a program) must give the same verdict and the same clocks.
+//! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst. Where every send is a
+//! rendezvous, credits and ends cross the workers; where bursts are short, credits alone. Every interleaving must give the
+//! same verdict, the same words in the same order, and the same clocks. The number of interleavings is printed, with the
+//! preemption bound, and whether they are all that there are within it.
+//!
+//! `PLUMMER_LOOM_SECONDS` bounds each exploration. `.ci/mutants` runs this file over planted defects.
 
 #[path = "../src/link/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub)]
@@ -73,9 +76,23 @@ struct Half {
     ops: [&'static [Op]; 2],
     at: [usize; 2],
     open: [Option<u32>; 2],
+    /// Bursts sent and taken so far: words tell them apart.
+    sent: [u32; 2],
+    taken: [u32; 2],
 }
 
-fn half(other: u16, ops: [&'static [Op]; 2], producer: link::Producer, consumer: link::Consumer) -> Half {
+/// What the burst number `at` of a half's PE `pe` holds.
+fn word(pe: u32, at: u32) -> u32 {
+    7 + pe + 16 * at
+}
+
+fn half(
+    queue_wavelets: u32,
+    other: u16,
+    ops: [&'static [Op]; 2],
+    producer: link::Producer,
+    consumer: link::Consumer,
+) -> Half {
     let timing = Timing {
         alpha: 1,
         ramp: 2,
@@ -85,7 +102,7 @@ fn half(other: u16, ops: [&'static [Op]; 2], producer: link::Producer, consumer:
         issue: 0,
         stage: 1,
         lane_depth: 1,
-        queue_wavelets: 0,
+        queue_wavelets,
     };
     let mut lanes = vec![Lane::new(), Lane::new(), Lane::new()];
     for (id, lane) in lanes.iter_mut().enumerate().take(2) {
@@ -109,7 +126,7 @@ fn half(other: u16, ops: [&'static [Op]; 2], producer: link::Producer, consumer:
     consumers[usize::from(other)] = Some(consumer);
     let parts = NetBuilder { lanes, ports, pes: 2, producers, consumers };
     let net = Net::new(timing, Schedule::DepthFirst, false, Words(vec![7, 8]), parts);
-    Half { net, ops, at: [0; 2], open: [None; 2] }
+    Half { net, ops, at: [0; 2], open: [None; 2], sent: [0; 2], taken: [0; 2] }
 }
 
 impl Half {
@@ -122,7 +139,11 @@ impl Half {
                     let (now, depth) = (self.net.records[p].now, self.net.records[p].depth + 1);
                     let request =
                         SendRequest { pe, port: pe, place: pe, words: 1, ctrl: None, ready: now, min_tail: 0, depth };
-                    let id = self.open[p].unwrap_or_else(|| self.net.post_send(request));
+                    let id = self.open[p].unwrap_or_else(|| {
+                        self.net.store.0[p] = word(pe, self.sent[p]);
+                        self.sent[p] += 1;
+                        self.net.post_send(request)
+                    });
                     self.open[p] = Some(id);
                     if self.net.tickets[id].state != TicketState::Done {
                         self.net.tickets[id].awaited = true;
@@ -137,7 +158,9 @@ impl Half {
                         return self.net.records[p].block(Status::OnLane, pe);
                     }
                     let taken = self.net.take(pe, self.net.records[p].now);
-                    assert_eq!(self.net.store.words(taken.place, 1)[0], 7 + (1 - pe), "the neighbour's word");
+                    let found = self.net.store.words(taken.place, 1)[0];
+                    assert_eq!(found, word(1 - pe, self.taken[p]), "the neighbour's words, in order");
+                    self.taken[p] += 1;
                     self.net.finish_take(&taken);
                     self.net.records[p].now = taken.end;
                     self.net.settle();
@@ -177,27 +200,46 @@ impl Machine for Half {
     }
 }
 
+/// What is explored.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    /// Wavelets that are buffered by value; 0: every send is a rendezvous.
+    queue: u32,
+    /// Preemptions, at most.
+    bound: usize,
+    programs: [&'static [Op]; 4],
+    expect: [Status; 4],
+}
+
+/// Seconds that one exploration may take: far more than the bounds below need on an idle machine.
+fn seconds() -> u64 {
+    std::env::var("PLUMMER_LOOM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(30)
+}
+
 /// Every interleaving of one program: verdict and clocks of all four PEs.
-fn explore(name: &str, programs: [&'static [Op]; 4], expect: [Status; 4]) {
+fn explore(case: Case) {
     static ITERATIONS: AtomicUsize = AtomicUsize::new(0);
     ITERATIONS.store(0, Ordering::Relaxed);
+    let Case { name, queue, bound, programs, expect } = case;
     let clocks: std::sync::Arc<Mutex<Option<[u64; 4]>>> = std::sync::Arc::default();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
-    builder.max_branches = 1_000_000;
-    // The exploration of one program ends here if it is not complete before; the count is printed.
-    builder.max_duration = Some(std::time::Duration::from_secs(15));
+    builder.preemption_bound = Some(bound);
+    builder.max_branches = 20_000;
+    let limit = std::time::Duration::from_secs(seconds());
+    builder.max_duration = Some(limit);
+    let start = std::time::Instant::now();
     builder.check(move || {
         ITERATIONS.fetch_add(1, Ordering::Relaxed);
-        let ((to_b, from_a), (to_a, from_b)) = (ring(4), ring(4));
+        let ((to_b, from_a), (to_a, from_b)) = (ring(8), ring(8));
         let idle = sync::Arc::new(Idle::new(2));
         let shared = sync::Arc::clone(&idle);
         let other = loom::thread::spawn(move || {
-            let mut b = half(0, [programs[2], programs[3]], to_a, from_a);
+            let mut b = half(queue, 0, [programs[2], programs[3]], to_a, from_a);
             run_pass(&mut b, 1, &shared, 1);
             [0, 1].map(|p: usize| (b.net.records[p].status, b.net.records[p].now))
         });
-        let mut a = half(1, [programs[0], programs[1]], to_b, from_b);
+        let mut a = half(queue, 1, [programs[0], programs[1]], to_b, from_b);
         run_pass(&mut a, 0, &idle, 1);
         let ours = [0, 1].map(|p: usize| (a.net.records[p].status, a.net.records[p].now));
         let theirs = other.join().expect("the other worker");
@@ -207,21 +249,32 @@ fn explore(name: &str, programs: [&'static [Op]; 4], expect: [Status; 4]) {
         let mut first = clocks.lock().expect("one model at a time");
         assert_eq!(*first.get_or_insert(now), now, "clocks do not depend on the interleaving");
     });
-    println!("{name}: {} interleavings", ITERATIONS.load(Ordering::Relaxed));
+    let took = start.elapsed();
+    let all = if took < limit { "all" } else { "cut, not all" };
+    let n = ITERATIONS.load(Ordering::Relaxed);
+    println!("{name}: {n} interleavings, {all} of preemption bound {bound}, {:.1} s", took.as_secs_f64());
 }
 
-/// Both explorations in one test: loom's executions do not share a process's threads well.
+/// All explorations in one test: loom's executions do not share a process's threads well.
 #[test]
 fn a_routed_ring_finishes_or_stalls_alike_in_every_interleaving() {
     use Op::{Receive, Send};
     use Status::{Finished, OnLane, OnTicket};
-    explore(
-        "token goes round",
-        [&[Send, Receive], &[Receive, Send], &[Receive, Send], &[Receive, Send]],
-        [Finished; 4],
-    );
-    explore("everybody receives first", [&[Receive, Send]; 4], [OnLane; 4]);
-    explore("everybody sends first, longer than the queues", [&[Send, Receive]; 4], [OnTicket; 4]);
+    let finished = [Finished; 4];
+    let round: [&[Op]; 4] = [&[Send, Receive], &[Receive, Send], &[Receive, Send], &[Receive, Send]];
+    let half_way: [&[Op]; 4] = [&[Send], &[Receive, Send], &[Receive], &[]];
+    let deadlock: [&[Op]; 4] = [&[Send, Receive]; 4];
+    let stream: [&[Op]; 4] = [&[], &[Send, Send], &[Receive, Receive], &[]];
+    for (name, queue, bound, programs, expect) in [
+        ("everybody receives first", 0, 3, [&[Receive, Send][..]; 4], [OnLane; 4]),
+        ("everybody sends first, longer than the queues", 0, 3, deadlock, [OnTicket; 4]),
+        ("token half way, rendezvous", 0, 3, half_way, finished),
+        ("two short bursts on one credit", 8, 3, stream, finished),
+        ("token goes round, short", 8, 3, round, finished),
+        ("token goes round, rendezvous", 0, 2, round, finished),
+    ] {
+        explore(Case { name, queue, bound, programs, expect });
+    }
 }
 
 /// A message of several lines is seen whole or not at all, also when the ring wraps.

@@ -33,6 +33,10 @@ pub enum Command {
         #[command(subcommand)]
         what: BenchCommand,
     },
+    /// Prove, without weights, that the programs of a model cannot deadlock on a mesh and chip.
+    Check(CheckArgs),
+    /// Compare the wafer with the serial oracle bit for bit, on this machine, in every way of running it.
+    Verify(VerifyArgs),
     /// List the chips that are known, with the source of every constant.
     Chips {
         /// Print this one as a TOML file for `--chip`, to be edited.
@@ -160,6 +164,37 @@ pub struct GenerateArgs {
 pub struct InspectArgs {
     /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
     pub model: Option<PathBuf>,
+    /// Placement.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plummer check`.
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
+    #[arg(short, long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// Placement.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `plummer verify`.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
+    #[arg(short, long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+    /// Tokens to run, each with all its logits.
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub tokens: u16,
     /// Placement.
     #[command(flatten)]
     pub place: PlaceArgs,

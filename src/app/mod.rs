@@ -1,10 +1,11 @@
 //! The command: the only room that prints, parses flags, and decides exit codes.
 //!
-//! Invariant: exit 0 is success (a closed pipe and Ctrl-C during a run included), 1 a mismatch of results, 2 an error,
-//! 130 Ctrl-C before there was anything to report.
+//! Invariant: exit 0 is success (a closed pipe and Ctrl-C during a run included), 1 a mismatch of results or a program
+//! that could deadlock, 2 an error, 130 Ctrl-C before there was anything to report.
 //! Called by `main`.
 
 mod bench;
+mod check;
 mod chips;
 pub mod cli;
 mod generate;
@@ -18,6 +19,7 @@ mod report;
 mod resolve;
 pub mod sample;
 mod start;
+pub mod verify;
 mod whole;
 
 use std::io::{self, Write as _};
@@ -49,6 +51,16 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         }
         Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
         Command::Bench { what } => return bench::run(what),
+        Command::Check(args) => {
+            let (text, code) = check::run(args)?;
+            print(text.as_bytes())?;
+            return Ok(code);
+        }
+        Command::Verify(args) => {
+            let (text, code) = verify::run(args)?;
+            print(text.as_bytes())?;
+            return Ok(code);
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);

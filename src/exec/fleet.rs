@@ -13,7 +13,7 @@ use crate::arena::Tile;
 use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
 use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
-use crate::pe::{Fault, Kernel, Mark, Part};
+use crate::pe::{Fault, Kernel, Mark, Part, Probes};
 use crate::units::Coord;
 
 use super::fill::{fill_memories, memories};
@@ -39,6 +39,8 @@ pub struct RunOptions {
     pub kernels: Kernels,
     /// Record what PEs do.
     pub trace: Option<TraceOptions>,
+    /// Where copies of probed tiles go.
+    pub probes: Option<Probes>,
 }
 
 impl RunOptions {
@@ -52,6 +54,7 @@ impl RunOptions {
             log_visits: false,
             kernels: Kernels::detect(),
             trace: None,
+            probes: None,
         }
     }
 }
@@ -183,7 +186,7 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
-                let mut part = Part::new(net, part.endpoints, options.kernels);
+                let mut part = Part::new(net, part.endpoints, options.kernels).with_probes(options.probes);
                 if options.log_visits {
                     part.log_visits();
                 }

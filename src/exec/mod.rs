@@ -3,6 +3,7 @@
 //! Invariant: bits, cycles, counters and stall reports are equal at every worker count and schedule.
 //! Called by `host` and by tests.
 
+mod check;
 mod fill;
 mod fleet;
 mod harvest;
@@ -10,9 +11,12 @@ mod idle;
 mod links;
 mod stall;
 pub mod step;
+mod strict;
+mod strict_waits;
 mod waits;
 mod worker;
 
+pub use check::{CheckReport, Verdict, WaitCycle, check, check_passes};
 pub use fleet::{Inject, LaunchError, PassError, RunOptions, WORKERS_MAX, Wafer};
 pub use harvest::Counters;
 pub use idle::Idle;

@@ -3,6 +3,7 @@
 //! Invariant: the host computes no number of the model; it observes (logits) and, when it samples, chooses ids.
 
 pub mod bench;
+mod check;
 pub mod gemm;
 mod report;
 mod session;
@@ -10,8 +11,12 @@ pub mod trace;
 pub mod trial;
 mod visit;
 
+pub use check::check_decode;
 pub use report::{ArenaUse, PlacementSummary, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
+
+/// Copies of tiles on the way.
+pub use crate::pe::{Probe, Probes};
 
 /// How K and V are kept.
 pub use crate::kernels::decode::KvFormat as KvType;

@@ -10,6 +10,7 @@ use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
 use crate::pe::Mark;
+use crate::pe::Probes;
 use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
@@ -127,7 +128,7 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::traced(model, config, None)
+        Self::watched(model, config, None, None)
     }
 
     /// `new`, recording what PEs do and which phases pass.
@@ -138,6 +139,23 @@ impl Session {
         model: &dyn Checkpoint,
         config: SessionConfig,
         trace: Option<TraceOptions>,
+    ) -> Result<Self, SessionError> {
+        Self::watched(model, config, trace, None)
+    }
+
+    /// As `new`; copies of probed tiles go to `probes`.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
+        Self::watched(model, config, None, probes)
+    }
+
+    fn watched(
+        model: &dyn Checkpoint,
+        config: SessionConfig,
+        trace: Option<TraceOptions>,
+        probes: Option<Probes>,
     ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
@@ -150,6 +168,7 @@ impl Session {
         let mut options = RunOptions::new(config.workers.max(1));
         options.full_arenas = config.arena_full;
         options.trace = trace;
+        options.probes = probes;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);

@@ -103,15 +103,19 @@ impl<S: Store> Net<S> {
         Some(credit)
     }
 
-    /// A burst became takeable: the waiting reader runs, or a posted receive takes it.
+    /// A burst became takeable: posted receives take it, oldest first; what they leave wakes the waiting reader.
     #[inline]
     fn arrived(&mut self, lane: u32) {
         let reader = self.lanes[lane as usize].reader;
+        if self.records[reader as usize].n_receives > 0 {
+            self.take_posted(reader, lane);
+            if self.lanes[lane as usize].takeable() == 0 {
+                return;
+            }
+        }
         let record = &self.records[reader as usize];
         if matches!(record.status, Status::OnLane | Status::OnPass) && record.wait_on == lane {
             self.wake(reader);
-        } else if record.n_receives > 0 {
-            self.take_posted(reader, lane);
         }
     }
 

@@ -19,6 +19,21 @@ use crate::math::split::split;
 use crate::math::{Kernels, exp, fma, rope, vector};
 use std::borrow::Cow;
 
+/// A number on the way, for whoever looks for the first one that differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// x as the token's embedding.
+    Embedding,
+    /// q, k and v of a layer after bias, RoPE and scale, before K and V are stored.
+    Qkv(usize),
+    /// The attention output of a layer.
+    Av(usize),
+    /// x after a layer's O.
+    O(usize),
+    /// x after a layer's feed-forward.
+    Ffn(usize),
+}
+
 /// A weight matrix turned to `[in][out]`, so that a GEMV walks rows.
 struct Weights {
     outputs: usize,
@@ -123,12 +138,27 @@ impl<'a> Oracle<'a> {
     /// Feeds the token `id` at the next position; gives `[vocab]` logits if they are wanted. An id that no column
     /// holds embeds to zero, as the one-hot select on the wafer does.
     pub fn step(&mut self, id: u32, want_logits: bool) -> Option<Vec<f32>> {
+        self.step_observed(id, want_logits, &mut |_, _| ())
+    }
+
+    /// As `step`; shows activations on the way, in order.
+    pub fn step_observed(
+        &mut self,
+        id: u32,
+        want_logits: bool,
+        observe: &mut dyn FnMut(Observed, &[f32]),
+    ) -> Option<Vec<f32>> {
         let pos = self.pos;
         self.pos += 1;
         let mut x = self.embed(id as usize);
-        for layer in &mut self.layers {
-            self.plan.attention(layer, pos, &mut x);
+        observe(Observed::Embedding, &x);
+        for (at, layer) in self.layers.iter_mut().enumerate() {
+            let (qkv, av) = self.plan.attention(layer, pos, &mut x);
+            observe(Observed::Qkv(at), &qkv);
+            observe(Observed::Av(at), &av);
+            observe(Observed::O(at), &x);
             self.plan.feed_forward(layer, &mut x);
+            observe(Observed::Ffn(at), &x);
         }
         want_logits.then(|| {
             let [logits] = self.plan.normed_gemv(&x, &self.final_norm, [&self.output]);
@@ -177,7 +207,8 @@ impl Plan<'_> {
         }
     }
 
-    fn attention(&self, layer: &mut Layer<'_>, pos: usize, x: &mut [f32]) {
+    /// Adds the attention to x; its q, k, v and its output.
+    fn attention(&self, layer: &mut Layer<'_>, pos: usize, x: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
         let [q_w, k_w, v_w] = &layer.qkv;
         let mut qkv = self.normed_gemv(x, &layer.attention_norm, [q_w, k_w, v_w]);
         if let Some(biases) = &layer.biases {
@@ -190,6 +221,7 @@ impl Plan<'_> {
         self.rotate(&mut k, pos);
         let scale = (1.0 / (self.shape.head_dim as f64).sqrt()) as f32;
         q.iter_mut().for_each(|q| *q *= scale);
+        let shown = [&q[..], &k, &v].concat();
         layer.k.push(self.stored(k));
         layer.v.push(self.stored(v));
         let head_dim = self.shape.head_dim;
@@ -200,6 +232,7 @@ impl Plan<'_> {
             .flat_map(|(head, q)| self.attend(q, head / queries, &layer.k, &layer.v))
             .collect();
         self.add_projection(x, &layer.o, &o, self.heads.o_inputs.iter().cloned());
+        (shown, o)
     }
 
     /// RoPE on every head of `y`, pairs `(i, i + head_dim / 2)`.

@@ -10,7 +10,9 @@ use crate::link::{NONE, Net, Status};
 use crate::math::Kernels;
 use crate::units::{Color, Coord, Cycles};
 
+use super::asked::{Asked, Trace};
 use super::fault::{Fault, FaultKind};
+use super::probe::Probes;
 use super::trace::{Did, Log, Recorder, Span};
 use super::view::View;
 
@@ -41,6 +43,8 @@ pub struct Part {
     marking: Cell<bool>,
     visits: RefCell<Option<Vec<u32>>>,
     pub(super) recorder: Option<Box<Recorder>>,
+    asked: Option<RefCell<Trace>>,
+    pub(super) probes: Option<Probes>,
 }
 
 impl Part {
@@ -55,6 +59,8 @@ impl Part {
             marking: Cell::new(true),
             visits: RefCell::new(None),
             recorder: None,
+            asked: None,
+            probes: None,
         }
     }
 
@@ -118,6 +124,31 @@ impl Part {
     /// Takes the phase marks.
     pub fn take_marks(&self) -> Vec<Mark> {
         std::mem::take(&mut self.marks.borrow_mut())
+    }
+
+    /// Records from now on what programs ask; before the first of them runs.
+    pub fn record_steps(&mut self) {
+        let net = self.net.borrow();
+        let trace = Trace::new(net.records.len(), net.ports.len(), net.lanes.len());
+        drop(net);
+        self.asked = Some(RefCell::new(trace));
+    }
+
+    /// Copies probed tiles to `probes`, from now on.
+    pub fn with_probes(self, probes: Option<Probes>) -> Self {
+        Self { probes, ..self }
+    }
+
+    /// What was recorded, if anything is.
+    pub fn trace(&self) -> Option<&RefCell<Trace>> {
+        self.asked.as_ref()
+    }
+
+    #[inline(always)]
+    pub(super) fn note(&self, pe: u32, asked: Asked, place: &'static Location<'static>) {
+        if let Some(trace) = &self.asked {
+            trace.borrow_mut().note(pe, asked, place);
+        }
     }
 
     /// The handle that a program of PE `id` gets.

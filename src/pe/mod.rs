@@ -4,14 +4,18 @@
 //! one writer. So data, cycles and deadlock do not depend on the schedule (a Kahn network with bounded lanes).
 //! Invariant: only tile handles live across an `.await`.
 
+mod asked;
 mod fault;
 mod handle;
 mod ops;
+mod probe;
 mod trace;
 mod view;
 
+pub use asked::{Step, Trace, Traced};
 pub use fault::{Fault, FaultKind, Span};
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Fold, Join, Recv, Send, Ticket};
+pub use probe::{Probe, Probes};
 pub use trace::{Did, Log, Span as TraceSpan};
 pub use view::View;

@@ -13,6 +13,7 @@ use crate::link::{Ctrl, NONE, Net, SendRequest, Status, Store, Taken, TicketStat
 use crate::math::binary16::add_f16;
 use crate::math::vector::{add_assign, max_assign};
 
+use super::asked::Asked;
 use super::fault::FaultKind;
 use super::handle::{Pe, Rx, Tx};
 use super::trace::{Did, Span};
@@ -118,21 +119,27 @@ impl<'a> Pe<'a> {
     }
 
     /// Starts a send; costs the issue alone.
+    #[track_caller]
     pub fn post_send(self, tx: Tx, tile: Tile) -> Ticket {
         let mut net = self.part.net.borrow_mut();
         if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
             return Ticket(NONE);
         }
-        Ticket(self.start_send(&mut net, tx, tile, None, 0))
+        let ticket = self.start_send(&mut net, tx, tile, None, 0);
+        self.part.note(self.id, Asked::PostSend { port: tx.0, ticket }, Location::caller());
+        Ticket(ticket)
     }
 
     /// Starts a receive; free.
+    #[track_caller]
     pub fn post_recv(self, rx: Rx, tile: Tile) -> Ticket {
         let mut net = self.part.net.borrow_mut();
         if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
             return Ticket(NONE);
         }
-        Ticket(net.post_receive(self.id, rx.0, tile.place, tile.words as u16))
+        let ticket = net.post_receive(self.id, rx.0, tile.place, tile.words as u16);
+        self.part.note(self.id, Asked::PostRecv { lane: rx.0, ticket }, Location::caller());
+        Ticket(ticket)
     }
 
     /// Waits for a posted operation.
@@ -294,6 +301,7 @@ impl Future for Send<'_> {
                 return Poll::Pending;
             }
             self.ticket = pe.start_send(&mut net, self.tx, self.tile, self.ctrl, 0);
+            pe.part.note(pe.id, Asked::Send(self.tx.0), self.place);
         }
         pe.poll_end(&mut net, self.ticket, Did::Send, self.place).map(|_| ())
     }
@@ -319,6 +327,7 @@ impl Future for Recv<'_> {
                     pe.part.note_take(pe.id, self.rx.0, self.tile.words, times, wait, self.place);
                 }
                 net.settle();
+                pe.part.note(pe.id, Asked::Recv(self.rx.0), self.place);
                 Poll::Ready(taken.burst.ctrl)
             }
             _ => Poll::Pending,
@@ -350,6 +359,7 @@ impl Future for Combine<'_> {
             let min_tail = taken.tail + 2 * ramp + stage;
             let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
             self.ticket = pe.start_send(&mut net, self.tx, self.tile, ctrl, min_tail);
+            pe.part.note(pe.id, Asked::Combine { lane: self.rx.0, port: self.tx.0 }, self.place);
         }
         pe.poll_end(&mut net, self.ticket, Did::Combine, self.place)
     }
@@ -364,6 +374,10 @@ impl Future for Join<'_> {
         if pe.is_failed(&net) || self.ticket.0 == NONE {
             return Poll::Pending;
         }
-        pe.poll_end(&mut net, self.ticket.0, Did::WaitPostedSend, self.place)
+        let end = pe.poll_end(&mut net, self.ticket.0, Did::WaitPostedSend, self.place);
+        if end.is_ready() {
+            pe.part.note(pe.id, Asked::Join(self.ticket.0), self.place);
+        }
+        end
     }
 }

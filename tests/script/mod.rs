@@ -5,6 +5,8 @@
 #![allow(dead_code)]
 
 pub mod families;
+pub mod random;
+pub mod wavelets;
 
 use std::collections::{BTreeSet, HashMap};
 

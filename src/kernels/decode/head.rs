@@ -23,6 +23,9 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
         if let Some(tx) = h.hand_out {
             pe.send_ctrl(tx, ctrl, x).await;
         }
+        if h.x.is_root {
+            pe.probe(0, point::EMBEDDING, x);
+        }
         h.mark(point::EMBEDDING);
         if ctrl.kind_slot & pass::WANT_LOGITS == 0 {
             continue;

@@ -29,6 +29,7 @@
 mod contents;
 mod head;
 mod layout;
+mod probe;
 mod routes;
 mod stage;
 

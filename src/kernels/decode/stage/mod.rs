@@ -48,6 +48,7 @@ struct Stage<'a> {
     shift_in: Option<Rx>,
     probe: Option<u16>,
     t: Tiles,
+    first_layer: usize,
     layers: SmallVec<[Layer; 1]>,
     rope: Option<[Tile; 2]>,
     shift: Option<[Tile; 2]>,
@@ -96,6 +97,7 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
                 pe.join(ticket).await;
             }
             let q_sent = s.qkv(layer, position, at == 0).await;
+            s.probe(at, point::QKV);
             s.mark(point::QKV);
             held = s.keep(layer, position, before, q_sent).await;
             s.mark(point::SHIFT);
@@ -104,14 +106,17 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
             s.softmax(held).await;
             s.mark(point::SOFTMAX);
             s.values(layer, held).await;
+            s.probe(at, point::AV);
             s.mark(point::AV);
             sent = s.project(layer.o, s.t.att, "O").await;
+            s.probe(at, point::O);
             s.x.broadcast(pe, s.t.x).await;
             if let Some(ticket) = sent {
                 pe.join(ticket).await;
             }
             s.mark(point::O);
             sent = s.feed_forward(layer).await;
+            s.probe(at, point::FFN);
             if at + 1 < s.layers.len() {
                 s.x.broadcast(pe, s.t.x).await;
             } else {
@@ -126,6 +131,18 @@ impl Stage<'_> {
     fn mark(&self, point: u16) {
         if let Some(stage) = self.probe {
             self.pe.mark(stage, point);
+        }
+    }
+
+    /// At the root of what `point` ends with.
+    fn probe(&self, at: usize, point: u16) {
+        let (is_root, tile) = match point {
+            point::QKV => (self.y.is_root, self.t.wide.slice(0, self.local.qkv())),
+            point::AV => (self.y.is_root, self.t.att),
+            _ => (self.x.is_root, self.t.x),
+        };
+        if is_root {
+            self.pe.probe(self.first_layer + at, point, tile);
         }
     }
 

@@ -64,6 +64,7 @@ impl<'a> Stage<'a> {
             }
         };
         Self {
+            first_layer: d.plan.stages[stage].start,
             layers: d.plan.stages[stage].clone().map(layer).collect(),
             rope: y.is_root.then(|| [t(tile::FREQ), t(tile::SIN_COS)]),
             shift: shifts.then(|| [t(tile::SHIFT_OUT), t(tile::SHIFT_IN)]),

@@ -1,0 +1,140 @@
+//! All kernels pass the strict dry run: decode, GEMV and GEMM with every algorithm, collectives; on every small mesh and
+//! on samples of larger ones.
+
+use plummer::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};
+use plummer::exec::{Inject, check, check_passes};
+use plummer::fabric::{Chip, Layout, LayoutError};
+use plummer::host::{Kv, KvType, Session, SessionConfig, check_decode};
+use plummer::kernels::Numerics;
+use plummer::kernels::gemm::{Algo, Gemm, Spec};
+use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape};
+use plummer::kernels::line::{Line, LineOp, row_of};
+use plummer::math::checkpoint::{ModelShape, WeightFormat};
+use plummer::math::gemm::Dims;
+use plummer::math::random_checkpoint::RandomCheckpoint;
+use plummer::pe::Kernel;
+
+/// Enough colors for every baseline, the smallest buffers: what passes here passes on every chip.
+fn chip() -> Chip {
+    Chip { colors: 64, lane_depth: 1, queue_wavelets: 0, ..Chip::preset("wse2").unwrap() }
+}
+
+fn strict<K: Kernel>(kernel: &K, layout: Result<Layout, LayoutError>, what: &str) {
+    let layout = layout.unwrap_or_else(|e| panic!("{what}: {e}"));
+    let report = check(kernel, &layout, &chip()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    assert!(report.verdict.is_strict(), "{what}: {:?}", report.verdict);
+}
+
+/// Every mesh up to 8 x 8, and three larger ones.
+fn meshes() -> impl Iterator<Item = (usize, usize)> {
+    (1..=8).flat_map(|cols| (1..=8).map(move |rows| (cols, rows))).chain([(17, 5), (6, 31), (24, 24)])
+}
+
+#[test]
+fn gemv_is_strict_with_every_allreduce_on_every_mesh() {
+    for (cols, rows) in meshes() {
+        let mut algos = vec![GemvAlgo::Pipeline];
+        algos.extend([vec![1], vec![2, 1], vec![rows.div_ceil(2), 2, 1]].map(GemvAlgo::KTree));
+        algos.extend([RingOrder::WrapAround, RingOrder::Interleaved].map(GemvAlgo::Ring));
+        for algo in algos {
+            let shape = GemvShape { cols, rows, m: 3 * rows + 1, n: 40 * cols + 1 };
+            let g = Gemv { shape, algo, numerics: Numerics::Default, chip: chip(), passes: 2 };
+            strict(&g, g.layout(), &format!("{:?} on {cols}x{rows}", g.algo));
+        }
+    }
+}
+
+#[test]
+fn gemm_is_strict_with_every_algorithm_on_every_mesh() {
+    for (cols, rows) in meshes().filter(|m| m.0 * m.1 <= 200) {
+        for algo in Algo::ALL {
+            let size = Dims { m: 2 * rows + 1, k: 2 * cols + 1, n: 2 * cols + 3 };
+            let g = Gemm::new(Spec::new(algo, (cols, rows), size, Numerics::Default), &chip());
+            strict(&g, g.layout(), &format!("{algo:?} on {cols}x{rows}"));
+        }
+    }
+}
+
+#[test]
+fn collectives_are_strict_on_every_line_up_to_forty() {
+    for n in 1..=40 {
+        let line = row_of(n);
+        let mut all: Vec<Allreduce> = [vec![1], vec![3, 1], vec![7, 2, 1]]
+            .map(|groups| Allreduce::Tree(Tree { line: line.clone(), groups, base: 0 }))
+            .into();
+        all.push(Allreduce::Chain(Chain { line: line.clone(), base: 0 }));
+        for order in [RingOrder::WrapAround, RingOrder::Interleaved] {
+            all.push(Allreduce::Ring(Ring { line: line.clone(), order, base: 0 }));
+        }
+        for collective in all {
+            let line = Line { collective, op: LineOp::Allreduce, words: 3 * n, passes: 3 };
+            strict(&line, line.layout(), &format!("{line:?}"));
+        }
+    }
+}
+
+/// Three layers, 4 query heads on 2 KV heads.
+fn model() -> RandomCheckpoint {
+    let shape = ModelShape {
+        hidden: 24,
+        n_layers: 3,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 6,
+        ffn: 40,
+        vocab: 37,
+        norm_eps: 1e-5,
+        inv_freq: vec![1.0, 0.1, 0.01],
+        tied: true,
+        qkv_bias: false,
+    };
+    RandomCheckpoint::new(shape, WeightFormat::F16, 1)
+}
+
+fn config(mesh: (u32, u32), kv: Kv) -> SessionConfig {
+    SessionConfig {
+        chip: Chip { lane_depth: 1, queue_wavelets: 0, ..Chip::preset("wse2").unwrap() },
+        mesh: Some(mesh),
+        kv,
+        kv_type: KvType::F16,
+        k_tree: 2,
+        context: 20,
+        prompt: 4,
+        workers: 1,
+        arena_full: false,
+        random_schedule: None,
+        kernels: None,
+    }
+}
+
+#[test]
+fn decode_is_strict_at_every_position_on_every_mesh() {
+    let model = model();
+    for (cols, rows) in meshes().filter(|m| m.0 * m.1 <= 200) {
+        for kv in [Kv::Shift, Kv::Concat] {
+            let what = format!("{kv:?} on {cols}x{rows}");
+            let config = config((cols as u32, rows as u32), kv);
+            let Ok((decode, layout)) = Session::plan_only(&model, &config) else { continue };
+            let positions = config.context.min(decode.plan.capacity);
+            let mut passes = 0;
+            let report = check_decode(&decode, &layout, positions, || passes += 1).unwrap();
+            assert!(report.verdict.is_strict(), "{what}: {:?}", report.verdict);
+            assert_eq!((passes, report.passes), (2 * positions, 2 * positions + 2), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_pass_beyond_the_arenas_is_a_fault_and_not_a_deadlock() {
+    let model = model();
+    let config = SessionConfig { context: 3, ..config((4, 1), Kv::Shift) };
+    let (decode, layout) = Session::plan_only(&model, &config).unwrap();
+    let report = check_decode(&decode, &layout, decode.plan.capacity + 1, || ()).unwrap();
+    assert_eq!(report.verdict.name(), "fault");
+    assert_eq!(report.at_pass, Some(decode.plan.capacity + 1));
+    let none: [Vec<Inject>; 0] = [];
+    assert!(
+        check_passes(&decode, &layout, &decode.chip, none).unwrap().verdict.is_strict(),
+        "nothing runs, nothing hangs"
+    );
+}

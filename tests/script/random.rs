@@ -1,0 +1,151 @@
+//! Random small programs: bursts in an order that works, then shuffled and posted until some of them do not.
+//!
+//! Every burst that is sent is asked for by all its sinks, so a program either completes or waits in a cycle.
+
+use plummer::fabric::{Direction, Tx};
+use plummer::units::{Color, Coord};
+
+use super::{Op, Program};
+
+/// SplitMix64.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// A color with its sender and its takers.
+struct Tree {
+    color: Color,
+    source: Coord,
+    sinks: Vec<Coord>,
+}
+
+/// Grows a tree from `source` over at most `most` other PEs; every leaf takes, some PEs between do.
+fn tree(p: &mut Program, rng: &mut Rng, (cols, rows): (u32, u32), source: Coord) -> Tree {
+    let color = Color(p.used.values().fold(0, |all, u| all | u).trailing_ones() as u8);
+    let mut reached = vec![(source, Direction::Ramp)];
+    let mut outs = vec![Tx::NONE];
+    for _ in 0..1 + rng.below(4) {
+        let from = rng.below(reached.len());
+        let d = Direction::LINKS[rng.below(4)];
+        let Some(to) = d.neighbour(reached[from].0, cols, rows) else { continue };
+        if reached.iter().all(|r| r.0 != to) {
+            outs[from] = outs[from].and(d);
+            reached.push((to, d.opposite()));
+            outs.push(Tx::NONE);
+        }
+    }
+    let mut sinks = Vec::new();
+    for (i, &(at, rx)) in reached.iter().enumerate() {
+        let is_leaf = outs[i] == Tx::NONE;
+        if i > 0 && (is_leaf || rng.one_in(2)) {
+            outs[i] = outs[i].and(Direction::Ramp);
+            sinks.push(at);
+        }
+        if reached.len() > 1 {
+            p.layout.route(at, color, rx, outs[i]).expect("a color of its own");
+            *p.used.entry(at).or_default() |= 1 << color.0;
+        }
+    }
+    Tree { color, source, sinks }
+}
+
+/// One burst through `trees[at]`, and on through combines where a sink sends on another tree.
+fn burst(p: &mut Program, rng: &mut Rng, trees: &[Tree], at: usize, w: u32) {
+    p.op(trees[at].source, Op::Send(trees[at].color, w));
+    let (mut open, mut used) = (vec![at], vec![at]);
+    while let Some(t) = open.pop() {
+        let on =
+            |sink: &Coord, used: &[usize]| (0..trees.len()).find(|o| trees[*o].source == *sink && !used.contains(o));
+        for sink in &trees[t].sinks {
+            match on(sink, &used) {
+                Some(next) if rng.one_in(2) => {
+                    p.op(*sink, Op::Combine(trees[t].color, trees[next].color, w));
+                    open.push(next);
+                    used.push(next);
+                }
+                _ => p.op(*sink, Op::Recv(trees[t].color, w)),
+            }
+        }
+    }
+}
+
+fn colors(op: &Op) -> [Option<Color>; 2] {
+    match *op {
+        Op::Send(c, _) | Op::Recv(c, _) | Op::PostSend(c, _) | Op::PostRecv(c, _) => [Some(c), None],
+        Op::Combine(rx, tx, _) => [Some(rx), Some(tx)],
+        _ => [None; 2],
+    }
+}
+
+/// Swaps neighbours of different colors, posts some operations, joins a few steps later.
+fn perturb(p: &mut Program, rng: &mut Rng) {
+    let mut pes: Vec<Coord> = p.script.0.keys().copied().collect();
+    pes.sort_unstable();
+    for pe in &pes {
+        let ops = p.script.0.get_mut(pe).expect("a key");
+        for i in 1..ops.len() {
+            let (a, b) = (colors(&ops[i - 1]), colors(&ops[i]));
+            if rng.one_in(6) && a.iter().flatten().all(|c| !b.contains(&Some(*c))) {
+                ops.swap(i - 1, i);
+            }
+        }
+        let (mut out, mut open) = (Vec::new(), 0);
+        for op in ops.drain(..) {
+            let posted = match op {
+                Op::Send(c, w) if rng.one_in(3) => Op::PostSend(c, w),
+                Op::Recv(c, w) if rng.one_in(3) => Op::PostRecv(c, w),
+                other => other,
+            };
+            open += u32::from(matches!(posted, Op::PostSend(..) | Op::PostRecv(..)));
+            out.push(posted);
+            if open == 6 || (open > 0 && rng.one_in(3)) {
+                out.push(Op::JoinAll);
+                open = 0;
+            }
+        }
+        out.push(Op::JoinAll);
+        *ops = out;
+    }
+}
+
+/// Program `seed`: 2 to 9 PEs, up to 5 colors, up to 10 bursts of distinct lengths, short and long.
+pub fn program(seed: u64) -> Program {
+    let rng = &mut Rng(seed);
+    let mut p = Program::default();
+    let mesh = (2 + rng.below(2) as u32, 1 + rng.below(3) as u32);
+    let mut trees = Vec::new();
+    for _ in 0..2 + rng.below(4) {
+        let source = Coord::new(rng.below(mesh.0 as usize) as u32, rng.below(mesh.1 as usize) as u32);
+        let grown = tree(&mut p, rng, mesh, source);
+        if !grown.sinks.is_empty() {
+            trees.push(grown);
+        }
+    }
+    if trees.is_empty() {
+        return program(seed.wrapping_add(1 << 32));
+    }
+    for i in 0..2 + rng.below(9) as u32 {
+        let at = rng.below(trees.len());
+        // Lengths differ, so no two open operations share a tile.
+        let w = if rng.one_in(2) { 1 + i } else { 40 + i };
+        burst(&mut p, rng, &trees, at, w);
+    }
+    perturb(&mut p, rng);
+    p
+}
