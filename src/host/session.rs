@@ -5,7 +5,7 @@
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
-use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
+use crate::kernels::decode::{Contents, Decode, KvFormat, Launch, pass, tile};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
@@ -315,7 +315,7 @@ fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Decode, Sessio
     let concat_prompt = request.concat_prompt;
     let plan = Plan::new(&shape, &config.chip, &request)?;
     let format: WeightFormat = model.matrix(crate::math::checkpoint::MatrixId::Q(0)).format;
-    Ok(Decode { shape, plan, format, kv: config.kv_type, concat_prompt, chip: config.chip.clone() })
+    Ok(Decode { shape, plan, format, kv: config.kv_type, concat_prompt, chip: config.chip.clone(), launch: Launch::default() })
 }
 
 fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
