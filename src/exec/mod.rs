@@ -3,6 +3,7 @@
 //! Invariant: bits, cycles, counters and stall reports are equal at every worker count and schedule.
 //! Called by `host` and by tests.
 
+mod arenas;
 mod fill;
 mod fleet;
 mod harvest;
@@ -12,6 +13,7 @@ pub mod step;
 mod waits;
 mod worker;
 
+pub use arenas::Arenas;
 pub use fleet::{Inject, LaunchError, PassError, RunOptions, WORKERS_MAX, Wafer};
 pub use harvest::Counters;
 pub use idle::Idle;

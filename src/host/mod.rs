@@ -5,9 +5,10 @@
 pub mod bench;
 pub mod gemm;
 mod report;
+mod prefill;
 mod session;
 
-pub use report::{ArenaUse, PlacementSummary, Report};
+pub use report::{ArenaUse, PlacementSummary, PrefillReport, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
 
 /// How K and V are kept.

@@ -5,14 +5,17 @@
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
-use crate::kernels::decode::{Contents, Decode, KvFormat, Launch, pass, tile};
+use crate::kernels::decode::{Contents, Decode, KvFormat, Launch, pass, point, tile};
+use crate::kernels::prefill::PrefillRefused;
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
+use crate::pe::Mark;
 use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
-use super::report::{self, PlacementSummary, Report};
+use super::prefill::Prompt;
+use super::report::{self, PlacementSummary, PrefillReport, Report};
 
 /// Where positions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +77,19 @@ pub enum SessionError {
         /// Positions.
         fits: usize,
     },
+    /// The prompt cannot be prefilled.
+    #[error(transparent)]
+    Prefill(#[from] PrefillRefused),
+    /// Another prompt than the session was made for, or not at its start.
+    #[error("prefill: the session was made for a prompt of {need} positions at its start, found {found} at {at}")]
+    Prompt {
+        /// Positions.
+        need: usize,
+        /// Positions.
+        found: usize,
+        /// Positions before.
+        at: usize,
+    },
     /// A K of zero levels or beyond sense.
     #[error("k-tree: need 1 to 8 levels, found {found}")]
     Levels {
@@ -104,16 +120,25 @@ pub struct Step {
 
 /// A model on a wafer.
 pub struct Session {
-    wafer: Wafer,
-    decode: Decode,
+    pub(super) wafer: Wafer,
+    pub(super) decode: Decode,
     placement: PlacementSummary,
     arena: report::ArenaUse,
-    positions: usize,
+    pub(super) options: RunOptions,
+    pub(super) positions: usize,
+    /// Of this launch.
     counters: Counters,
-    by_phase: Vec<(&'static str, u64)>,
-    phase_end: u64,
+    /// Of the launches before.
+    pub(super) before: Counters,
+    pub(super) by_phase: Vec<(&'static str, u64)>,
+    /// In the clock of this launch.
+    pub(super) phase_end: u64,
     host_cycles: u64,
-    logits_at: u64,
+    /// In the clock of the session.
+    pub(super) logits_at: u64,
+    /// What the session begins with, until it is done.
+    pub(super) prompt: Option<Prompt>,
+    pub(super) prefilled: Option<PrefillReport>,
 }
 
 impl Session {
@@ -122,6 +147,18 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
+        Self::launch(model, config, false)
+    }
+
+    /// As `new`, to begin with `prefill` of a prompt of `config.prompt` positions.
+    ///
+    /// # Errors
+    /// As `new`; `Prefill` when the arenas hold no chunk.
+    pub fn with_prefill(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
+        Self::launch(model, config, true)
+    }
+
+    fn launch(model: &dyn Checkpoint, config: SessionConfig, prefill: bool) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
         if contents.formats().any(|f| f != decode.format) {
@@ -137,7 +174,11 @@ impl Session {
             options.schedule = Schedule::Random(seed);
         }
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
-        let mut wafer = Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?;
+        let prompt = prefill.then(|| Prompt::new(&decode, config.prompt)).transpose()?;
+        let mut wafer = match &prompt {
+            Some(prompt) => Wafer::launch(prompt.kernel.clone(), prompt.kernel.layout()?, &decode.chip, &options, fill)?,
+            None => Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?,
+        };
         drop(contents);
         wafer.run(&[])?;
         Ok(Self {
@@ -145,8 +186,12 @@ impl Session {
             decode,
             placement,
             arena,
+            options,
             positions: 0,
             counters: Counters::default(),
+            before: Counters::default(),
+            prompt,
+            prefilled: None,
             by_phase: Vec::new(),
             phase_end: 0,
             host_cycles: 0,
@@ -198,6 +243,10 @@ impl Session {
     /// # Errors
     /// `Full` when no row has room; a stall or a number that is none.
     pub fn step(&mut self, token: Token, want_logits: bool) -> Result<Step, SessionError> {
+        if let Some(prompt) = &self.prompt {
+            let need = prompt.kernel.prompt;
+            return Err(SessionError::Prompt { need, found: 1, at: self.positions });
+        }
         if self.positions >= self.capacity() {
             return Err(SessionError::Full { fits: self.capacity() });
         }
@@ -211,21 +260,33 @@ impl Session {
             Token::Sampled(id) => {
                 let trip = self.decode.chip.host_roundtrip_cycles;
                 self.host_cycles += trip;
-                (id, self.logits_at + trip)
+                (id, (self.logits_at + trip).saturating_sub(self.before.cycles))
             }
         };
         let ctrl = Ctrl { kind_slot: kind, position: self.positions as u32 };
         self.wafer.run(&[Inject { lane: 0, ctrl, word, ready }])?;
         self.positions += 1;
         let marks = self.wafer.take_marks();
-        self.phase_end = report::add_phases(&mut self.by_phase, &marks, self.phase_end);
-        let cycles = marks.iter().map(|m| m.now).max().unwrap_or(0);
+        self.note_phases(&point::NAMES, &marks);
+        let cycles = self.before.cycles + marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
         if want_logits {
             self.logits_at = cycles;
             argmax = self.wafer.read(self.decode.head_root(), tile::OWN)?.first().copied();
         }
         Ok(Step { argmax, cycles })
+    }
+
+    /// Adds the marks of a pass to the phases of the session.
+    pub(super) fn note_phases(&mut self, names: &[&'static str], marks: &[Mark]) {
+        let mut phases = Vec::new();
+        self.phase_end = report::add_phases(&mut phases, names, marks, self.phase_end);
+        for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
+            match self.by_phase.iter_mut().find(|p| p.0 == name) {
+                Some(phase) => phase.1 += cycles,
+                None => self.by_phase.push((name, cycles)),
+            }
+        }
     }
 
     /// Logits of the last step that wanted them: an uncharged probe.
@@ -267,7 +328,14 @@ impl Session {
         if let Ok(counters) = self.wafer.counters() {
             self.counters = counters;
         }
-        let (c, chip) = (self.counters, &self.decode.chip);
+        let (now, before, chip) = (self.counters, self.before, &self.decode.chip);
+        let c = Counters {
+            cycles: before.cycles + now.cycles,
+            hops: before.hops + now.hops,
+            wavelets: before.wavelets + now.wavelets,
+            bursts: before.bursts + now.bursts,
+            ..now
+        };
         Report {
             chip: chip.name.clone(),
             clock_hz: chip.clock_hz,
@@ -284,6 +352,7 @@ impl Session {
             numerics: report::numerics(&self.decode),
             assumed: report::assumed(chip),
             host_roundtrip_cycles: self.host_cycles,
+            prefill: self.prefilled.clone(),
         }
     }
 }
