@@ -4,8 +4,8 @@
 
 pub mod bench;
 pub mod gemm;
-mod report;
 mod prefill;
+mod report;
 mod session;
 
 pub use report::{ArenaUse, PlacementSummary, PrefillReport, Report};

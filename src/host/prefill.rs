@@ -36,7 +36,11 @@ impl Session {
     ///
     /// # Errors
     /// `Prompt` when the session was not made for this prompt; a stall or a number that is none.
-    pub fn prefill(&mut self, ids: &[u32], mut progress: impl FnMut(usize) -> bool) -> Result<Option<Step>, SessionError> {
+    pub fn prefill(
+        &mut self,
+        ids: &[u32],
+        mut progress: impl FnMut(usize) -> bool,
+    ) -> Result<Option<Step>, SessionError> {
         let need = self.prompt.as_ref().map_or(0, |p| p.kernel.prompt);
         let Some(Prompt { kernel }) = self.prompt.take_if(|p| p.kernel.prompt == ids.len()) else {
             return Err(SessionError::Prompt { need, found: ids.len(), at: self.positions });

@@ -176,7 +176,9 @@ impl Session {
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
         let prompt = prefill.then(|| Prompt::new(&decode, config.prompt)).transpose()?;
         let mut wafer = match &prompt {
-            Some(prompt) => Wafer::launch(prompt.kernel.clone(), prompt.kernel.layout()?, &decode.chip, &options, fill)?,
+            Some(prompt) => {
+                Wafer::launch(prompt.kernel.clone(), prompt.kernel.layout()?, &decode.chip, &options, fill)?
+            }
             None => Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?,
         };
         drop(contents);
@@ -384,7 +386,15 @@ fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Decode, Sessio
     let concat_prompt = request.concat_prompt;
     let plan = Plan::new(&shape, &config.chip, &request)?;
     let format: WeightFormat = model.matrix(crate::math::checkpoint::MatrixId::Q(0)).format;
-    Ok(Decode { shape, plan, format, kv: config.kv_type, concat_prompt, chip: config.chip.clone(), launch: Launch::default() })
+    Ok(Decode {
+        shape,
+        plan,
+        format,
+        kv: config.kv_type,
+        concat_prompt,
+        chip: config.chip.clone(),
+        launch: Launch::default(),
+    })
 }
 
 fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {

@@ -99,7 +99,15 @@ impl Decode {
         }
     }
 
-    pub(in crate::kernels) fn layer_tiles(&self, layout: &mut Layout, stage: usize, layer: usize, at: Coord, col: usize, row: usize) {
+    pub(in crate::kernels) fn layer_tiles(
+        &self,
+        layout: &mut Layout,
+        stage: usize,
+        layer: usize,
+        at: Coord,
+        col: usize,
+        row: usize,
+    ) {
         let local = self.local(col);
         let (h, f) = (self.hidden_of(row).len(), self.ffn_of(col).len());
         let cells = local.kv() * self.plan.cap * self.kv.bytes();

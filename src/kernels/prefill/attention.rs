@@ -133,8 +133,7 @@ impl Stage<'_> {
         let kernels = v.kernels();
         let (group, dims, kv, n) = (self.local.group, self.local.dims, self.local.kv(), block.len);
         let stride = self.local.qkv() + 1;
-        let ([product, block], scores) =
-            v.read_write([self.t.product.slice(0, own * stride), block.tile], scores);
+        let ([product, block], scores) = v.read_write([self.t.product.slice(0, own * stride), block.tile], scores);
         let (product, scores): (&[f32], &mut [f32]) = (bytemuck::cast_slice(product), bytemuck::cast_slice_mut(scores));
         scores.fill(0.0);
         if dims == 0 {
@@ -247,7 +246,14 @@ impl Stage<'_> {
             for (to, is_value) in [(keys, false), (values, true)] {
                 let ([from, _], to) = v.read_write([block.tile, Tile::EMPTY], to);
                 match self.d.kv {
-                    KvFormat::F16 => store::<u16>(bytemuck::cast_slice(from), bytemuck::cast_slice_mut(to), (kv, cap), slot, part, is_value),
+                    KvFormat::F16 => store::<u16>(
+                        bytemuck::cast_slice(from),
+                        bytemuck::cast_slice_mut(to),
+                        (kv, cap),
+                        slot,
+                        part,
+                        is_value,
+                    ),
                     KvFormat::F32 => store::<u32>(from, to, (kv, cap), slot, part, is_value),
                 }
             }
@@ -257,8 +263,7 @@ impl Stage<'_> {
     /// This row's new K and V, rounded once, where the ring takes them from: K of all positions, then V.
     fn load_fresh(&self, chunk: Chunk) {
         let own = chunk.of_row(self.row).len();
-        let (dims, group, kv, stride) =
-            (self.local.dims, self.local.group, self.local.kv(), self.local.qkv() + 1);
+        let (dims, group, kv, stride) = (self.local.dims, self.local.group, self.local.kv(), self.local.qkv() + 1);
         let out = self.t.passing[0].slice(0, self.p.kv_words(&self.local, own));
         self.pe.compute(self.d.chip.elementwise(2 * own * kv), |v| {
             let [product, out] = v.words_mut([self.t.product.slice(0, own * stride), out]);

@@ -69,8 +69,9 @@ impl Plan<'_> {
             let start = (held[row].start + nth * pass).min(end);
             start..end.min(start + pass)
         };
-        let passing =
-            |order: &Vec<usize>| (0..most.div_ceil(pass)).flat_map(|n| order.iter().map(move |b| piece(*b, n))).collect();
+        let passing = |order: &Vec<usize>| {
+            (0..most.div_ceil(pass)).flat_map(|n| order.iter().map(move |b| piece(*b, n))).collect()
+        };
         let older = order.iter().map(passing).collect();
         let homes = (0..len).map(|t| (part_of(len, rows, t), part_of(len, cols, t))).collect();
         Chunk { base, rows: parts, older, order, homes }
@@ -146,7 +147,13 @@ impl Plan<'_> {
     }
 
     /// As `normed_gemv`, the rows chained to row `root`.
-    fn normed_to_row<const N: usize>(&self, x: &[f32], g: &[f32], weights: [&Weights; N], root: usize) -> [Vec<f32>; N] {
+    fn normed_to_row<const N: usize>(
+        &self,
+        x: &[f32],
+        g: &[f32],
+        weights: [&Weights; N],
+        root: usize,
+    ) -> [Vec<f32>; N] {
         let xg: Vec<f32> = x.iter().zip(g).map(|(x, g)| x * g).collect();
         let row = |slice: Range<usize>| {
             let mut y: Vec<f32> = weights.iter().flat_map(|w| w.gemv(self.kernels, &xg, slice.clone())).collect();
