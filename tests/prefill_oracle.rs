@@ -165,7 +165,7 @@ fn chunks_of(model: &RandomCheckpoint, with: &SessionConfig, bytes: impl Iterato
 fn chunks_follow_the_arenas_and_every_size_equals_the_oracle() {
     for (heads, kv_heads, mesh) in [(4, 2, (2, 3)), (3, 1, (4, 2)), (6, 3, (2, 2)), (4, 4, (3, 4))] {
         let model = RandomCheckpoint::new(shape(heads, kv_heads, true, false), WeightFormat::F16, 21);
-        let seen = chunks_of(&model, &config(mesh, 11), (1600..9000).step_by(192));
+        let seen = chunks_of(&model, &config(mesh, 11), (1600..9000).step_by(192).chain([40_000]));
         assert!(seen.len() > 2 && seen.contains(&11), "{mesh:?}: {seen:?}");
         let more_than_one = seen.iter().filter(|c| **c < 11).count();
         assert!(more_than_one > 1, "{mesh:?}: prompts in several chunks are what this is about: {seen:?}");
@@ -307,7 +307,10 @@ fn a_session_without_room_or_with_another_prompt_says_so() {
     assert!(session.prefill(&PROMPT[..5], |_| true).unwrap().is_some());
     let error = session.prefill(&PROMPT[..5], |_| true).unwrap_err().to_string();
     assert!(error.contains("at 5"), "{error}");
-    let refused = (1000..4000).step_by(16).find_map(|bytes| {
+    // Prefill has gate and up of a position three times (passing twice, partial, whole), decode once.
+    let wide = ModelShape { ffn: 300, ..shape(4, 2, true, false) };
+    let model = RandomCheckpoint::new(wide, WeightFormat::F16, 7);
+    let refused = (6_000..40_000).step_by(256).find_map(|bytes| {
         let config = SessionConfig { chip: arena(bytes), ..config((2, 2), 5) };
         Session::new(&model, config.clone()).ok()?;
         Session::with_prefill(&model, config).err()
