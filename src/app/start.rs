@@ -10,8 +10,8 @@ use super::resolve::HiArgs;
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::placement::PlanError;
 
-/// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does not fit
-/// shrinks to the largest that does.
+/// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does
+/// not fit shrinks to the largest that does.
 pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<String>)> {
     let error = match open(args, job, &job.session) {
         Err(SessionError::Plan(error)) if !matches!(error, PlanError::OffMesh { .. }) => error,

@@ -1,4 +1,4 @@
-//! MovingRoot reduction of a line toward a root that may change from one reduction to the next.          (waferllm.md 4.3)
+//! MovingRoot reduction of a line toward a root that may change from one reduction to the next.  (waferllm.md 4.3)
 //!
 //! 1. Both ends send; everybody between an end and the root adds its own tile to what comes in and passes it on.
 //! 2. The root adds the higher side, then the lower.
@@ -54,7 +54,7 @@ impl MovingRoot {
         Self::within(pe, 0..n, member, base)
     }
 
-    /// The ends at member `member` of the part `line` of a longer line: the same routes, the chain ends where the part does.
+    /// The ends at member `member` of the part `line` of a longer line: the same routes; the chain ends with the part.
     pub fn within(pe: Pe<'_>, line: Range<usize>, member: usize, base: u8) -> Self {
         let (higher, lower) = (member + 1 < line.end, member > line.start);
         Self {

@@ -9,10 +9,13 @@ use crate::units::Coord;
 
 use std::collections::HashMap;
 
+type Tiles = Vec<(TileId, u32, u32)>;
+
 /// See the module.
 pub struct Arenas {
     memories: Vec<Memory>,
-    tiles: HashMap<Coord, (usize, Vec<(TileId, u32, u32)>)>,
+    /// Worker, then id, place and words of its tiles.
+    tiles: HashMap<Coord, (usize, Tiles)>,
 }
 
 impl Arenas {

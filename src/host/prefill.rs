@@ -1,16 +1,17 @@
 //! The first launch of a session that begins with a prompt, and the transition to the second, decode.
 //!
 //! ```text
-//!   launch 1: prefill --(quiescent: routes are written, arenas stay)--> launch 2: decode, K and V where it looks for them
+//!   launch 1: prefill --(quiescent: routes are written, arenas stay)--> launch 2: decode, K and V where it looks
 //! ```
-//! Invariant: what decode finds in a tile is what prefill left in it on the same PE; the host moves no word from PE to PE.
+//! Invariant: what decode finds in a tile is what prefill left in it on the same PE; the host moves none between PEs.
 
 use crate::exec::{Counters, Inject, Wafer};
 use crate::kernels::decode::{Decode, pass, tile};
 use crate::kernels::prefill::{PHASES, Prefill, PrefillRefused};
 use crate::link::Ctrl;
+use crate::pe::Mark;
 
-use super::report::PrefillReport;
+use super::report::{self, PrefillReport};
 use super::session::{Session, SessionError, Step};
 
 /// A prompt that a session waits for.
@@ -62,6 +63,30 @@ impl Session {
         self.logits_at = self.phase_end;
         self.transition(&kernel)?;
         Ok(Some(Step { argmax, cycles: self.logits_at }))
+    }
+
+    /// Adds the marks of a pass to the phases of the session.
+    pub(super) fn note_phases(&mut self, names: &[&'static str], marks: &[Mark]) {
+        let mut phases = Vec::new();
+        self.phase_end = report::add_phases(&mut phases, names, marks, self.phase_end);
+        for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
+            match self.by_phase.iter_mut().find(|p| p.0 == name) {
+                Some(phase) => phase.1 += cycles,
+                None => self.by_phase.push((name, cycles)),
+            }
+        }
+    }
+
+    /// Counters of all launches; `cycles` is the clock of the session.
+    pub(super) fn totals(&self) -> Counters {
+        let (now, before) = (self.counters, self.before);
+        Counters {
+            cycles: before.cycles + now.cycles,
+            hops: before.hops + now.hops,
+            wavelets: before.wavelets + now.wavelets,
+            bursts: before.bursts + now.bursts,
+            ..now
+        }
     }
 
     /// From prefill to decode: the fabric is quiescent, routes are written, arenas stay as they are.

@@ -10,7 +10,6 @@ use crate::kernels::prefill::PrefillRefused;
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
-use crate::pe::Mark;
 use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
@@ -127,7 +126,7 @@ pub struct Session {
     pub(super) options: RunOptions,
     pub(super) positions: usize,
     /// Of this launch.
-    counters: Counters,
+    pub(super) counters: Counters,
     /// Of the launches before.
     pub(super) before: Counters,
     pub(super) by_phase: Vec<(&'static str, u64)>,
@@ -279,18 +278,6 @@ impl Session {
         Ok(Step { argmax, cycles })
     }
 
-    /// Adds the marks of a pass to the phases of the session.
-    pub(super) fn note_phases(&mut self, names: &[&'static str], marks: &[Mark]) {
-        let mut phases = Vec::new();
-        self.phase_end = report::add_phases(&mut phases, names, marks, self.phase_end);
-        for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
-            match self.by_phase.iter_mut().find(|p| p.0 == name) {
-                Some(phase) => phase.1 += cycles,
-                None => self.by_phase.push((name, cycles)),
-            }
-        }
-    }
-
     /// Logits of the last step that wanted them: an uncharged probe.
     ///
     /// # Errors
@@ -330,14 +317,7 @@ impl Session {
         if let Ok(counters) = self.wafer.counters() {
             self.counters = counters;
         }
-        let (now, before, chip) = (self.counters, self.before, &self.decode.chip);
-        let c = Counters {
-            cycles: before.cycles + now.cycles,
-            hops: before.hops + now.hops,
-            wavelets: before.wavelets + now.wavelets,
-            bursts: before.bursts + now.bursts,
-            ..now
-        };
+        let (c, chip) = (self.totals(), &self.decode.chip);
         Report {
             chip: chip.name.clone(),
             clock_hz: chip.clock_hz,

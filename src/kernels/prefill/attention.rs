@@ -18,16 +18,15 @@ use crate::arena::Tile;
 use crate::collectives::{Moving, Way, broadcast};
 use crate::kernels::decode::KvFormat;
 use crate::kernels::decode::stage::check;
-use crate::kernels::gemm::product_cycles;
 use crate::math::gemm::{Dims, Operand, Values, gemm};
 use crate::math::reduce::fmax;
 use crate::math::{exp, vector};
 use crate::pe::{FaultKind, Fold, View};
 use crate::units::Cycles;
 
-use super::Prefill;
 use super::blocks::Chunk;
 use super::stage::{Layer, RING, Stage};
+use super::{Prefill, cycles};
 
 /// A block of K and V while it is here: its tile, its positions, and whether later ones must be masked.
 #[derive(Clone, Copy)]
@@ -75,7 +74,7 @@ impl Stage<'_> {
         home.start.min(chunk.base)..home.end.min(chunk.base)
     }
 
-    /// Blocks once round the column, `from(row)` the positions of a row's block; this row's is in the first passing tile.
+    /// Blocks once round the column, `from(row)` the positions of a row's; this row's is in the first passing tile.
     async fn tour(&self, layer: &Layer, chunk: Chunk, fresh: bool, from: impl Fn(usize) -> Range<usize>) {
         let (pe, rows) = (self.pe, self.d.plan.rows);
         let mut moving = Moving::new(self.t.passing, RING.pos(rows, self.row), rows);
@@ -106,7 +105,7 @@ impl Stage<'_> {
         let (heads, dims, n) = (self.local.q_heads(), self.local.dims, block.len);
         let state = Prefill::state_words(&self.local, own);
         let scores = self.t.work.slice(state, heads * own * n);
-        let cost = Cycles(product_cycles(&chip.f32, Dims { m: own, k: dims, n }).0 * heads as u64);
+        let cost = Cycles(cycles(&chip.f32, Dims { m: own, k: dims, n }).0 * heads as u64);
         pe.compute(cost, |v| self.score(v, own, block, scores));
         self.band.reduce(pe, self.band_root, scores, Fold::Add).await;
         let both = self.t.work.slice(state, heads * own * (n + 1));
@@ -115,7 +114,7 @@ impl Stage<'_> {
             pe.compute(cost, |v| self.soften(v, chunk, own, block, both));
         }
         broadcast(pe, self.band_ends, both).await;
-        let product = product_cycles(&chip.f32, Dims { m: own, k: n, n: dims }).0 * heads as u64;
+        let product = cycles(&chip.f32, Dims { m: own, k: n, n: dims }).0 * heads as u64;
         let cost = Cycles(product) + chip.elementwise(heads * own * dims) + chip.elementwise(heads * own * n);
         pe.compute(cost, |v| self.weigh(v, own, block, both));
     }

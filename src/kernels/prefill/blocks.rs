@@ -17,22 +17,22 @@ pub(super) struct Chunk {
 
 impl Chunk {
     /// Positions whose x is on column `col`, counted from the chunk's first.
-    pub(super) fn of_col(&self, col: usize) -> Range<usize> {
+    pub(super) fn of_col(self, col: usize) -> Range<usize> {
         part(self.len, self.cols, col)
     }
 
     /// Positions whose q, k and v are on row `row`.
-    pub(super) fn of_row(&self, row: usize) -> Range<usize> {
+    pub(super) fn of_row(self, row: usize) -> Range<usize> {
         part(self.len, self.rows, row)
     }
 
     /// A column's positions, cut by the rows that they belong to.
-    pub(super) fn to_rows(&self, col: usize) -> Cuts {
+    pub(super) fn to_rows(self, col: usize) -> Cuts {
         Cuts { left: self.of_col(col), len: self.len, parts: self.rows }
     }
 
     /// A row's positions, cut by columns.
-    pub(super) fn to_cols(&self, row: usize) -> Cuts {
+    pub(super) fn to_cols(self, row: usize) -> Cuts {
         Cuts { left: self.of_row(row), len: self.len, parts: self.cols }
     }
 }

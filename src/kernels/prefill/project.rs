@@ -2,14 +2,13 @@
 //!
 //! ```text
 //!   to rows (QKV, gate|up):  [x g, sum of squares] passes along x    column chain -> row of the positions
-//!   to columns (O, down):    their input passes along y              row chain    -> column of the positions, added to x
+//!   to columns (O, down):    their input passes along y              row chain -> column of the positions, added to x
 //! ```
 //! Invariant: a PE's weight tile is read in place, in decode's packing; k ascends, as in decode's GEMV.
 
 use crate::arena::Tile;
 use crate::collectives::{Moving, Way};
 use crate::kernels::decode::stage::{check, inverse_rms};
-use crate::kernels::gemm::product_cycles;
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemm::{Dims, Operand, Values, gemm_strided};
 use crate::math::gemv::PANEL;
@@ -17,6 +16,7 @@ use crate::math::{Kernels, rope, vector};
 use crate::pe::{Fold, View};
 
 use super::blocks::Chunk;
+use super::cycles;
 use super::stage::{Layer, RING, Stage};
 
 impl Stage<'_> {
@@ -112,7 +112,7 @@ impl Stage<'_> {
                 };
                 let a = block.slice((run.start - first) * (h + 1), m * (h + 1));
                 let chip = &self.d.chip;
-                let cost = product_cycles(&chip.f32, Dims { m, k: h, n }) + chip.elementwise(m);
+                let cost = cycles(&chip.f32, Dims { m, k: h, n }) + chip.elementwise(m);
                 pe.compute(cost, |v| {
                     let kernels = v.kernels();
                     let ([a, w], out) = v.read_write([a, w], out);
@@ -147,7 +147,7 @@ impl Stage<'_> {
         });
     }
 
-    /// x += W input for this column's positions; the input of this row's ones is in the first passing tile, `k` words each.
+    /// x += W input for this column's positions; this row's input is in the first passing tile, `k` words a position.
     pub(super) async fn project(&self, w: Tile, k: usize, phase: &'static str, chunk: Chunk) {
         let (pe, h, rows) = (self.pe, self.hidden, self.d.plan.rows);
         let own = chunk.of_col(self.col);
@@ -163,7 +163,7 @@ impl Stage<'_> {
                 let out = self.t.work.slice(0, m * h);
                 let a = block.slice((run.start - first) * k, m * k);
                 let dims = Dims { m, k, n: h };
-                pe.compute(product_cycles(&self.d.chip.f32, dims), |v| {
+                pe.compute(cycles(&self.d.chip.f32, dims), |v| {
                     let kernels = v.kernels();
                     let ([a, w], out) = v.read_write([a, w], out);
                     let out: &mut [f32] = bytemuck::cast_slice_mut(out);

@@ -1,7 +1,7 @@
 //! The program of a PE in a layer region: ports and tiles looked up once; a chunk in, through the layers, and on.
 //!
 //! ```text
-//!   in:   from the head one burst a position, from a stage one burst a column of it, to all columns; each keeps its own
+//!   in:   from the head one burst a position, from a stage one a column of it, to all columns; each keeps its own
 //!   out:  blocks go along the row to the x root, the nearest first, the higher side first; it sends them on
 //! ```
 //! Invariant: which burst comes when follows from the position of a chunk's first one.

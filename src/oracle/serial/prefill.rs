@@ -7,11 +7,11 @@
 //!   --score: dims over a band--> chain to the band's middle --softmax and AV block by block, as K and V pass by-->
 //!   --O: heads, columns--> chain to column c(t) --> x --gate|up--> row r(t) --down--> column c(t)
 //! ```
-//! A chain to member m: from either end inwards, each adding its own to what comes in; m adds the higher side to its own,
-//! then the lower. K and V pass a row in the order of the interleaved ring, its own first: first those of earlier chunks
+//! A chain to member m: from either end inwards, each adding its own to what comes in; m adds the higher side to its
+//! own, then the lower. K and V pass a row in the order of the interleaved ring, its own first: those of earlier chunks
 //! (from the rows where decode will look for them, `pass` positions of each row at a time), then those of this chunk.
-//! Softmax is renormalised at every block: m' = max(m, scores), o = exp(m - m') o, l = exp(m - m') l, then o and l take the
-//! block's exp(s - m') v and exp(s - m') in order of position; the output is o / l.
+//! Softmax is renormalised at every block: m' = max(m, scores), o = exp(m - m') o, l = exp(m - m') l, then o and l take
+//! the block's exp(s - m') v and exp(s - m') in order of position; the output is o / l.
 //!
 //! Invariant: every f32 operation below is one of the wafer's, in its order; only the head uses K-trees.
 
@@ -100,7 +100,7 @@ impl Plan<'_> {
             let group = self.shape.n_heads / self.shape.n_kv_heads;
             let heads = q.chunks_exact(self.shape.head_dim).enumerate();
             let o: Vec<f32> = heads.flat_map(|(h, q)| self.attend_in_passing(q, h / group, layer, chunk, t)).collect();
-            let columns = self.heads.o_inputs.iter().cloned().collect::<Vec<_>>();
+            let columns = self.heads.o_inputs.clone();
             self.project_to_column(&mut x[t], &layer.o, &o, columns, chunk.homes[t].1);
         }
     }
