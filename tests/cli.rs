@@ -91,6 +91,13 @@ fn json_has_every_field_and_does_not_depend_on_workers_or_arenas() {
         "/arena/max",
         "/arena/budget",
         "/colors_max",
+        "/prefill/chunk",
+        "/prefill/cycles",
+        "/prefill/hops",
+        "/prefill/tpr",
+        "/prefill/tpot_ms",
+        "/prefill/transition_cycles",
+        "/ttft_ms",
         "/tpr",
         "/tpot_ms",
         "/host/tokens_per_s",
@@ -100,7 +107,8 @@ fn json_has_every_field_and_does_not_depend_on_workers_or_arenas() {
         assert!(one.pointer(path).is_some_and(|v| !v.is_null()), "{path} is missing: {one}");
     }
     assert_eq!((&one["stop"], &one["workers"], &two["workers"]), (&json!("length"), &json!(1), &json!(2)));
-    for field in ["token_ids", "text", "logits_sha256", "cycles", "hops", "wavelets", "arena", "colors_max"] {
+    for field in ["token_ids", "text", "logits_sha256", "cycles", "hops", "wavelets", "arena", "colors_max", "prefill"]
+    {
         assert_eq!(one[field], two[field], "{field}");
         assert_eq!(one[field], full[field], "{field} with whole arenas");
     }
@@ -109,10 +117,16 @@ fn json_has_every_field_and_does_not_depend_on_workers_or_arenas() {
 #[test]
 fn cycles_add_up() {
     let clock = 1.1e9; // wse2
-    for n in ["1", "3"] {
-        let run = json_of(&["generate", "-p", "JULIET:\n", "-n", n, "--json", "--quiet"], 0);
+    // A prefill ends in the first generated step.
+    for (n, prefill, steps) in [("1", "token", 1.0), ("3", "token", 3.0), ("3", "mesh", 2.0)] {
+        let run = json_of(&["generate", "-p", "JULIET:\n", "-n", n, "--json", "--quiet", "--prefill", prefill], 0);
         let number = |path: &str| run.pointer(path).and_then(Value::as_f64).expect("a number");
-        let steps: f64 = n.parse().expect("a number");
+        assert_eq!(run["prefill"]["mode"], prefill);
+        assert_eq!(number("/cycles/decode_steps"), steps);
+        assert!((number("/ttft_ms") * 1e-3 * clock / number("/prefill/cycles") - 1.0).abs() < 1e-9, "{run}");
+        let transition = run["cycles"]["by_phase"]["transition"].as_u64();
+        assert_eq!(transition.is_some(), prefill == "mesh", "{run}");
+        assert!(transition.unwrap_or(0) >= run["prefill"]["transition_cycles"].as_u64().unwrap_or(0), "{run}");
         let decode = number("/cycles/total") - number("/cycles/prompt");
         assert!(number("/cycles/prompt") > 0.0 && decode > 0.0);
         assert!((number("/cycles/per_token") - decode / steps).abs() < 1e-6, "{run}");

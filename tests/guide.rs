@@ -1,5 +1,6 @@
 //! The guide's code is the examples' code, and what it shows of a report is what the run prints.
 
+#[allow(dead_code)]
 #[path = "../examples/kernel_deadlock.rs"]
 mod kernel_deadlock;
 

@@ -3,7 +3,7 @@
 
 use plummer::collectives::Tree;
 use plummer::fabric::{Chip, LayoutError, build};
-use plummer::kernels::decode::{Decode, KvFormat};
+use plummer::kernels::decode::{Decode, KvFormat, Launch};
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::placement::{Plan, PlanRequest, tree_root};
 use plummer::units::Coord;
@@ -99,7 +99,7 @@ proptest! {
         let request = PlanRequest { kv_bytes: kv.bytes(), ..request };
         let Ok(plan) = Plan::new(&shape, &chip, &request) else { return Ok(()) };
         let concat_prompt = request.concat_prompt;
-        let decode = Decode { shape, plan, format: WeightFormat::F16, kv, concat_prompt, chip };
+        let decode = Decode { shape, plan, format: WeightFormat::F16, kv, concat_prompt, chip, launch: Launch::default() };
         let layout = decode.layout().map_err(|e| TestCaseError::fail(e.to_string()))?;
         match build(&layout, &decode.chip, 2, false) {
             Ok(_) => {}

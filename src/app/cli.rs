@@ -68,6 +68,15 @@ pub enum KvTypeArg {
     F32,
 }
 
+/// `--prefill`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PrefillArg {
+    /// In chunks of positions, as products of matrices; token by token where no chunk fits beside the weights.
+    Mesh,
+    /// Token by token, as decode.
+    Token,
+}
+
 /// `--arena`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ArenaArg {
@@ -136,6 +145,9 @@ pub struct GenerateArgs {
     /// End before this text; may be repeated.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
+    /// How the prompt goes through the wafer.
+    #[arg(long, value_enum, default_value = "mesh")]
+    pub prefill: PrefillArg,
     /// Worker threads [default: available CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     pub workers: Option<u16>,

@@ -51,8 +51,12 @@ pub struct Outcome {
     pub passes: usize,
     /// sha256 of the logits of all generated steps, in hex; absent if nobody asked.
     pub digest: Option<String>,
-    /// Virtual time before the first generated step.
+    /// Virtual time before the first step that counts for TPR: the transition to decode included.
     pub prompt_cycles: u64,
+    /// Virtual time of the first generated step; 0 if there was none.
+    pub first_cycles: u64,
+    /// Why the prompt went token by token though it was not asked to.
+    pub refused: Option<String>,
     /// Host seconds to open the model and to start the wafer.
     pub seconds_load: f64,
     /// Host seconds of all passes.
@@ -69,7 +73,10 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     bar.set_message("loading the model");
     let mut job = resolve(args)?;
     bar.set_message("placing it on the wafer");
-    let mut session = start::start(args, &mut job)?;
+    let (mut session, refused) = start::start(args, &mut job)?;
+    if let Some(reason) = refused.as_ref().filter(|_| !args.quiet) {
+        bar.suspend(|| say(&format!("warning: the prompt goes token by token: {reason}\n")));
+    }
     let (limit, warning) = start::limit(args, &job, &session)?;
     if let Some(warning) = warning.filter(|_| !args.quiet) {
         bar.suspend(|| say(&format!("warning: {warning}\n")));
@@ -87,6 +94,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     let run = Run { args, job: &job, session: &mut session, limit, interrupt, bar: &bar, hash: Sha256::new(), rows };
     let mut outcome = run.finish(&mut out).inspect_err(|_| bar.finish_and_clear())?;
     outcome.seconds_load = seconds_load;
+    outcome.refused = refused;
     bar.finish_and_clear();
     probes.write(session.wafer(), &session.decode().chip, session.phases())?;
     deliver(args, &job, &outcome, &mut session, &mut out)?;
@@ -143,6 +151,8 @@ impl Run<'_> {
             passes: 0,
             digest: None,
             prompt_cycles: 0,
+            first_cycles: 0,
+            refused: None,
             seconds_load: 0.0,
             seconds_run: 0.0,
             cut: 0.0,
@@ -162,7 +172,9 @@ impl Run<'_> {
     }
 
     fn all(&mut self, out: &mut TextOut<'_>, outcome: &mut Outcome) -> Result<Stop> {
-        let Some(step) = self.prompt(outcome)? else { return Ok(Stop::Interrupt) };
+        let step = if self.session.chunk().is_some() { self.prefill(outcome)? } else { self.prompt(outcome)? };
+        let Some(step) = step else { return Ok(Stop::Interrupt) };
+        outcome.first_cycles = step.cycles;
         if self.args.n == 0 {
             return Ok(Stop::Length);
         }
@@ -173,7 +185,20 @@ impl Run<'_> {
         self.decode(step, out, outcome)
     }
 
-    /// Feeds the prompt; the last step, or `None` when interrupted.
+    /// The prompt in chunks; the step of its last token, or `None` when interrupted.
+    fn prefill(&mut self, outcome: &mut Outcome) -> Result<Option<Step>> {
+        let ids = &self.job.prompt_ids;
+        let (bar, interrupt, chunk) = (self.bar, &self.interrupt, self.session.chunk().unwrap_or(1));
+        let step = self.session.prefill(ids, |done| {
+            bar.set_message(format!("prompt {done} of {}, {chunk} at once", ids.len()));
+            outcome.passes = done;
+            !interrupt.asked()
+        })?;
+        outcome.prompt_cycles = self.session.report().cycles_total;
+        Ok(step)
+    }
+
+    /// Feeds the prompt token by token; the last step, or `None` when interrupted.
     fn prompt(&mut self, outcome: &mut Outcome) -> Result<Option<Step>> {
         let ids = &self.job.prompt_ids;
         let mut last = None;

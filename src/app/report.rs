@@ -17,10 +17,39 @@ fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// Cycles after the prompt (in which every generated step is one pass) a generated step.
+/// Generated steps that are passes of decode: without the one that a prefill ends in.
+fn decode_steps(outcome: &Outcome, totals: &Report) -> usize {
+    outcome.steps.saturating_sub(usize::from(totals.prefill.is_some()))
+}
+
+/// Cycles after the prompt (in which every such step is one pass) a step of decode.
 fn per_token(outcome: &Outcome, totals: &Report) -> f64 {
     let decode = totals.cycles_total.saturating_sub(outcome.prompt_cycles);
-    ratio(decode as f64, outcome.steps as f64)
+    ratio(decode as f64, decode_steps(outcome, totals) as f64)
+}
+
+/// Cycles until the logits of the prompt's last position are there: the time to the first token.
+fn first_token(outcome: &Outcome, totals: &Report) -> u64 {
+    totals.prefill.as_ref().map_or(outcome.first_cycles, |p| p.cycles)
+}
+
+/// The prompt's part of the object of `--json`.
+fn prefill_json(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Value {
+    let (cycles, positions) = (first_token(outcome, totals), job.prompt_ids.len());
+    let mesh = totals.prefill.as_ref();
+    json!({
+        "mode": if mesh.is_some() { "mesh" } else { "token" },
+        "refused": outcome.refused,
+        "positions": positions,
+        "chunk": mesh.map(|p| p.chunk),
+        "cycles": cycles,
+        "hops": mesh.map(|p| p.hops),
+        "wavelets": mesh.map(|p| p.wavelets),
+        "transition_cycles": mesh.map(|p| p.transition_cycles),
+        "transition_routes": mesh.map(|p| p.routes_written),
+        "tpr": ratio(totals.clock_hz * positions as f64, cycles as f64),
+        "tpot_ms": ratio(cycles as f64 * 1e3, totals.clock_hz * positions as f64),
+    })
 }
 
 fn host_rates(outcome: &Outcome, totals: &Report) -> (f64, f64) {
@@ -47,7 +76,8 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
         "workers": job.session.workers,
         "cycles": {
             "total": totals.cycles_total, "prompt": outcome.prompt_cycles, "per_token": per_token,
-            "by_phase": by_phase, "generated_steps": outcome.steps, "host_roundtrip": totals.host_roundtrip_cycles,
+            "by_phase": by_phase, "generated_steps": outcome.steps, "decode_steps": decode_steps(outcome, totals),
+            "host_roundtrip": totals.host_roundtrip_cycles,
         },
         "numerics": totals.numerics,
         "energy_joules": totals.energy_joules,
@@ -59,6 +89,8 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
             "budget": totals.arena.budget,
         },
         "colors_max": totals.colors_max,
+        "prefill": prefill_json(job, outcome, totals),
+        "ttft_ms": ratio(first_token(outcome, totals) as f64 * 1e3, totals.clock_hz),
         "tpr": ratio(totals.clock_hz, per_token),
         "tpot_ms": ratio(per_token * 1e3, totals.clock_hz),
         "host": {
@@ -81,7 +113,7 @@ pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, tota
     let (made, prompt) = (outcome.token_ids.len(), job.prompt_ids.len());
     let stop = format!("{:?}", outcome.stop).to_lowercase();
     row("tokens", format!("{prompt} prompt, {made} generated, stop: {stop}"));
-    cycle_rows(&mut row, outcome, totals);
+    cycle_rows(&mut row, prompt, outcome, totals);
     row(
         "fabric",
         format!("{} hops, {} wavelet-hops, {} colors at most", totals.hops, totals.wavelets, totals.colors_max),
@@ -104,19 +136,40 @@ pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, tota
     text
 }
 
-fn cycle_rows(row: &mut impl FnMut(&str, String), outcome: &Outcome, totals: &Report) {
+fn prefill_row(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outcome, totals: &Report) {
+    let cycles = first_token(outcome, totals);
+    if cycles == 0 {
+        return;
+    }
+    let (rate, first) = (totals.clock_hz * prompt as f64 / cycles as f64, cycles as f64 * 1e3 / totals.clock_hz);
+    let how = match &totals.prefill {
+        Some(p) => format!("{} positions at once", p.chunk),
+        None => "token by token".to_owned(),
+    };
+    row("prefill", format!("{rate:.0} tokens/s, {how}; {first:.4} ms to the first token ({cycles} cycles)"));
+    if let Some(p) = &totals.prefill {
+        let (n, cycles) = (p.routes_written, p.transition_cycles);
+        row(
+            "transition",
+            format!("{cycles} cycles to write {n} routes a core; weights, K and V are where decode wants them"),
+        );
+    }
+}
+
+fn cycle_rows(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outcome, totals: &Report) {
     let per_token = per_token(outcome, totals);
-    if outcome.steps > 0 {
+    prefill_row(row, prompt, outcome, totals);
+    if per_token > 0.0 {
         let (rate, ms) = (ratio(totals.clock_hz, per_token), ratio(per_token * 1e3, totals.clock_hz));
         row("emulated", format!("{rate:.0} tokens/s (TPR), {ms:.4} ms (TPOT) and {per_token:.0} cycles a token"));
     }
-    row("cycles", format!("{} in all, {} before the first generated step", totals.cycles_total, outcome.prompt_cycles));
+    row("cycles", format!("{} in all, {} before decode", totals.cycles_total, outcome.prompt_cycles));
     if totals.host_roundtrip_cycles > 0 {
         let trips = totals.host_roundtrip_cycles;
         row("", format!("of them {trips} round trips to the host, which draws the ids (under head)"));
     }
     let sum: u64 = totals.by_phase.iter().map(|p| p.1).sum();
     for (name, cycles) in totals.by_phase.iter().filter(|p| p.1 > 0) {
-        row("", format!("{name:<14} {cycles:>12} {:>5.1} %", ratio(*cycles as f64 * 100.0, sum as f64)));
+        row("", format!("{name:<17} {cycles:>12} {:>5.1} %", ratio(*cycles as f64 * 100.0, sum as f64)));
     }
 }

@@ -5,14 +5,15 @@
 
 use anyhow::{Result, bail};
 
-use super::cli::GenerateArgs;
+use super::cli::{GenerateArgs, PrefillArg};
 use super::resolve::HiArgs;
-use crate::host::{Session, SessionError};
+use crate::host::{Session, SessionConfig, SessionError};
 use crate::placement::PlanError;
 
-/// Starts the session. Without `-c`, a context that does not fit shrinks to the largest that does.
-pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<Session> {
-    let error = match Session::traced(&job.model, job.session.clone(), args.probe.options()) {
+/// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does
+/// not fit shrinks to the largest that does.
+pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<String>)> {
+    let error = match open(args, job, &job.session) {
         Err(SessionError::Plan(error)) if !matches!(error, PlanError::OffMesh { .. }) => error,
         other => return Ok(other?),
     };
@@ -28,7 +29,21 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<Session> {
         bail!("-c {context}: {fits} tokens fit in the arenas ({error})");
     }
     (job.context, job.session.context) = (fits, fits);
-    Ok(Session::traced(&job.model, job.session.clone(), args.probe.options())?)
+    Ok(open(args, job, &job.session)?)
+}
+
+/// A session that begins as `--prefill` asks, or token by token where the arenas hold no chunk.
+fn open(args: &GenerateArgs, job: &HiArgs, config: &SessionConfig) -> Result<(Session, Option<String>), SessionError> {
+    let mut refused = None;
+    if args.prefill == PrefillArg::Mesh && args.probe.any() {
+        refused = Some("--trace, --links and --map are of one launch, and prefill is one of its own".to_owned());
+    } else if args.prefill == PrefillArg::Mesh {
+        match Session::with_prefill(&job.model, config.clone()) {
+            Err(SessionError::Prefill(reason)) => refused = Some(reason.to_string()),
+            other => return Ok((other?, None)),
+        }
+    }
+    Ok((Session::traced(&job.model, config.clone(), args.probe.options())?, refused))
 }
 
 /// Positions that the run may use, and what to say before it starts if it may need more.

@@ -11,6 +11,8 @@
 //! Invariant: routes serve every root, so a sequence of roots needs no other routes and no barrier in between.
 //! Cost: (alpha + 2 T_R + 1) per stage, at most max(root, n - 1 - root) stages, and the serialisation once.
 
+use std::ops::Range;
+
 use crate::arena::Tile;
 use crate::fabric::{Layout, LayoutError};
 use crate::pe::{Fold, Pe, Rx, Tx};
@@ -49,10 +51,15 @@ impl MovingRoot {
 
     /// The ends at member `member` of a line of `n`.
     pub fn new(pe: Pe<'_>, n: usize, member: usize, base: u8) -> Self {
-        let (higher, lower) = (member + 1 < n, member > 0);
+        Self::within(pe, 0..n, member, base)
+    }
+
+    /// The ends at member `member` of the part `line` of a longer line: the same routes; the chain ends with the part.
+    pub fn within(pe: Pe<'_>, line: Range<usize>, member: usize, base: u8) -> Self {
+        let (higher, lower) = (member + 1 < line.end, member > line.start);
         Self {
             member: member as u32,
-            n: n as u32,
+            n: line.len() as u32,
             to_higher: higher.then(|| pe.tx(color(base, member, member + 1))),
             to_lower: lower.then(|| pe.tx(color(base, member, member - 1))),
             from_higher: higher.then(|| pe.rx(color(base, member + 1, member))),
@@ -77,6 +84,21 @@ impl MovingRoot {
             }
             (None, Some(tx)) => pe.send(tx, tile).await,
             _ => debug_assert!(self.n < 2, "a root inside the line"),
+        }
+    }
+
+    /// Sends a tile one member nearer to `root`.
+    pub async fn send_inward(&self, pe: Pe<'_>, root: usize, tile: Tile) {
+        let tx = if (self.member as usize) < root { self.to_higher } else { self.to_lower };
+        if let Some(tx) = tx {
+            pe.send(tx, tile).await;
+        }
+    }
+
+    /// Takes what the neighbour on one side sent inward.
+    pub async fn recv_outer(&self, pe: Pe<'_>, higher: bool, tile: Tile) {
+        if let Some(rx) = if higher { self.from_higher } else { self.from_lower } {
+            pe.recv(rx, tile).await;
         }
     }
 }

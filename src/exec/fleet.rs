@@ -9,13 +9,14 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::arena::Tile;
+use crate::arena::{Memory, Tile};
 use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
 use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part, Probes};
 use crate::units::Coord;
 
+use super::arenas::Arenas;
 use super::fill::{fill_memories, memories};
 use super::idle::Idle;
 use super::links::TraceOptions;
@@ -113,7 +114,7 @@ pub enum PassError {
 pub(super) struct Hand {
     pub(super) commands: Sender<Command>,
     pub(super) answers: Receiver<Answer>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Memory>>,
 }
 
 /// Tells the others when a worker's thread unwinds, so that they do not wait for it.
@@ -194,6 +195,7 @@ impl Wafer {
                     part.record(|at| chosen.contains(&at), *spans_max);
                 }
                 serve(&*kernel, &part, regions, me, &idle, &inbox, &outbox);
+                part.into_memory()
             };
             let thread = std::thread::Builder::new().name(format!("worker {me}")).spawn(work);
             let thread = thread.map_err(|error| LaunchError::Threads { need, have: me, error })?;
@@ -278,14 +280,30 @@ impl Wafer {
     }
 }
 
-impl Drop for Wafer {
-    fn drop(&mut self) {
+impl Wafer {
+    /// Ends the launch; its arenas stay.
+    ///
+    /// # Errors
+    /// `Lost` when a worker is gone.
+    pub fn into_arenas(mut self) -> Result<Arenas, PassError> {
+        let memories = self.stop().ok_or(PassError::Lost)?;
+        Ok(Arenas::new(memories, std::mem::take(&mut self.tiles)))
+    }
+
+    /// Ends the workers; their memories, unless one of them panicked.
+    fn stop(&mut self) -> Option<Vec<Memory>> {
+        let mut memories = Vec::new();
         for hand in &mut self.hands {
             let (closed, _) = unbounded();
             hand.commands = closed; // the worker's receive fails and it returns
-            if let Some(thread) = hand.thread.take() {
-                thread.join().ok();
-            }
+            memories.extend(hand.thread.take().and_then(|thread| thread.join().ok()));
         }
+        (memories.len() == self.hands.len()).then_some(memories)
+    }
+}
+
+impl Drop for Wafer {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: bits, cycles, counters and stall reports are equal at every worker count and schedule.
 //! Called by `host` and by tests.
 
+mod arenas;
 mod check;
 mod fill;
 mod fleet;
@@ -16,6 +17,7 @@ mod strict_waits;
 mod waits;
 mod worker;
 
+pub use arenas::Arenas;
 pub use check::{CheckReport, Verdict, WaitCycle, check, check_passes};
 pub use fleet::{Inject, LaunchError, PassError, RunOptions, WORKERS_MAX, Wafer};
 pub use harvest::Counters;

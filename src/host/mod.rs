@@ -5,6 +5,7 @@
 pub mod bench;
 mod check;
 pub mod gemm;
+mod prefill;
 mod report;
 mod session;
 pub mod trace;
@@ -12,7 +13,7 @@ pub mod trial;
 mod visit;
 
 pub use check::check_decode;
-pub use report::{ArenaUse, PlacementSummary, Report};
+pub use report::{ArenaUse, PlacementSummary, PrefillReport, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
 
 /// Copies of tiles on the way.

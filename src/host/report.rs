@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::arena::Owner;
 use crate::fabric::{Chip, Direction, Layout, Provenance};
-use crate::kernels::decode::{Decode, KvFormat, Region, point};
+use crate::kernels::decode::{Decode, KvFormat, Region};
 use crate::math::checkpoint::WeightFormat;
 use crate::pe::Mark;
 
@@ -54,6 +54,27 @@ pub struct Report {
     pub assumed: Vec<String>,
     /// Round trips to the host that sampling added.
     pub host_roundtrip_cycles: u64,
+    /// The prefill and the transition to decode, where there was one.
+    pub prefill: Option<PrefillReport>,
+}
+
+/// What a prefill took; all of it is in the totals too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrefillReport {
+    /// Positions of the prompt.
+    pub positions: usize,
+    /// Positions of a chunk.
+    pub chunk: usize,
+    /// Virtual time until the logits of the last position are there.
+    pub cycles: u64,
+    /// Bursts x links.
+    pub hops: u64,
+    /// Wavelets x links.
+    pub wavelets: u64,
+    /// Routes of the fullest PE, written before decode.
+    pub routes_written: u32,
+    /// Cycles that takes.
+    pub transition_cycles: u64,
 }
 
 /// How a model lies on the wafer.
@@ -189,10 +210,15 @@ pub(super) fn floorplan(decode: &Decode) -> String {
     text
 }
 
-/// Adds up the time between consecutive probe marks of one pass under the later mark's name.
-pub(super) fn add_phases(by_phase: &mut Vec<(&'static str, u64)>, marks: &[Mark], since: u64) -> u64 {
+/// Adds up the time between consecutive probe marks of one pass under the later mark's name, by the id of its point.
+pub(super) fn add_phases(
+    by_phase: &mut Vec<(&'static str, u64)>,
+    names: &[&'static str],
+    marks: &[Mark],
+    since: u64,
+) -> u64 {
     if by_phase.is_empty() {
-        by_phase.extend(point::NAMES.iter().map(|n| (*n, 0)));
+        by_phase.extend(names.iter().map(|n| (*n, 0)));
     }
     let mut sorted = marks.to_vec();
     sorted.sort_by_key(|m| m.now);
@@ -209,6 +235,7 @@ pub(super) fn add_phases(by_phase: &mut Vec<(&'static str, u64)>, marks: &[Mark]
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::decode::point;
 
     fn assumed_of(sources: &[&str], source: Provenance) -> Vec<String> {
         let mut chip = Chip::preset("wse3").expect("a preset");
@@ -234,8 +261,8 @@ mod tests {
     fn phases_sum_to_the_last_mark() {
         let mark = |id, now| Mark { id, who: 0, now };
         let mut phases = Vec::new();
-        let end = add_phases(&mut phases, &[mark(point::QKV, 30), mark(point::ARRIVED, 10)], 0);
-        let end = add_phases(&mut phases, &[mark(point::ARRIVED, 25), mark(point::HEAD, 50)], end);
+        let end = add_phases(&mut phases, &point::NAMES, &[mark(point::QKV, 30), mark(point::ARRIVED, 10)], 0);
+        let end = add_phases(&mut phases, &point::NAMES, &[mark(point::ARRIVED, 25), mark(point::HEAD, 50)], end);
         assert_eq!(end, 50);
         assert_eq!(phases.iter().map(|p| p.1).sum::<u64>(), 50);
         assert_eq!(phases[usize::from(point::QKV)].1, 20);

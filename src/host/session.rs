@@ -5,7 +5,8 @@
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
-use crate::kernels::decode::{Contents, Decode, KvFormat, pass, tile};
+use crate::kernels::decode::{Contents, Decode, KvFormat, Launch, pass, point, tile};
+use crate::kernels::prefill::PrefillRefused;
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, WeightFormat};
@@ -14,7 +15,8 @@ use crate::pe::Probes;
 use crate::placement::{Plan, PlanError, PlanRequest};
 use crate::units::Coord;
 
-use super::report::{self, PlacementSummary, Report};
+use super::prefill::Prompt;
+use super::report::{self, PlacementSummary, PrefillReport, Report};
 use super::trace;
 use super::visit::sort_by_visit;
 
@@ -78,6 +80,19 @@ pub enum SessionError {
         /// Positions.
         fits: usize,
     },
+    /// The prompt cannot be prefilled.
+    #[error(transparent)]
+    Prefill(#[from] PrefillRefused),
+    /// Another prompt than the session was made for, or not at its start.
+    #[error("prefill: the session was made for a prompt of {need} positions at its start, found {found} at {at}")]
+    Prompt {
+        /// Positions.
+        need: usize,
+        /// Positions.
+        found: usize,
+        /// Positions before.
+        at: usize,
+    },
     /// A K of zero levels or beyond sense.
     #[error("k-tree: need 1 to 8 levels, found {found}")]
     Levels {
@@ -108,16 +123,25 @@ pub struct Step {
 
 /// A model on a wafer.
 pub struct Session {
-    wafer: Wafer,
-    decode: Decode,
+    pub(super) wafer: Wafer,
+    pub(super) decode: Decode,
     placement: PlacementSummary,
     arena: report::ArenaUse,
-    positions: usize,
-    counters: Counters,
-    by_phase: Vec<(&'static str, u64)>,
-    phase_end: u64,
+    pub(super) options: RunOptions,
+    pub(super) positions: usize,
+    /// Of this launch.
+    pub(super) counters: Counters,
+    /// Of the launches before.
+    pub(super) before: Counters,
+    pub(super) by_phase: Vec<(&'static str, u64)>,
+    /// In the clock of this launch.
+    pub(super) phase_end: u64,
     host_cycles: u64,
-    logits_at: u64,
+    /// In the clock of the session.
+    pub(super) logits_at: u64,
+    /// What the session begins with, until it is done.
+    pub(super) prompt: Option<Prompt>,
+    pub(super) prefilled: Option<PrefillReport>,
     /// Marks kept for a trace: room for them, what is there, and how many found none.
     kept: (usize, Vec<Mark>, u64),
 }
@@ -128,7 +152,7 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::watched(model, config, None, None)
+        Self::launch(model, config, false, (None, None))
     }
 
     /// `new`, recording what PEs do and which phases pass.
@@ -140,7 +164,7 @@ impl Session {
         config: SessionConfig,
         trace: Option<TraceOptions>,
     ) -> Result<Self, SessionError> {
-        Self::watched(model, config, trace, None)
+        Self::launch(model, config, false, (trace, None))
     }
 
     /// As `new`; copies of probed tiles go to `probes`.
@@ -148,14 +172,22 @@ impl Session {
     /// # Errors
     /// As `new`.
     pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
-        Self::watched(model, config, None, probes)
+        Self::launch(model, config, false, (None, probes))
     }
 
-    fn watched(
+    /// As `new`, to begin with `prefill` of a prompt of `config.prompt` positions.
+    ///
+    /// # Errors
+    /// As `new`; `Prefill` when the arenas hold no chunk.
+    pub fn with_prefill(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
+        Self::launch(model, config, true, (None, None))
+    }
+
+    fn launch(
         model: &dyn Checkpoint,
         config: SessionConfig,
-        trace: Option<TraceOptions>,
-        probes: Option<Probes>,
+        prefill: bool,
+        (trace, probes): (Option<TraceOptions>, Option<Probes>),
     ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
@@ -175,7 +207,16 @@ impl Session {
         }
         sort_by_visit(&decode, &mut layout, &options)?;
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
-        let mut wafer = Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?;
+        let prompt = prefill.then(|| Prompt::new(&decode, config.prompt)).transpose()?;
+        let mut wafer = match &prompt {
+            Some(prompt) => {
+                Wafer::launch(prompt.kernel.clone(), prompt.kernel.layout()?, &decode.chip, &options, fill)?
+            }
+            None => {
+                sort_by_visit(&decode, &mut layout, &options)?;
+                Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?
+            }
+        };
         drop(contents);
         wafer.run(&[])?;
         Ok(Self {
@@ -183,8 +224,12 @@ impl Session {
             decode,
             placement,
             arena,
+            options,
             positions: 0,
             counters: Counters::default(),
+            before: Counters::default(),
+            prompt,
+            prefilled: None,
             by_phase: Vec::new(),
             phase_end: 0,
             host_cycles: 0,
@@ -237,6 +282,10 @@ impl Session {
     /// # Errors
     /// `Full` when no row has room; a stall or a number that is none.
     pub fn step(&mut self, token: Token, want_logits: bool) -> Result<Step, SessionError> {
+        if let Some(prompt) = &self.prompt {
+            let need = prompt.kernel.prompt;
+            return Err(SessionError::Prompt { need, found: 1, at: self.positions });
+        }
         if self.positions >= self.capacity() {
             return Err(SessionError::Full { fits: self.capacity() });
         }
@@ -250,7 +299,7 @@ impl Session {
             Token::Sampled(id) => {
                 let trip = self.decode.chip.host_roundtrip_cycles;
                 self.host_cycles += trip;
-                (id, self.logits_at + trip)
+                (id, (self.logits_at + trip).saturating_sub(self.before.cycles))
             }
         };
         let ctrl = Ctrl { kind_slot: kind, position: self.positions as u32 };
@@ -262,8 +311,8 @@ impl Session {
             self.kept.1.extend(&marks[..room]);
             self.kept.2 += (marks.len() - room) as u64;
         }
-        self.phase_end = report::add_phases(&mut self.by_phase, &marks, self.phase_end);
-        let cycles = marks.iter().map(|m| m.now).max().unwrap_or(0);
+        self.note_phases(&point::NAMES, &marks);
+        let cycles = self.before.cycles + marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
         if want_logits {
             self.logits_at = cycles;
@@ -316,7 +365,7 @@ impl Session {
         if let Ok(counters) = self.wafer.counters() {
             self.counters = counters;
         }
-        let (c, chip) = (self.counters, &self.decode.chip);
+        let (c, chip) = (self.totals(), &self.decode.chip);
         Report {
             chip: chip.name.clone(),
             clock_hz: chip.clock_hz,
@@ -333,6 +382,7 @@ impl Session {
             numerics: report::numerics(&self.decode),
             assumed: report::assumed(chip),
             host_roundtrip_cycles: self.host_cycles,
+            prefill: self.prefilled.clone(),
         }
     }
 }
@@ -364,7 +414,15 @@ fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Decode, Sessio
     let concat_prompt = request.concat_prompt;
     let plan = Plan::new(&shape, &config.chip, &request)?;
     let format: WeightFormat = model.matrix(crate::math::checkpoint::MatrixId::Q(0)).format;
-    Ok(Decode { shape, plan, format, kv: config.kv_type, concat_prompt, chip: config.chip.clone() })
+    Ok(Decode {
+        shape,
+        plan,
+        format,
+        kv: config.kv_type,
+        concat_prompt,
+        chip: config.chip.clone(),
+        launch: Launch::default(),
+    })
 }
 
 fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {

@@ -23,10 +23,15 @@ pub(super) fn sort_by_visit(decode: &Decode, layout: &mut Layout, options: &RunO
     if options.full_arenas || options.schedule != Schedule::DepthFirst {
         return Ok(());
     }
-    let options = RunOptions { dry: true, log_visits: true, ..options.clone() };
+    // A prompt that fills the arenas leaves no position to try.
+    let position = decode.launch.positions;
+    if position >= decode.plan.capacity {
+        return Ok(());
+    }
+    let options = RunOptions { dry: true, log_visits: true, trace: None, probes: None, ..options.clone() };
     let mut wafer = Wafer::launch(decode.clone(), layout.clone(), &decode.chip, &options, |_, _, _| {})?;
     wafer.run(&[])?;
-    let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: 0 };
+    let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
     wafer.run(&[Inject { lane: 0, ctrl, word: 0, ready: 0 }])?;
     for (visit, (pe, id)) in wafer.take_visits()?.into_iter().enumerate() {
         if let Some(tile) = layout.pe(pe).tiles.iter_mut().find(|t| t.id == id) {

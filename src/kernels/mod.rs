@@ -6,6 +6,7 @@ pub mod decode;
 pub mod gemm;
 pub mod gemv;
 pub mod line;
+pub mod prefill;
 mod row;
 
 pub use row::{Numerics, Row, Rows};

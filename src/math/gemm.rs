@@ -222,8 +222,14 @@ impl<'a> Chunk<'a> {
 /// `c += a b`, C row-major `m x n` in f32, in the order of the module's invariant.
 pub fn gemm(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32]) {
     assert_eq!(c.len(), d.m * d.n, "gemm: C of {d:?}");
+    gemm_strided(kernels, d, a, b, c, d.n);
+}
+
+/// As `gemm` with `c_stride` elements from one row of C to the next; what lies between is left alone.
+pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32], c_stride: usize) {
+    assert!(d.n <= c_stride || d.m < 2, "gemm: {d:?} with {c_stride} elements a row of C");
     walk(kernels, d, a, b, |m, n, chunk| {
-        let panel = chunk.times(&mut c[m * d.n + n..], d.n);
+        let panel = chunk.times(&mut c[m * c_stride + n..], c_stride);
         // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.
         unsafe { (kernels.0.gemm_panel)(panel) }
     });

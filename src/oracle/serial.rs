@@ -10,6 +10,8 @@
 //!
 //! Invariant: every f32 operation below is one of the wafer's, in its order. Called through `Oracle` by tests, verify.
 
+mod prefill;
+
 use super::ktree::{add, ktree};
 use super::slices::{Heads, positions_of_rows};
 use super::{KvType, Recipe, RecipeError};

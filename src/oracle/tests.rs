@@ -234,3 +234,38 @@ impl Direct<'_> {
         self.normed(VectorId::FinalNorm, MatrixId::Output, &x)
     }
 }
+
+/// Logits after the first 7 ids by prefill, and of every later one by decode.
+fn run_prefilled(checkpoint: &dyn Checkpoint, recipe: Recipe, chunk: usize) -> Vec<Vec<f32>> {
+    let mut oracle = Oracle::new(checkpoint, recipe).expect("a valid recipe");
+    let first = oracle.prefill(&IDS[..7], chunk);
+    std::iter::once(first).chain(IDS[7..].iter().map(|id| oracle.step(*id, true).expect("wanted"))).collect()
+}
+
+#[test]
+fn prefill_is_close_to_the_f64_oracle_and_decode_goes_on_from_it() {
+    for (kv_type, bound) in [(KvType::F32, 2e-5), (KvType::F16, 5e-3)] {
+        for (i, checkpoint) in models().iter().enumerate() {
+            let mut exact = F64Oracle::new(checkpoint, kv_type);
+            let exact: Vec<f64> = IDS.iter().map(|id| exact.step(*id)).skip(6).flatten().collect();
+            for recipe in recipes(kv_type) {
+                for chunk in [1, 2, 3, 7, 9] {
+                    let logits = run_prefilled(checkpoint, recipe.clone(), chunk).concat();
+                    assert_eq!(logits.len(), exact.len());
+                    let differ = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs();
+                    let worst = logits.iter().zip(&exact).map(differ).fold(0.0, f64::max);
+                    assert!(worst < bound, "model {i}, {recipe:?}, chunks of {chunk}: {worst:e}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_chunk_shows_in_the_bits_of_a_prefill() {
+    let recipe = recipes(KvType::F32).swap_remove(4);
+    let runs = [1, 2, 3, 7].map(|chunk| bits(&run_prefilled(&models()[1], recipe.clone(), chunk)));
+    for (i, a) in runs.iter().enumerate() {
+        assert!(runs[..i].iter().all(|b| a != b), "two chunk sizes with the same bits test nothing");
+    }
+}

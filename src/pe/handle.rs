@@ -151,6 +151,11 @@ impl Part {
         }
     }
 
+    /// What the arenas hold when the programs are gone.
+    pub fn into_memory(self) -> Memory {
+        self.net.into_inner().store
+    }
+
     /// The handle that a program of PE `id` gets.
     pub fn handle(&self, id: u32) -> Pe<'_> {
         Pe { part: self, id }

@@ -12,7 +12,7 @@ use super::stage::{Axis, inverse_rms, normed};
 use super::{Decode, packed, pass, point, tile};
 
 /// Runs passes until the session ends.
-pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
+pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
     let h = Box::new(Head::new(d, pe, col, row));
     let (x, logits) = (pe.tile(tile::X), pe.tile(tile::LOGITS));
     let n = d.vocab_of(col).len();

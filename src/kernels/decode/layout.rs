@@ -13,7 +13,7 @@ fn weight_key(stage: usize, layer: usize, which: u16) -> u64 {
     1 << 59 | (stage as u64) << 40 | (layer as u64) << 16 | u64::from(which)
 }
 
-fn state_key(stage: usize) -> u64 {
+pub(in crate::kernels) fn state_key(stage: usize) -> u64 {
     1 << 60 | (stage as u64) << 40
 }
 
@@ -25,13 +25,7 @@ impl Decode {
     pub fn layout(&self) -> Result<Layout, LayoutError> {
         let mut layout = Layout::default();
         let regions = &self.plan.floor.regions;
-        for (region, place) in regions.iter().enumerate() {
-            for (col, row) in cells(place.cols, self.plan.rows) {
-                let pe = layout.pe(place.at(col, row));
-                pe.region = region as u16;
-                pe.share = (col * 65536 / place.cols) as u16;
-            }
-        }
+        self.name_pes(&mut layout);
         for (i, place) in regions.iter().enumerate() {
             let groups = if i == 0 { &self.plan.groups_head } else { &self.plan.groups_x };
             for row in 0..self.plan.rows {
@@ -54,6 +48,17 @@ impl Decode {
         Ok(layout)
     }
 
+    /// All PEs of regions, with what the host needs to know of them.
+    pub(in crate::kernels) fn name_pes(&self, layout: &mut Layout) {
+        for (region, place) in self.plan.floor.regions.iter().enumerate() {
+            for (col, row) in cells(place.cols, self.plan.rows) {
+                let pe = layout.pe(place.at(col, row));
+                pe.region = region as u16;
+                pe.share = (col * 65536 / place.cols) as u16;
+            }
+        }
+    }
+
     fn stage_tiles(&self, layout: &mut Layout, stage: usize) {
         let place = self.stage_place(stage);
         for col in 0..self.plan.cols {
@@ -71,6 +76,9 @@ impl Decode {
                 let mut add = |id, name, owner, words: usize| {
                     layout.tile(at, TileDecl { id, name, owner, bytes: words as u32 * 4, visit: key });
                 };
+                if row == self.root_row() {
+                    add(tile::FREQ, "rope frequencies", Owner::Weights, 2 * pairs);
+                }
                 add(tile::X, "x", Owner::Activations, h);
                 add(tile::XG, "x*g", Owner::Activations, h);
                 add(tile::Y, "y", Owner::Activations, h);
@@ -85,14 +93,21 @@ impl Decode {
                     add(tile::SHIFT_IN, "shift in", Owner::Receive, moved);
                 }
                 if row == self.root_row() {
-                    add(tile::FREQ, "rope frequencies", Owner::Weights, 2 * pairs);
                     add(tile::SIN_COS, "sine, cosine", Owner::Activations, 2 * pairs);
                 }
             }
         }
     }
 
-    fn layer_tiles(&self, layout: &mut Layout, stage: usize, layer: usize, at: Coord, col: usize, row: usize) {
+    pub(in crate::kernels) fn layer_tiles(
+        &self,
+        layout: &mut Layout,
+        stage: usize,
+        layer: usize,
+        at: Coord,
+        col: usize,
+        row: usize,
+    ) {
         let local = self.local(col);
         let (h, f) = (self.hidden_of(row).len(), self.ffn_of(col).len());
         let cells = local.kv() * self.plan.cap * self.kv.bytes();
@@ -113,7 +128,7 @@ impl Decode {
         add(tile::VALUES, "V", Owner::Kv, cells);
     }
 
-    fn head_tiles(&self, layout: &mut Layout) {
+    pub(in crate::kernels) fn head_tiles(&self, layout: &mut Layout) {
         for col in 0..self.plan.head_cols {
             for row in 0..self.plan.rows {
                 let at = self.plan.floor.regions[0].at(col, row);
@@ -140,6 +155,6 @@ impl Decode {
 }
 
 /// Every (col, row) of a region.
-fn cells(cols: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
+pub(in crate::kernels) fn cells(cols: usize, rows: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..cols).flat_map(move |col| (0..rows).map(move |row| (col, row)))
 }

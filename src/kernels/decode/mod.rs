@@ -27,11 +27,11 @@
 //! Invariant: routes, sizes and cycles depend on positions and shapes, never on values.
 
 mod contents;
-mod head;
-mod layout;
+pub(in crate::kernels) mod head;
+pub(in crate::kernels) mod layout;
 mod probe;
 mod routes;
-mod stage;
+pub(in crate::kernels) mod stage;
 
 use crate::fabric::{Chip, TileId};
 use crate::math::checkpoint::{ModelShape, WeightFormat};
@@ -77,6 +77,17 @@ pub struct Decode {
     pub concat_prompt: Option<usize>,
     /// Costs.
     pub chip: Chip,
+    /// What this launch finds and leaves room for.
+    pub launch: Launch,
+}
+
+/// What a launch of decode, or of a kernel that shares its head region and ways, has from the launch before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Launch {
+    /// Positions that are in the KV tiles already, where decode itself would have put them.
+    pub positions: usize,
+    /// Colors below this one are taken: the ways between regions begin here or later.
+    pub ways_from: u8,
 }
 
 /// Control word of a pass: bits of its high half.
@@ -189,69 +200,86 @@ impl Decode {
     }
 
     /// Region of a stage.
-    fn stage_place(&self, stage: usize) -> Place {
+    pub(in crate::kernels) fn stage_place(&self, stage: usize) -> Place {
         self.plan.floor.regions[stage + 1]
     }
 
-    fn levels(&self) -> u8 {
+    pub(in crate::kernels) fn levels(&self) -> u8 {
         self.plan.groups_y.len() as u8
     }
 
-    fn y_base(&self) -> u8 {
+    pub(in crate::kernels) fn y_base(&self) -> u8 {
         0
     }
 
-    fn x_base(&self) -> u8 {
+    pub(in crate::kernels) fn x_base(&self) -> u8 {
         2 * self.levels() + 1
     }
 
-    fn band_base(&self) -> u8 {
+    pub(in crate::kernels) fn band_base(&self) -> u8 {
         2 * (2 * self.levels() + 1)
     }
 
-    fn shift_color(&self, row: usize) -> Color {
+    pub(in crate::kernels) fn shift_color(&self, row: usize) -> Color {
         Color(self.band_base() + 3 + (row % 2) as u8)
     }
 
-    fn hand_over_color(&self, stage: usize) -> Color {
-        Color(self.band_base() + 5 + (stage % 2) as u8)
+    /// First color of the ways between regions.
+    fn ways(&self) -> u8 {
+        (self.band_base() + 5).max(self.launch.ways_from)
     }
 
-    fn return_color(&self) -> Color {
-        Color(self.band_base() + 7)
+    pub(in crate::kernels) fn hand_over_color(&self, stage: usize) -> Color {
+        Color(self.ways() + (stage % 2) as u8)
     }
 
-    fn command_color(&self) -> Color {
+    pub(in crate::kernels) fn return_color(&self) -> Color {
+        Color(self.ways() + 2)
+    }
+
+    pub(in crate::kernels) fn command_color(&self) -> Color {
         Color(self.band_base())
     }
 
-    fn track_color(&self, track: usize) -> Color {
-        Color(self.band_base() + 8 + track as u8)
+    pub(in crate::kernels) fn track_color(&self, track: usize) -> Color {
+        Color(self.ways() + 3 + track as u8)
     }
 
     /// Not one of the chip's: a lane from the host is outside the fabric.
-    fn host_color(&self) -> Color {
+    pub(in crate::kernels) fn host_color(&self) -> Color {
         self.track_color(self.plan.floor.tracks)
     }
 
-    fn columns(&self) -> Columns {
+    pub(in crate::kernels) fn columns(&self) -> Columns {
         Columns::new(&self.shape, self.plan.cols)
     }
 
-    fn hidden_of(&self, row: usize) -> std::ops::Range<usize> {
+    pub(in crate::kernels) fn hidden_of(&self, row: usize) -> std::ops::Range<usize> {
         part(self.shape.hidden, self.plan.rows, row)
     }
 
-    fn ffn_of(&self, col: usize) -> std::ops::Range<usize> {
+    pub(in crate::kernels) fn ffn_of(&self, col: usize) -> std::ops::Range<usize> {
         part(self.shape.ffn, self.plan.cols, col)
     }
 
-    fn vocab_of(&self, col: usize) -> std::ops::Range<usize> {
+    pub(in crate::kernels) fn vocab_of(&self, col: usize) -> std::ops::Range<usize> {
         part(self.shape.vocab, self.plan.head_cols, col)
     }
 
+    /// Positions on row `row` when there are `n` (at most the prompt, under `concat`).
+    pub(in crate::kernels) fn home(&self, row: usize, n: usize) -> std::ops::Range<usize> {
+        let rows = self.plan.rows;
+        if let Some(prompt) = self.concat_prompt {
+            let held = part(prompt, rows, row);
+            return held.start.min(n)..held.end.min(n);
+        }
+        let (q, longer) = (n / rows, n % rows);
+        let start = row * q + (row + longer).saturating_sub(rows);
+        start..start + q + usize::from(row + longer >= rows)
+    }
+
     /// Counts of a column.
-    fn local(&self, col: usize) -> Local {
+    pub(in crate::kernels) fn local(&self, col: usize) -> Local {
         let columns = self.columns();
         let slice = columns.slice(col);
         let dims = 2 * slice.pairs.len();
@@ -266,47 +294,47 @@ impl Decode {
     }
 
     /// Row of a region where reductions along y end.
-    fn root_row(&self) -> usize {
+    pub(in crate::kernels) fn root_row(&self) -> usize {
         tree_root(self.plan.rows, &self.plan.groups_y)
     }
 
     /// Colors that the launch names.
     pub fn colors(&self) -> u32 {
-        u32::from(self.band_base()) + 8 + self.plan.floor.tracks as u32
+        u32::from(self.ways()) + 3 + self.plan.floor.tracks as u32
     }
 }
 
 /// What a column holds of the heads, in counts.
 #[derive(Clone, Debug)]
-struct Local {
-    kv_heads: usize,
-    group: usize,
-    dims: usize,
+pub(in crate::kernels) struct Local {
+    pub(in crate::kernels) kv_heads: usize,
+    pub(in crate::kernels) group: usize,
+    pub(in crate::kernels) dims: usize,
 }
 
 impl Local {
-    fn q_heads(&self) -> usize {
+    pub(in crate::kernels) fn q_heads(&self) -> usize {
         self.kv_heads * self.group
     }
 
     /// Words of q, k and v.
-    fn qkv(&self) -> usize {
+    pub(in crate::kernels) fn qkv(&self) -> usize {
         (self.group + 2) * self.kv_heads * self.dims
     }
 
     /// Words of the attention output.
-    fn att(&self) -> usize {
+    pub(in crate::kernels) fn att(&self) -> usize {
         self.q_heads() * self.dims
     }
 
     /// Words of K (or V) of one position.
-    fn kv(&self) -> usize {
+    pub(in crate::kernels) fn kv(&self) -> usize {
         self.kv_heads * self.dims
     }
 }
 
 /// Shape of a packed tile of `k` inputs and `n` outputs.
-fn packed(k: usize, n: usize) -> PackedShape {
+pub(in crate::kernels) fn packed(k: usize, n: usize) -> PackedShape {
     PackedShape { k, n }
 }
 

@@ -17,23 +17,23 @@ use crate::units::{Color, Coord};
 use super::Decode;
 
 impl Decode {
-    pub(super) fn x_tree(&self, place: &Place, row: usize, groups: &[usize]) -> Tree {
+    pub(in crate::kernels) fn x_tree(&self, place: &Place, row: usize, groups: &[usize]) -> Tree {
         let line = (0..place.cols).map(|c| place.at(c, row)).collect();
         Tree { line, groups: groups.to_vec(), base: self.x_base() }
     }
 
-    pub(super) fn y_tree(&self, place: &Place, col: usize) -> Tree {
+    pub(in crate::kernels) fn y_tree(&self, place: &Place, col: usize) -> Tree {
         let line = (0..self.plan.rows).map(|r| place.at(col, r)).collect();
         Tree { line, groups: self.plan.groups_y.clone(), base: self.y_base() }
     }
 
-    pub(super) fn band_tree(&self, place: &Place, band: &std::ops::Range<usize>, row: usize) -> Tree {
+    pub(in crate::kernels) fn band_tree(&self, place: &Place, band: &std::ops::Range<usize>, row: usize) -> Tree {
         let line = band.clone().map(|c| place.at(c, row)).collect();
         Tree { line, groups: vec![1], base: self.band_base() }
     }
 
     /// Chain and broadcast of every band of a stage.
-    pub(super) fn band_routes(&self, layout: &mut Layout, stage: usize) -> Result<(), LayoutError> {
+    pub(in crate::kernels) fn band_routes(&self, layout: &mut Layout, stage: usize) -> Result<(), LayoutError> {
         let (place, columns) = (self.stage_place(stage), self.columns());
         let mut col = 0;
         while col < place.cols {
@@ -47,7 +47,7 @@ impl Decode {
     }
 
     /// Every row but the top one sends up, on its parity's color.
-    pub(super) fn shift_routes(&self, layout: &mut Layout, place: &Place) -> Result<(), LayoutError> {
+    pub(in crate::kernels) fn shift_routes(&self, layout: &mut Layout, place: &Place) -> Result<(), LayoutError> {
         for col in 0..place.cols {
             for row in 1..self.plan.rows {
                 layout.line(self.shift_color(row), place.at(col, row), place.at(col, row - 1), false)?;
@@ -57,7 +57,7 @@ impl Decode {
     }
 
     /// Host to the head root; from there along its row, and from every PE of the row along its column.
-    pub(super) fn command_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
+    pub(in crate::kernels) fn command_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
         let root = self.head_root();
         layout.route(root, self.host_color(), Direction::Host, Tx::RAMP)?;
         let (cols, rows) = (self.plan.head_cols as u32, self.plan.rows as u32);
@@ -94,7 +94,7 @@ impl Decode {
     }
 
     /// Color on which the x root of a region's row sends the vector on.
-    pub(super) fn leave_color(&self, region: usize, row: usize) -> Color {
+    pub(in crate::kernels) fn leave_color(&self, region: usize, row: usize) -> Color {
         let floor = &self.plan.floor;
         let (ways, straight) = match floor.turns.get(region + 1) {
             Some(turn) => (turn, self.hand_over_color(region)),
@@ -104,7 +104,7 @@ impl Decode {
     }
 
     /// From the x root of a region to all columns of the next; from the last one back to all columns of the head.
-    pub(super) fn hand_over_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
+    pub(in crate::kernels) fn hand_over_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
         let floor = &self.plan.floor;
         for (i, place) in floor.regions.iter().enumerate() {
             let groups = if i == 0 { &self.plan.groups_head } else { &self.plan.groups_x };

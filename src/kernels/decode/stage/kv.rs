@@ -6,7 +6,7 @@ use crate::arena::Tile;
 use crate::math::split::part;
 use crate::pe::{FaultKind, Ticket, View};
 
-use super::super::KvFormat;
+use super::super::{Decode, KvFormat};
 use super::{Layer, Stage};
 
 /// Positions of one row: a ring of `cap` slots, the oldest at `start`.
@@ -17,6 +17,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// What row `row` holds of the first `n` positions before decode begins: all at the start of the ring.
+    pub(super) fn of_prompt(d: &Decode, row: usize, n: usize) -> Self {
+        Self { start: 0, count: d.home(row, n).len() }
+    }
+
     /// The slots in order of position: at most two runs.
     pub(super) fn runs(self, cap: usize) -> [std::ops::Range<usize>; 2] {
         let first = self.count.min(cap - self.start);

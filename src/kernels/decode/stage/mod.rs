@@ -25,7 +25,7 @@ use crate::pe::{Pe, Rx, Tx};
 use super::{Decode, Local, Seat, pass, point};
 
 use kv::Held;
-pub(super) use norm_qkv::{inverse_rms, normed};
+pub(in crate::kernels) use norm_qkv::{check, inverse_rms, normed};
 pub(super) use ports::Axis;
 
 /// Everything that the program of one PE looks up once.
@@ -82,7 +82,7 @@ struct Tiles {
 /// Runs passes until the session ends.
 pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
     let s = Stage::new(d, pe, seat);
-    let mut held = Held::default();
+    let mut held = Held::of_prompt(d, s.row, d.launch.positions);
     let mut sent = None; // a leaf's y; done once x came back, so joining it then never waits
     loop {
         let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;

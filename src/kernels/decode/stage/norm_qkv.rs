@@ -92,7 +92,7 @@ fn turn(v: &mut View<'_>, [freq, angles]: [Tile; 2], position: usize) {
 }
 
 /// `out[..n]` = W (x g), `out[n]` = sum of squares of x.
-pub(in super::super) fn normed(
+pub(in crate::kernels) fn normed(
     v: &mut View<'_>,
     kernels: Kernels,
     format: WeightFormat,
@@ -110,12 +110,12 @@ pub(in super::super) fn normed(
 }
 
 /// 1 / sqrt(mean + eps).
-pub(in super::super) fn inverse_rms(sum_squares: f32, hidden: usize, eps: f32) -> f32 {
+pub(in crate::kernels) fn inverse_rms(sum_squares: f32, hidden: usize, eps: f32) -> f32 {
     1.0 / (sum_squares / hidden as f32 + eps).sqrt()
 }
 
 /// A NaN (or an infinity, which becomes one in the next step) stops the PE.
-pub(in super::super) fn check(v: &mut View<'_>, tile: Tile, phase: &'static str) {
+pub(in crate::kernels) fn check(v: &mut View<'_>, tile: Tile, phase: &'static str) {
     if v.f32(tile).iter().any(|x| x.is_nan()) {
         v.raise(FaultKind::Numeric { phase });
     }

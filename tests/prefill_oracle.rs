@@ -1,0 +1,320 @@
+//! Prefill and the decode behind it equal the serial oracle bit for bit: meshes, chunks, heads, workers, schedules.
+
+use plummer::exec::{Inject, RunOptions, Wafer};
+use plummer::fabric::Chip;
+use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::kernels::decode::{Contents, pass};
+use plummer::kernels::prefill::Prefill;
+use plummer::link::Ctrl;
+use plummer::math::checkpoint::{ModelShape, WeightFormat};
+use plummer::math::random_checkpoint::RandomCheckpoint;
+use plummer::math::reduce::argmax;
+use plummer::oracle::{self, KvMode, Oracle, Recipe};
+use plummer::pe::Mark;
+
+/// Tokens that decode finds after the one of the prefill.
+const GENERATED: usize = 3;
+const PROMPT: [u32; 11] = [3, 17, 0, 5, 29, 36, 8, 8, 1, 22, 13];
+
+fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> ModelShape {
+    ModelShape {
+        hidden: 22,
+        n_layers: 3,
+        n_heads,
+        n_kv_heads,
+        head_dim: 6,
+        ffn: 29,
+        vocab: 37,
+        norm_eps: 1e-5,
+        inv_freq: vec![1.0, 0.1, 0.01],
+        tied,
+        qkv_bias,
+    }
+}
+
+fn config(mesh: (u32, u32), prompt: usize) -> SessionConfig {
+    SessionConfig {
+        chip: Chip::preset("wse2").unwrap(),
+        mesh: Some(mesh),
+        kv: Kv::Shift,
+        kv_type: KvType::F16,
+        k_tree: 2,
+        context: prompt + GENERATED,
+        prompt,
+        workers: 1,
+        arena_full: false,
+        random_schedule: None,
+        kernels: None,
+    }
+}
+
+/// An arena in which so many bytes are free for tiles.
+fn arena(bytes: u64) -> Chip {
+    let chip = Chip::preset("wse2").unwrap();
+    Chip { arena_bytes: chip.reserved_bytes + bytes, ..chip }
+}
+
+/// Logits and ids of the prefill and of every later step; the session's last clock and counters.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Outcome {
+    logits: Vec<Vec<u32>>,
+    ids: Vec<u32>,
+    cycles: (u64, u64),
+    counters: (u64, u64, u64),
+}
+
+fn bits(logits: &[f32]) -> Vec<u32> {
+    logits.iter().map(|l| l.to_bits()).collect()
+}
+
+fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
+    let plan = session.decode().plan.clone();
+    Recipe {
+        cols: plan.cols,
+        rows: plan.rows,
+        head_cols: plan.head_cols,
+        groups_y: plan.groups_y,
+        groups_x: plan.groups_x,
+        groups_head: plan.groups_head,
+        kv: match config.kv {
+            Kv::Shift => KvMode::Shift,
+            Kv::Concat => KvMode::Concat { prompt: config.prompt },
+        },
+        kv_type: match config.kv_type {
+            KvType::F16 => oracle::KvType::F16,
+            KvType::F32 => oracle::KvType::F32,
+        },
+    }
+}
+
+/// Runs a session; its recipe and chunk.
+fn on_wafer(model: &RandomCheckpoint, config: &SessionConfig, what: &str) -> (Outcome, Recipe, usize) {
+    let mut session = Session::with_prefill(model, config.clone()).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let chunk = session.chunk().unwrap();
+    let prompt = &PROMPT[..config.prompt];
+    let mut outcome = Outcome::default();
+    let mut step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{what}: {e}")).unwrap();
+    outcome.cycles.0 = step.cycles;
+    for _ in 0..GENERATED {
+        outcome.logits.push(bits(&session.logits().unwrap()));
+        outcome.ids.push(step.argmax.unwrap());
+        step = session.step(Token::Own, true).unwrap_or_else(|e| panic!("{what}: {e}"));
+    }
+    outcome.logits.push(bits(&session.logits().unwrap()));
+    outcome.ids.push(step.argmax.unwrap());
+    outcome.cycles.1 = step.cycles;
+    let r = session.report();
+    outcome.counters = (r.hops, r.wavelets, r.cycles_total);
+    (outcome, recipe(&session, config), chunk)
+}
+
+/// Holds a session to its serial twin.
+fn check(model: &RandomCheckpoint, config: &SessionConfig, what: &str) -> (Outcome, usize) {
+    let (outcome, recipe, chunk) = on_wafer(model, config, what);
+    let mut oracle = Oracle::new(model, recipe).unwrap();
+    let mut logits = oracle.prefill(&PROMPT[..config.prompt], chunk);
+    for (i, found) in outcome.logits.iter().enumerate() {
+        let differ = found.iter().zip(bits(&logits)).filter(|(a, b)| **a != *b).count();
+        assert_eq!(differ, 0, "{what}, chunk {chunk}: logits {i} differ in {differ} of {}", found.len());
+        let id = argmax(&logits).unwrap().1;
+        assert_eq!(outcome.ids[i], id, "{what}: id {i}");
+        logits = oracle.step(id, true).unwrap();
+    }
+    (outcome, chunk)
+}
+
+#[test]
+fn one_core_equals_the_oracle() {
+    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
+    for prompt in [1, 2, 11] {
+        check(&model, &config((1, 1), prompt), &format!("1x1, prompt {prompt}"));
+    }
+}
+
+#[test]
+fn every_mesh_up_to_4x4_equals_the_oracle() {
+    for (heads, kv_heads, tied, bias) in [(4, 4, true, false), (6, 2, false, true), (3, 1, true, true)] {
+        for format in [WeightFormat::F16, WeightFormat::Bf16] {
+            let model = RandomCheckpoint::new(shape(heads, kv_heads, tied, bias), format, 7);
+            for (cols, rows) in (1..=4).flat_map(|c| (1..=4).map(move |r| (c, r))) {
+                for prompt in [1, 3, 11] {
+                    let what = format!("{heads}/{kv_heads}, {format:?}, {cols}x{rows}, prompt {prompt}");
+                    check(&model, &config((cols, rows), prompt), &what);
+                }
+            }
+        }
+    }
+}
+
+/// Chunk sizes that arenas of many sizes give; each session equals its oracle.
+fn chunks_of(model: &RandomCheckpoint, with: &SessionConfig, bytes: impl Iterator<Item = u64>) -> Vec<usize> {
+    let mut seen = Vec::new();
+    for bytes in bytes {
+        let config = SessionConfig { chip: arena(bytes), ..with.clone() };
+        if Session::with_prefill(model, config.clone()).is_err() {
+            continue; // too small for a layer or for a chunk
+        }
+        seen.push(check(model, &config, &format!("{:?}, {bytes} B", config.mesh)).1);
+    }
+    seen.sort_unstable();
+    seen.dedup();
+    seen
+}
+
+#[test]
+fn chunks_follow_the_arenas_and_every_size_equals_the_oracle() {
+    for (heads, kv_heads, mesh) in [(4, 2, (2, 3)), (3, 1, (4, 2)), (6, 3, (2, 2)), (4, 4, (3, 4))] {
+        let model = RandomCheckpoint::new(shape(heads, kv_heads, true, false), WeightFormat::F16, 21);
+        let seen = chunks_of(&model, &config(mesh, 11), (1600..9000).step_by(192).chain([40_000]));
+        assert!(seen.len() > 2 && seen.contains(&11), "{mesh:?}: {seen:?}");
+        let more_than_one = seen.iter().filter(|c| **c < 11).count();
+        assert!(more_than_one > 1, "{mesh:?}: prompts in several chunks are what this is about: {seen:?}");
+    }
+}
+
+#[test]
+fn stages_and_bands_equal_the_oracle() {
+    let deep = ModelShape { n_layers: 8, ..shape(6, 2, true, true) };
+    let model = RandomCheckpoint::new(deep, WeightFormat::Bf16, 4);
+    let mut seen = Vec::new();
+    for (cols, rows, wide) in [(3, 3, 750), (2, 4, 9), (4, 3, 9), (3, 2, 7), (4, 4, 13)] {
+        for bytes in [2600, 4000, 6000] {
+            let chip = Chip { cols: wide, colors: 40, ..arena(bytes) };
+            let config = SessionConfig { chip, ..config((cols, rows), 11) };
+            let Ok(session) = Session::with_prefill(&model, config.clone()) else { continue };
+            let p = session.placement();
+            let bands = session.decode().plan.floor.bands();
+            drop(session);
+            let (_, chunk) = check(&model, &config, &format!("{cols}x{rows} on {wide} columns, {bytes} B"));
+            seen.push((p.stages > 2, bands > 1, chunk < 11));
+        }
+    }
+    for bands in [false, true] {
+        assert!(seen.contains(&(true, bands, true)), "several stages and chunks, bands {bands}: {seen:?}");
+    }
+}
+
+#[test]
+fn kv_modes_types_and_larger_ragged_meshes_equal_the_oracle() {
+    let model = RandomCheckpoint::new(shape(6, 2, true, false), WeightFormat::F16, 11);
+    for kv in [Kv::Shift, Kv::Concat] {
+        for kv_type in [KvType::F16, KvType::F32] {
+            for (mesh, bytes) in
+                [((3, 3), 40_000), ((3, 3), 3_000), ((7, 5), 40_000), ((2, 13), 40_000), ((13, 2), 40_000)]
+            {
+                let config = SessionConfig { kv, kv_type, chip: arena(bytes), ..config(mesh, 11) };
+                check(&model, &config, &format!("{kv:?} {kv_type:?} {mesh:?} {bytes} B"));
+            }
+        }
+    }
+}
+
+#[test]
+fn workers_schedules_arenas_and_simd_change_nothing() {
+    let model = RandomCheckpoint::new(shape(6, 2, false, true), WeightFormat::F16, 3);
+    for chip in [arena(40_000), arena(4_000)] {
+        let base = SessionConfig { chip, ..config((4, 3), 11) };
+        let (expect, _) = check(&model, &base, "one worker");
+        let same = |other: SessionConfig, what: &str| {
+            assert!(on_wafer(&model, &other, what).0 == expect, "{what}");
+        };
+        for workers in [2, 3] {
+            same(SessionConfig { workers, ..base.clone() }, &format!("{workers} workers"));
+        }
+        for seed in 0..20 {
+            let workers = 1 + seed as usize % 3;
+            same(SessionConfig { random_schedule: Some(seed), workers, ..base.clone() }, &format!("seed {seed}"));
+        }
+        same(SessionConfig { arena_full: true, ..base.clone() }, "full arenas");
+        for level in plummer::math::SimdLevel::available() {
+            let kernels = plummer::math::Kernels::for_level(level);
+            same(SessionConfig { kernels, ..base.clone() }, &format!("{level:?}"));
+        }
+    }
+}
+
+#[test]
+fn lane_depth_and_queues_change_no_bits() {
+    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::Bf16, 9);
+    for (lane_depth, queue_wavelets) in [(1, 0), (1, 8), (2, 64), (8, 0)] {
+        let chip = Chip { lane_depth, queue_wavelets, ..arena(4_000) };
+        check(&model, &SessionConfig { chip, ..config((4, 3), 11) }, &format!("{lane_depth} {queue_wavelets}"));
+    }
+}
+
+/// Cycles and counters of the prefill alone, wet or dry.
+fn prefill_alone(model: &RandomCheckpoint, kernel: &Prefill, dry: bool) -> (plummer::exec::Counters, Vec<Mark>) {
+    let mut options = RunOptions::new(1);
+    options.dry = dry;
+    let contents = Contents::new(&kernel.decode, model);
+    let layout = kernel.layout().unwrap();
+    let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
+    let mut wafer = Wafer::launch(kernel.clone(), layout, &kernel.decode.chip, &options, fill).unwrap();
+    for position in 0..kernel.prompt {
+        let kind_slot = if position + 1 == kernel.prompt { pass::WANT_LOGITS } else { 0 };
+        let ctrl = Ctrl { kind_slot, position: position as u32 };
+        wafer.run(&[Inject { lane: 0, ctrl, word: PROMPT[position], ready: 0 }]).unwrap();
+    }
+    (wafer.counters().unwrap(), wafer.take_marks())
+}
+
+#[test]
+fn a_dry_prefill_has_the_cycles_and_counters_of_a_wet_one() {
+    let model = RandomCheckpoint::new(shape(6, 2, true, true), WeightFormat::F16, 2);
+    for (mesh, bytes) in [((1, 1), 40_000), ((4, 3), 40_000), ((4, 3), 4_000), ((2, 5), 5_000)] {
+        let config = SessionConfig { chip: arena(bytes), ..config(mesh, 11) };
+        let (decode, _) = Session::plan_only(&model, &config).unwrap();
+        let kernel = Prefill::new(&decode, 11).unwrap();
+        assert_eq!(prefill_alone(&model, &kernel, true), prefill_alone(&model, &kernel, false), "{mesh:?}");
+    }
+}
+
+#[test]
+fn tiles_of_both_launches_lie_at_the_same_addresses() {
+    let model = RandomCheckpoint::new(shape(6, 2, true, true), WeightFormat::F16, 2);
+    let (decode, layout) = Session::plan_only(&model, &config((4, 3), 11)).unwrap();
+    let before = Prefill::new(&decode, 11).unwrap().layout().unwrap();
+    let mut both = 0;
+    for pe in layout.pes.iter().filter(|pe| !pe.tiles.is_empty()) {
+        let of = |tiles: &[plummer::fabric::TileDecl]| -> Vec<(u16, u32, u32)> {
+            let mut at = 0;
+            let place = |t: &plummer::fabric::TileDecl| {
+                let start = at;
+                at += t.bytes.next_multiple_of(16);
+                (t.id.0, start, t.bytes)
+            };
+            tiles.iter().map(place).collect()
+        };
+        let old = of(&before.pes[before.find(pe.coord).unwrap() as usize].tiles);
+        for tile in of(&pe.tiles) {
+            if let Some(kept) = old.iter().find(|t| t.0 == tile.0) {
+                assert_eq!(*kept, tile, "PE {}", pe.coord);
+                both += 1;
+            }
+        }
+    }
+    assert!(both > 12 * 3 * 8, "weights, norms, K and V of three layers on twelve PEs: {both}");
+}
+
+#[test]
+fn a_session_without_room_or_with_another_prompt_says_so() {
+    let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
+    let mut session = Session::with_prefill(&model, config((2, 2), 5)).unwrap();
+    let error = session.step(Token::Given(1), true).unwrap_err().to_string();
+    assert!(error.contains("prompt of 5 positions"), "{error}");
+    let error = session.prefill(&PROMPT[..4], |_| true).unwrap_err().to_string();
+    assert!(error.contains("5 positions") && error.contains("found 4"), "{error}");
+    assert!(session.prefill(&PROMPT[..5], |_| true).unwrap().is_some());
+    let error = session.prefill(&PROMPT[..5], |_| true).unwrap_err().to_string();
+    assert!(error.contains("at 5"), "{error}");
+    // Prefill has gate and up of a position three times (passing twice, partial, whole), decode once.
+    let wide = ModelShape { ffn: 300, ..shape(4, 2, true, false) };
+    let model = RandomCheckpoint::new(wide, WeightFormat::F16, 7);
+    let refused = (6_000..40_000).step_by(256).find_map(|bytes| {
+        let config = SessionConfig { chip: arena(bytes), ..config((2, 2), 5) };
+        Session::new(&model, config.clone()).ok()?;
+        Session::with_prefill(&model, config).err()
+    });
+    let error = refused.expect("an arena with room for decode alone").to_string();
+    assert!(error.contains("prefill of one position needs") && error.contains("its arena has"), "{error}");
+}

@@ -1,0 +1,75 @@
+//! Prefill of SmolLM2-135M-Instruct: greedy ids against an independent engine, the last logits against the decode path.
+//!
+//! Needs the downloaded model: skipped loudly without it.
+
+#[allow(dead_code)]
+mod oracle_support;
+
+use oracle_support::{config, recipe, smollm2};
+use plummer::host::{KvType, Session, SessionConfig, Token};
+use plummer::model::Model;
+use plummer::oracle::Oracle;
+use serde_json::Value;
+
+fn ids(case: &Value, field: &str) -> Vec<u32> {
+    case[field].as_array().expect("ids").iter().map(|v| v.as_u64().expect("an id") as u32).collect()
+}
+
+fn golden() -> Value {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let dir = std::env::var_os("PLUMMER_GOLDEN").map_or(data, Into::into);
+    let file = std::fs::read(dir.join("smollm2_greedy_llamacpp_f32_kvf32.json")).expect("golden file");
+    serde_json::from_slice(&file).expect("JSON")
+}
+
+fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32]) -> (Session, u32) {
+    let mut session = Session::with_prefill(model, config.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{e}")).expect("not interrupted");
+    let id = step.argmax.expect("an id");
+    (session, id)
+}
+
+/// Logits of the last prompt position by decode, token by token.
+fn by_decode(model: &Model, config: &SessionConfig, prompt: &[u32]) -> Vec<f32> {
+    let mut session = Session::new(model, config.clone()).unwrap_or_else(|e| panic!("{e}"));
+    for (i, id) in prompt.iter().enumerate() {
+        session.step(Token::Given(*id), i + 1 == prompt.len()).unwrap_or_else(|e| panic!("{e}"));
+    }
+    session.logits().unwrap_or_else(|e| panic!("{e}"))
+}
+
+#[test]
+fn greedy_ids_behind_a_prefill_equal_the_golden_ones() {
+    let Some(model) = smollm2() else { return };
+    let all = golden();
+    for (case, mesh) in [("raw_capital", (16, 16)), ("chat_gravity", (16, 16)), ("chat_gravity", (53, 18))] {
+        let (prompt, expect) = (ids(&all[case], "prompt_ids"), ids(&all[case], "greedy_ids"));
+        let config = config(Some(mesh), KvType::F32, prompt.len() + expect.len(), prompt.len());
+        let (mut session, first) = prefilled(&model, &config, &prompt);
+        let mut found = vec![first];
+        while found.len() < expect.len() {
+            found.extend(session.step(Token::Own, true).unwrap_or_else(|e| panic!("{e}")).argmax);
+        }
+        eprintln!("{case} on {mesh:?}: {} positions, {:?} at once", prompt.len(), session.chunk());
+        assert_eq!(found, expect, "{case} on {mesh:?}");
+    }
+}
+
+#[test]
+fn last_logits_are_those_of_decode_within_the_bound_and_of_the_oracle_in_bits() {
+    let Some(model) = smollm2() else { return };
+    let prompt = ids(&golden()["chat_gravity"], "prompt_ids");
+    for (kv_type, mesh) in [(KvType::F32, (16, 16)), (KvType::F16, (16, 16))] {
+        let config = config(Some(mesh), kv_type, prompt.len() + 8, prompt.len());
+        let (mut session, _) = prefilled(&model, &config, &prompt);
+        let found = session.logits().unwrap_or_else(|e| panic!("{e}"));
+        let decode = by_decode(&model, &config, &prompt);
+        let worst = found.iter().zip(&decode).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        eprintln!("{kv_type:?} on {mesh:?}, {:?} at once: {worst:.2e} from decode", session.chunk());
+        assert!(worst < 5e-2, "{kv_type:?}: {worst:e}");
+        let mut oracle = Oracle::new(&model, recipe(&session, &config)).unwrap_or_else(|e| panic!("{e}"));
+        let expect = oracle.prefill(&prompt, session.chunk().expect("a prefill"));
+        let differ = found.iter().zip(&expect).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
+        assert_eq!(differ, 0, "{kv_type:?}: {differ} of {} logits differ from the oracle's", expect.len());
+    }
+}
