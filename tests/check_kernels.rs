@@ -9,8 +9,8 @@ use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Gemm, Spec};
 use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape};
 use plummer::kernels::line::{Line, LineOp, row_of};
-use plummer::math::gemm::Dims;
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
+use plummer::math::gemm::Dims;
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::pe::Kernel;
 
@@ -133,5 +133,8 @@ fn a_pass_beyond_the_arenas_is_a_fault_and_not_a_deadlock() {
     assert_eq!(report.verdict.name(), "fault");
     assert_eq!(report.at_pass, Some(decode.plan.capacity + 1));
     let none: [Vec<Inject>; 0] = [];
-    assert!(check_passes(&decode, &layout, &decode.chip, none).unwrap().verdict.is_strict(), "nothing runs, nothing hangs");
+    assert!(
+        check_passes(&decode, &layout, &decode.chip, none).unwrap().verdict.is_strict(),
+        "nothing runs, nothing hangs"
+    );
 }

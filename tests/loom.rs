@@ -86,7 +86,13 @@ fn word(pe: u32, at: u32) -> u32 {
     7 + pe + 16 * at
 }
 
-fn half(queue_wavelets: u32, other: u16, ops: [&'static [Op]; 2], producer: link::Producer, consumer: link::Consumer) -> Half {
+fn half(
+    queue_wavelets: u32,
+    other: u16,
+    ops: [&'static [Op]; 2],
+    producer: link::Producer,
+    consumer: link::Consumer,
+) -> Half {
     let timing = Timing {
         alpha: 1,
         ramp: 2,

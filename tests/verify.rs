@@ -107,6 +107,9 @@ fn an_injected_difference_is_named_by_token_phase_layer_pe_and_value() {
                 assert_eq!(d.pe.map(|pe: Coord| pe.row), Some(2), "{what}: rows hold eight elements each");
             }
         }
-        assert!(lines.windows(2).all(|l| l[0].difference == l[1].difference), "{id:?}: the same in every way of running");
+        assert!(
+            lines.windows(2).all(|l| l[0].difference == l[1].difference),
+            "{id:?}: the same in every way of running"
+        );
     }
 }

@@ -118,8 +118,11 @@ pub fn check_passes<K: Kernel>(
     if words > u64::from(u32::MAX) {
         return Err(LaunchError::Words { worker: 0, need: words, have: u64::from(u32::MAX) });
     }
-    let memory = Memory::new(made.tile_words, made.buffer_words, false)
-        .map_err(|error| LaunchError::Memory { worker: 0, need: 4 * words, error })?;
+    let memory = Memory::new(made.tile_words, made.buffer_words, false).map_err(|error| LaunchError::Memory {
+        worker: 0,
+        need: 4 * words,
+        error,
+    })?;
     let net = Net::new(chip.timing(), Schedule::DepthFirst, true, memory, made.net);
     let strict = Strict::new(&net);
     let mut part = Part::new(net, made.endpoints, Kernels::detect());

@@ -130,11 +130,7 @@ impl Session {
     ///
     /// # Errors
     /// As `new`.
-    pub fn probed(
-        model: &dyn Checkpoint,
-        config: SessionConfig,
-        probes: Option<Probes>,
-    ) -> Result<Self, SessionError> {
+    pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
         if contents.formats().any(|f| f != decode.format) {

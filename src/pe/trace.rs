@@ -73,12 +73,7 @@ pub struct Trace {
 
 impl Trace {
     pub(super) fn new(pes: usize, ports: usize, lanes: usize) -> Self {
-        Self {
-            steps: vec![Vec::new(); pes],
-            open: HashMap::new(),
-            sent: vec![0; ports],
-            received: vec![0; lanes],
-        }
+        Self { steps: vec![Vec::new(); pes], open: HashMap::new(), sent: vec![0; ports], received: vec![0; lanes] }
     }
 
     /// Forgets the steps of the passes so far; open tickets stay known.

@@ -70,7 +70,8 @@ fn burst(p: &mut Program, rng: &mut Rng, trees: &[Tree], at: usize, w: u32) {
     p.op(trees[at].source, Op::Send(trees[at].color, w));
     let (mut open, mut used) = (vec![at], vec![at]);
     while let Some(t) = open.pop() {
-        let on = |sink: &Coord, used: &[usize]| (0..trees.len()).find(|o| trees[*o].source == *sink && !used.contains(o));
+        let on =
+            |sink: &Coord, used: &[usize]| (0..trees.len()).find(|o| trees[*o].source == *sink && !used.contains(o));
         for sink in &trees[t].sinks {
             match on(sink, &used) {
                 Some(next) if rng.one_in(2) => {

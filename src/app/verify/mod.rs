@@ -50,7 +50,9 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     let (tokens, most) = (usize::from(args.tokens), model.config.context);
     let context = args.place.context.unwrap_or(tokens);
     if tokens > context || context > most {
-        bail!("--tokens {tokens}, -c {context}: the model was trained for {most} positions, need --tokens <= -c <= {most}");
+        bail!(
+            "--tokens {tokens}, -c {context}: the model was trained for {most} positions, need --tokens <= -c <= {most}"
+        );
     }
     let config = session(&args.place, context, 1)?;
     let first = model.config.bos.unwrap_or(1).min(model.shape().vocab as u32 - 1);
@@ -135,7 +137,12 @@ fn recipe(decode: &Decode, config: &SessionConfig) -> Recipe {
     }
 }
 
-fn on_wafer(model: &dyn Checkpoint, config: &SessionConfig, first: u32, tokens: usize) -> Result<Outcome, SessionError> {
+fn on_wafer(
+    model: &dyn Checkpoint,
+    config: &SessionConfig,
+    first: u32,
+    tokens: usize,
+) -> Result<Outcome, SessionError> {
     let mut session = Session::new(model, config.clone())?;
     let mut outcome = Outcome { logits: Vec::new(), ids: vec![first] };
     for at in 0..tokens {
