@@ -10,7 +10,7 @@ use plummer::units::Coord;
 use script::{Op, Program, at, random, wavelets};
 
 /// Programs; a failure names its seed.
-const PROGRAMS: u64 = 4000;
+const PROGRAMS: u64 = 3000;
 
 fn chip(lane_depth: u8, queue_wavelets: u32) -> Chip {
     Chip { lane_depth, queue_wavelets, colors: 64, ..Chip::preset("wse2").unwrap() }
