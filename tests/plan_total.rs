@@ -99,7 +99,8 @@ proptest! {
         let request = PlanRequest { kv_bytes: kv.bytes(), ..request };
         let Ok(plan) = Plan::new(&shape, &chip, &request) else { return Ok(()) };
         let concat_prompt = request.concat_prompt;
-        let decode = Decode { shape, plan, format: WeightFormat::F16, kv, concat_prompt, chip, launch: Launch::default() };
+        let launch = Launch::default();
+        let decode = Decode { shape, plan, format: WeightFormat::F16, kv, concat_prompt, chip, launch };
         let layout = decode.layout().map_err(|e| TestCaseError::fail(e.to_string()))?;
         match build(&layout, &decode.chip, 2, false) {
             Ok(_) => {}

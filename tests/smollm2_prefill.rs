@@ -2,7 +2,6 @@
 //!
 //! Needs the downloaded model: skipped loudly without it.
 
-#[allow(dead_code)]
 mod oracle_support;
 
 use oracle_support::{config, recipe, smollm2};
