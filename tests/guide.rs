@@ -1,6 +1,7 @@
 //! The guide's code is the examples' code, and what it shows of a report is what the run prints.
 
 #[path = "../examples/kernel_deadlock.rs"]
+#[allow(dead_code)]
 mod kernel_deadlock;
 
 use std::path::Path;
@@ -32,5 +33,6 @@ fn the_report_in_the_guide_is_the_one_of_the_run() {
     let guide = read("docs/write-a-kernel.md");
     let report = blocks(&guide, "text").join("");
     let stall = kernel_deadlock::stall().unwrap();
-    assert_eq!(stall.to_string(), report);
+    // The example is included from here: its path has a detour.
+    assert_eq!(stall.to_string().replace("tests/../", ""), report);
 }
