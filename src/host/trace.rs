@@ -1,5 +1,4 @@
-//! What a run leaves for other tools: trace events (Chrome's JSON, as Perfetto reads it), traffic by link, ledgers
-//! by PE.
+//! What a run leaves for other tools: trace events (Chrome's JSON, for Perfetto), traffic by link, ledgers by PE.
 //!
 //! ```text
 //!   process 1 "phases"  one thread a stage            complete events ("X"), one after the other
