@@ -1,9 +1,8 @@
 //! MeshGEMM 2048^3 as message-passing programs, against a flat GEMM crate on the same threads, in one process.
 //!
 //! Flat: `matrixmultiply` with threads, f32 in and out. Rounds are interleaved; the ratio is of medians. A higher
-//! ratio at
-//! 64x64 alone means that small products got slower (`math::gemm`) or tiles are copied more often; at 256x256 alone
-//! (8 x 8 tiles, 33 M messages) that a message costs more.
+//! ratio at 64x64 alone means that small products got slower (`math::gemm`) or tiles are copied more often; at 256x256
+//! alone (8 x 8 tiles, 33 M messages) that a message costs more.
 //! Hops and cycles are the emulated chip's, beside the closed form; they change only if the algorithm does.
 //!
 //! Run: `cargo bench --bench gemm [-- ROUNDS [SIDE]]`
