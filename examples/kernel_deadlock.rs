@@ -1,8 +1,8 @@
 //! A kernel that deadlocks, its report, and the two ways out.
 //!
-//! Cores in a row trade a tile in pairs: everybody sends first and receives then. Up to the chip's `queue_wavelets` words
-//! the network holds a tile, so the send ends and the exchange works; a longer tile stays with its sender until the
-//! receiver begins to take it, and both wait for ever.
+//! Cores in a row trade a tile in pairs: everybody sends first and receives then. Up to the chip's `queue_wavelets`
+//! words the network holds a tile, so the send ends and the exchange works; a longer tile stays with its sender until
+//! the receiver begins to take it, and both wait for ever.
 //!
 //! | color | from -> to   | carries |   | tile | words | owner       |
 //! |-------|--------------|---------|---|------|-------|-------------|

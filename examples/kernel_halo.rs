@@ -1,7 +1,7 @@
 //! A stencil on a mesh: every core trades its edges with four neighbours, then averages.
 //!
-//! A kernel of your own in one file: layout, program, cost. The field is `SIDE x SIDE` values a core; a step of Jacobi's
-//! method needs one row or column of each neighbour (the halo). `docs/write-a-kernel.md` walks through this file.
+//! A kernel of your own in one file: layout, program, cost. The field is `SIDE x SIDE` values a core; a step of
+//! Jacobi's method needs one row or column of each neighbour (the halo). `docs/write-a-kernel.md` walks through it.
 //!
 //! | color    | from -> to   | carries      |   | tile  | words     | owner       |
 //! |----------|--------------|--------------|---|-------|-----------|-------------|

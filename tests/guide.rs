@@ -2,6 +2,7 @@
 
 #[allow(dead_code)]
 #[path = "../examples/kernel_deadlock.rs"]
+#[allow(dead_code)]
 mod kernel_deadlock;
 
 use std::path::Path;
@@ -33,5 +34,6 @@ fn the_report_in_the_guide_is_the_one_of_the_run() {
     let guide = read("docs/write-a-kernel.md");
     let report = blocks(&guide, "text").join("");
     let stall = kernel_deadlock::stall().unwrap();
-    assert_eq!(stall.to_string(), report);
+    // The example is included from here: its path has a detour.
+    assert_eq!(stall.to_string().replace("tests/../", ""), report);
 }

@@ -15,6 +15,9 @@ use crate::fabric::Chip;
 use crate::host::trace::{Chrome, Phase, links_csv, map_csv};
 use crate::units::Coord;
 
+/// Most events of a trace: 48 bytes each while the run lasts.
+const EVENTS_MAX: u64 = 100_000_000;
+
 /// The flags.
 #[derive(Clone, Debug, Args)]
 pub struct ProbeArgs {
@@ -25,7 +28,7 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "N|COLSxROWS@COL,ROW", value_parser = chosen, default_value = "64")]
     pub trace_pes: Chosen,
     /// Events to record, at most; the trace says how many were cut.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = events)]
     pub trace_events: u64,
     /// Write bursts and wavelets of every directed link, unicast and multicast apart.
     #[arg(long, value_name = "FILE.csv")]
@@ -33,6 +36,10 @@ pub struct ProbeArgs {
     /// Write the ledger of every core: code, weights, KV, buffers.
     #[arg(long, value_name = "FILE.csv")]
     pub map: Option<PathBuf>,
+}
+
+fn events(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|n| (1..=EVENTS_MAX).contains(n)).ok_or_else(|| format!("need 1 to {EVENTS_MAX}"))
 }
 
 fn chosen(text: &str) -> Result<Chosen, String> {

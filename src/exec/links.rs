@@ -3,8 +3,8 @@
 //! Lanes know their writer, not their color: the host walks the tree of every send port, over workers, and counts each
 //! lane once under the directed link that feeds it.
 //!
-//! Invariant: uncharged; every link is counted once, so the sums are those of `Counters`; sorted, so the order of workers
-//! shows in no result. Called between passes by `host` and `app`.
+//! Invariant: uncharged; every link is counted once, so the sums are those of `Counters`; sorted, so the order of
+//! workers shows in no result. Called between passes by `host` and `app`.
 
 use std::collections::{BTreeMap, HashSet};
 

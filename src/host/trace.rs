@@ -1,12 +1,12 @@
-//! What a run leaves for other tools: trace events (Chrome's JSON, as Perfetto reads it), traffic by link, ledgers by PE.
+//! What a run leaves for other tools: trace events (Chrome's JSON, for Perfetto), traffic by link, ledgers by PE.
 //!
 //! ```text
 //!   process 1 "phases"  one thread a stage            complete events ("X"), one after the other
 //!   process 2 "cores"   one thread a traced PE        complete events: compute, send, receive, waits with their reason
 //!                       posted operations             async events ("b", "e"): they overlap what the core does
 //! ```
-//! Invariant: one unit of `ts` and `dur` is one cycle of virtual time; within a thread, complete events do not overlap and
-//! come in the order of their start. The text is the same at every worker count.
+//! Invariant: one unit of `ts` and `dur` is one cycle of virtual time; within a thread, complete events do not
+//! overlap and come in the order of their start. The text is the same at every worker count.
 //! Called by `app`; formats alone, nothing is measured here.
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! ```
 //! Invariant: facts are measured, never computed from a formula. Called by examples, the guide and users' tests.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::exec::{Counters, LaunchError, LinkUse, PassError, RunOptions, Wafer};
@@ -84,12 +85,12 @@ impl Trial {
         Ok(self.wafer.read(core, tile)?.into_iter().map(f32::from_bits).collect())
     }
 
-    /// Traffic by directed link.
+    /// Traffic by directed link, (from, to).
     ///
     /// # Errors
     /// When a worker is gone.
-    pub fn links(&self) -> Result<Vec<((Coord, Coord), LinkUse)>, PassError> {
-        Ok(self.wafer.link_use()?.into_iter().collect())
+    pub fn links(&self) -> Result<BTreeMap<(Coord, Coord), LinkUse>, PassError> {
+        self.wafer.link_use()
     }
 
     /// What the traced cores did; empty unless `RunOptions::trace` was set.

@@ -99,7 +99,7 @@ where
         .margin(16)
         .x_label_area_size(30)
         .y_label_area_size(90)
-        .build_cartesian_2d(0.0..meshes.len() as f64, 0.0..most as f64 * 1.05)
+        .build_cartesian_2d(0.0..meshes.len() as f64, 0.0..most as f64 * 1.3)
         .map_err(fail)?;
     let name = |x: &f64| match x.fract() {
         f if (f - 0.5).abs() < 1e-6 => meshes.get(*x as usize).map_or_else(String::new, |m| (*m).to_owned()),
@@ -136,7 +136,7 @@ where
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
+        .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
         .border_style(BLACK)
         .draw()
