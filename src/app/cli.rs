@@ -143,7 +143,8 @@ pub struct GenerateArgs {
     #[arg(long)]
     pub chat: bool,
     /// End before this text; may be repeated.
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// How the prompt goes through the wafer.
     #[arg(long, value_enum, default_value = "mesh")]
