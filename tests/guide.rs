@@ -2,7 +2,6 @@
 
 #[allow(dead_code)]
 #[path = "../examples/kernel_deadlock.rs"]
-#[allow(dead_code)]
 mod kernel_deadlock;
 
 use std::path::Path;
