@@ -250,10 +250,10 @@ fn prefill_alone(model: &RandomCheckpoint, kernel: &Prefill, dry: bool) -> (plum
     let layout = kernel.layout().unwrap();
     let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
     let mut wafer = Wafer::launch(kernel.clone(), layout, &kernel.decode.chip, &options, fill).unwrap();
-    for position in 0..kernel.prompt {
+    for (position, word) in PROMPT.into_iter().take(kernel.prompt).enumerate() {
         let kind_slot = if position + 1 == kernel.prompt { pass::WANT_LOGITS } else { 0 };
         let ctrl = Ctrl { kind_slot, position: position as u32 };
-        wafer.run(&[Inject { lane: 0, ctrl, word: PROMPT[position], ready: 0 }]).unwrap();
+        wafer.run(&[Inject { lane: 0, ctrl, word, ready: 0 }]).unwrap();
     }
     (wafer.counters().unwrap(), wafer.take_marks())
 }

@@ -76,11 +76,11 @@ impl Fabric<'_> {
             }
         }
         let may_give = t.from.is_none() || t.taken > t.given;
-        if let Some(to) = t.to.filter(|_| t.given < self.length && may_give) {
-            if self.forward(to) {
-                t.given += 1;
-                moved = true;
-            }
+        if let Some(to) = t.to.filter(|_| t.given < self.length && may_give)
+            && self.forward(to)
+        {
+            t.given += 1;
+            moved = true;
         }
         moved
     }
