@@ -65,7 +65,8 @@ fn wrong_usage_exits_2_and_says_why() {
 
 #[test]
 fn json_has_every_field_and_does_not_depend_on_workers_or_arenas() {
-    let run = |more: &[&str]| json_of(&[&["generate", "-n", "8", "--json", "--quiet"], more].concat(), 0);
+    let base = ["generate", "-n", "8", "--json", "--quiet", "--prefill", "mesh"];
+    let run = |more: &[&str]| json_of(&[&base, more].concat(), 0);
     let (one, two, full) = (run(&["--workers", "1"]), run(&["--workers", "2"]), run(&["--arena", "full"]));
     for path in [
         "/schema",

@@ -147,7 +147,7 @@ pub struct GenerateArgs {
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// How the prompt goes through the wafer.
-    #[arg(long, value_enum, default_value = "mesh")]
+    #[arg(long, value_enum, default_value = "token")]
     pub prefill: PrefillArg,
     /// Worker threads [default: available CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
