@@ -214,7 +214,7 @@ struct Case {
 
 /// Seconds that one exploration may take: far more than the bounds below need on an idle machine.
 fn seconds() -> u64 {
-    std::env::var("PLUMMER_LOOM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(30)
+    std::env::var("PLUMMER_LOOM_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(12)
 }
 
 /// Every interleaving of one program: verdict and clocks of all four PEs.
