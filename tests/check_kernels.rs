@@ -1,5 +1,5 @@
-//! All kernels pass the strict dry run: decode, GEMV and GEMM with every algorithm, collectives; on every small mesh and
-//! on samples of larger ones.
+//! All kernels pass the strict dry run: decode, GEMV and GEMM with every algorithm, collectives; on every small mesh
+//! and on samples of larger ones.
 
 use plummer::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};
 use plummer::exec::{Inject, check, check_passes};

@@ -1,9 +1,9 @@
 //! loom runs the product's own links, rings, idle protocol and step loop, compiled a second time under loom's atomics.
 //!
 //! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst. Where every send is a
-//! rendezvous, credits and ends cross the workers; where bursts are short, credits alone. Every interleaving must give the
-//! same verdict, the same words in the same order, and the same clocks. The number of interleavings is printed, with the
-//! preemption bound, and whether they are all that there are within it.
+//! rendezvous, credits and ends cross the workers; where bursts are short, credits alone. Every interleaving must give
+//! the same verdict, the same words in the same order, and the same clocks. The number of interleavings is printed,
+//! with the preemption bound, and whether they are all that there are within it.
 //!
 //! `PLUMMER_LOOM_SECONDS` bounds each exploration. `.ci/mutants` runs this file over planted defects.
 

@@ -1,4 +1,5 @@
-//! `plummer verify`: equal in every way of running; an injected difference is named by token, phase, layer, PE and value.
+//! `plummer verify`: equal in every way of running; an injected difference is named by token, phase, layer, PE and
+//! value.
 
 use std::borrow::Cow;
 

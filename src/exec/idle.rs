@@ -58,8 +58,8 @@ impl Idle {
 
     /// A worker is gone (it panicked): nothing is quiescent any more, but whoever is idle shall not wait for it.
     pub fn abandon(&self) {
-        // Release: pairs with the Acquire in `is_quiescent`. Nobody stores a pass after this: a scan needs all desks idle
-        // and this worker was active.
+        // Release: pairs with the Acquire in `is_quiescent`. Nobody stores a pass after this: a scan needs all desks
+        // idle and this worker was active.
         self.quiescent.store(u64::MAX, Ordering::Release);
     }
 

@@ -5,6 +5,7 @@
 pub mod bench;
 mod check;
 pub mod gemm;
+mod planning;
 mod prefill;
 mod report;
 mod session;

@@ -1,5 +1,5 @@
-//! A fabric without bursts: every wavelet moves on its own through queues of `depth` wavelets, and every burst is longer
-//! than all queues of its way together. What hangs here would hang on silicon.
+//! A fabric without bursts: every wavelet moves on its own through queues of `depth` wavelets, and every burst is
+//! longer than all queues of its way together. What hangs here would hang on silicon.
 //!
 //! Shares nothing with the engine but routes and scripts: no times, no credits, no tickets, no rendezvous.
 
