@@ -97,8 +97,10 @@ pub async fn allreduce(pe: Pe<'_>, seat: &Seat, tile: Tile, fold: Fold) {
     match seat {
         Seat::Alone => {}
         Seat::Staged { steps, ends } => {
-            ktree::reduce(pe, steps, tile, fold).await;
-            ktree::broadcast(pe, *ends, tile).await;
+            ktree::contribute(pe, steps, tile, fold, (ends.1, tile)).await;
+            if ends.0.is_some() {
+                ktree::broadcast(pe, *ends, tile).await;
+            }
         }
         Seat::Ring(seat) => ring::run(pe, *seat, tile, fold).await,
     }

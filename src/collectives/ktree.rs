@@ -189,6 +189,21 @@ pub async fn reduce(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) {
     }
 }
 
+/// What a member other than the root does: its part of the reduction of `tile`, then the result into `back`. At the
+/// root, the reduction alone.
+pub async fn contribute(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold, back: (Option<Rx>, Tile)) {
+    let ([before @ .., Step::Leaf(_) | Step::Inner(..)], (Some(rx), into)) = (steps, back) else {
+        return reduce(pe, steps, tile, fold).await;
+    };
+    reduce(pe, before, tile, fold).await;
+    let way = match steps[before.len()] {
+        Step::Leaf(tx) => (None, tx),
+        Step::Inner(from, tx) => (Some(from), tx),
+        Step::Root(_) => return,
+    };
+    pe.exchange(way, tile, fold, (rx, into)).await;
+}
+
 /// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf waits
 /// for that alone and joins the ticket before it needs `tile` again.
 pub async fn reduce_posted(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) -> Option<Ticket> {

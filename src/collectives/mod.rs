@@ -15,7 +15,7 @@ mod ring;
 pub use allreduce::{Allreduce, Ends, Seat, allreduce};
 pub use chain::Chain;
 pub use interleave::{CYCLE_COLORS, Cycle, Way, shortest};
-pub use ktree::{Step, Tree, broadcast, reduce, reduce_posted};
+pub use ktree::{Step, Tree, broadcast, contribute, reduce, reduce_posted};
 pub use moving::{Exchange, Moving, RingEnds};
 pub use moving_root::{MovingRoot, ROOT_COLORS};
 pub use ring::{Ring, RingOrder};

@@ -104,8 +104,9 @@ impl Wafer {
 /// Reads one part.
 pub(super) fn harvest(part: &Part) -> Harvest {
     let net = part.net.borrow();
-    let records: Vec<(Coord, Record)> =
-        (0..part.pes()).map(|pe| (part.coord(pe), net.records[pe as usize].clone())).collect();
+    let records: Vec<(Coord, Record)> = (0..part.pes())
+        .map(|pe| (part.coord(pe), Record { now: net.waits(pe).2, ..net.records[pe as usize].clone() }))
+        .collect();
     let mut counters = Counters::default();
     for (_, r) in &records {
         counters.cycles = counters.cycles.max(r.now);

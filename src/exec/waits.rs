@@ -46,17 +46,18 @@ pub(super) fn remains(part: &Part) -> Remains {
             out.sent.push((coord, color, p.emitted, p.queued() != NONE));
         }
         let r = &net.records[pe as usize];
-        let (sends, color, holds) = match r.status {
-            Status::OnLane => receive(&net, ends, r.wait_on),
+        let (status, on, since) = net.waits(pe);
+        let (sends, color, holds) = match status {
+            Status::OnLane => receive(&net, ends, on),
             Status::OnTicket => {
-                let t = net.tickets[r.wait_on];
+                let t = net.tickets[on];
                 if t.kind == TicketKind::Receive { receive(&net, ends, t.at) } else { send(&net, ends, t.at) }
             }
             _ => continue,
         };
         let place = r.place.map_or_else(String::new, |l| format!("{}:{}", l.file(), l.line()));
         let (port, waits_for) = (String::new(), Vec::new());
-        out.blocked.push(Blocked { pe: coord, since: r.now, sends, color, port, place, waits_for, holds });
+        out.blocked.push(Blocked { pe: coord, since, sends, color, port, place, waits_for, holds });
     }
     out
 }

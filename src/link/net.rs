@@ -11,7 +11,7 @@ use super::lane::{Lane, LaneFlags, Upstream};
 use super::message::{HEADER_WORDS, Message};
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
-use super::ticket::{NONE, Port, Tickets};
+use super::ticket::{NONE, Port, TicketState, Tickets};
 use super::warm::{vec_on_large_pages, warm};
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
@@ -186,6 +186,20 @@ impl<S: Store> Net<S> {
     pub fn front(&self, lane: u32) -> Option<&Burst> {
         let l = &self.lanes[lane as usize];
         (l.takeable() > 0).then(|| &self.slots[self.slot(lane, l.free_at)])
+    }
+
+    /// What a PE waits for and since when: of two waits in one piece the first that is open. A program that is resumed
+    /// for the second alone has not seen the end of the first yet.
+    pub fn waits(&self, pe: u32) -> (Status, u32, u64) {
+        let r = &self.records[pe as usize];
+        if r.status != Status::OnLane || r.behind == NONE {
+            return (r.status, r.wait_on, r.now);
+        }
+        let ticket = &self.tickets[r.behind];
+        match ticket.state {
+            TicketState::Done => (r.status, r.wait_on, r.now.max(ticket.end)),
+            _ => (Status::OnTicket, r.behind, r.now),
+        }
     }
 
     /// Brings the state of PEs, lanes and ports into the cache.

@@ -38,6 +38,8 @@ pub struct Record {
     pub depth: u32,
     /// Lane or ticket it waits for.
     pub wait_on: u32,
+    /// The send that has to end before the wait for a lane begins, where a program waits for both at once.
+    pub behind: u32,
     /// First open ticket (newest first).
     pub open: u32,
     /// Open tickets.
@@ -61,6 +63,7 @@ impl Record {
             busy: 0,
             depth: 0,
             wait_on: NONE,
+            behind: NONE,
             open: NONE,
             n_open: 0,
             n_receives: 0,

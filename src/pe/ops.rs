@@ -73,6 +73,21 @@ pub struct Combine<'a> {
     place: &'static Location<'static>,
 }
 
+/// A blocking send or combine and the receive of what comes back: the same operations, in one piece. While both are
+/// open the program waits for the second alone, because what comes back has seen what left.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Exchange<'a> {
+    pe: Pe<'a>,
+    via: Option<Rx>,
+    tx: Tx,
+    tile: Tile,
+    fold: Fold,
+    back: (Rx, Tile),
+    started: bool,
+    ticket: u32,
+    place: &'static Location<'static>,
+}
+
 /// The end of a posted operation; gives the control words of a receive.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Join<'a> {
@@ -116,6 +131,13 @@ impl<'a> Pe<'a> {
     #[track_caller]
     pub fn combine(self, rx: Rx, tx: Tx, tile: Tile, fold: Fold) -> Combine<'a> {
         Combine { pe: self, rx, tx, tile, fold, ticket: NONE, place: Location::caller() }
+    }
+
+    /// `send` of `tile`, or `combine` of what comes from `via` into it, then `recv` into `back`; clocks, checks and
+    /// reports are those of the two operations. What a member of an allreduce does: on the host it is resumed once.
+    #[track_caller]
+    pub fn exchange(self, (via, tx): (Option<Rx>, Tx), tile: Tile, fold: Fold, back: (Rx, Tile)) -> Exchange<'a> {
+        Exchange { pe: self, via, tx, tile, fold, back, started: false, ticket: NONE, place: Location::caller() }
     }
 
     /// Starts a send; costs the issue alone.
@@ -188,6 +210,56 @@ impl<'a> Pe<'a> {
         let (ready, depth) = (record.now, record.depth + 1);
         let words = tile.words as u16;
         net.post_send(SendRequest { pe: self.id, port: tx.0, place: tile.place, words, ctrl, ready, min_tail, depth })
+    }
+
+    /// Takes, folds and sends on: the ticket of that send, or nothing where the program waits or was stopped.
+    fn start_combine(
+        self,
+        net: &mut Net<Memory>,
+        (rx, tx): (Rx, Tx),
+        tile: Tile,
+        fold: Fold,
+        place: &'static Location<'static>,
+    ) -> Option<u32> {
+        let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
+            return None;
+        };
+        let (ramp, stage) = (u64::from(net.timing.ramp), u64::from(net.timing.stage));
+        let asked = std::mem::replace(&mut net.records[self.id as usize].now, taken.start + stage);
+        if self.part.recorder.is_some() {
+            // The combine itself is noted when its send ends.
+            let times = [asked, taken.start, taken.start];
+            self.part.note_take(self.id, rx.0, tile.words, times, Did::WaitBurst, place);
+        }
+        let min_tail = taken.tail + 2 * ramp + stage;
+        let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
+        let ticket = self.start_send(net, tx, tile, ctrl, min_tail);
+        self.part.note(self.id, Asked::Combine { lane: rx.0, port: tx.0 }, place);
+        Some(ticket)
+    }
+
+    /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
+    fn poll_recv(
+        self,
+        net: &mut Net<Memory>,
+        rx: Rx,
+        tile: Tile,
+        fold: Fold,
+        (status, place): (Status, &'static Location<'static>),
+    ) -> Poll<Ctrl> {
+        let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (status, place)) else {
+            return Poll::Pending;
+        };
+        let record = &mut net.records[self.id as usize];
+        let asked = std::mem::replace(&mut record.now, taken.end);
+        if self.part.recorder.is_some() {
+            let wait = if status == Status::OnPass { Did::WaitPass } else { Did::WaitBurst };
+            let times = [asked, taken.start, taken.end];
+            self.part.note_take(self.id, rx.0, tile.words, times, wait, place);
+        }
+        net.settle();
+        self.part.note(self.id, Asked::Recv(rx.0), place);
+        Poll::Ready(taken.burst.ctrl)
     }
 
     /// Polls the end of a ticket: on the end the clock moves and the ticket closes.
@@ -317,21 +389,7 @@ impl Future for Recv<'_> {
             return Poll::Pending;
         }
         let status = if self.pass { Status::OnPass } else { Status::OnLane };
-        match pe.poll_take(&mut net, self.rx, self.tile, self.fold, (status, self.place)) {
-            Poll::Ready(Some(taken)) => {
-                let record = &mut net.records[pe.id as usize];
-                let asked = std::mem::replace(&mut record.now, taken.end);
-                if pe.part.recorder.is_some() {
-                    let wait = if self.pass { Did::WaitPass } else { Did::WaitBurst };
-                    let times = [asked, taken.start, taken.end];
-                    pe.part.note_take(pe.id, self.rx.0, self.tile.words, times, wait, self.place);
-                }
-                net.settle();
-                pe.part.note(pe.id, Asked::Recv(self.rx.0), self.place);
-                Poll::Ready(taken.burst.ctrl)
-            }
-            _ => Poll::Pending,
-        }
+        pe.poll_recv(&mut net, self.rx, self.tile, self.fold, (status, self.place))
     }
 }
 
@@ -345,23 +403,55 @@ impl Future for Combine<'_> {
             return Poll::Pending;
         }
         if self.ticket == NONE {
-            let wait = (Status::OnLane, self.place);
-            let Poll::Ready(Some(taken)) = pe.poll_take(&mut net, self.rx, self.tile, self.fold, wait) else {
-                return Poll::Pending;
-            };
-            let (ramp, stage) = (u64::from(net.timing.ramp), u64::from(net.timing.stage));
-            let asked = std::mem::replace(&mut net.records[pe.id as usize].now, taken.start + stage);
-            if pe.part.recorder.is_some() {
-                // The combine itself is noted when its send ends.
-                let times = [asked, taken.start, taken.start];
-                pe.part.note_take(pe.id, self.rx.0, self.tile.words, times, Did::WaitBurst, self.place);
+            let lanes = (self.rx, self.tx);
+            match pe.start_combine(&mut net, lanes, self.tile, self.fold, self.place) {
+                Some(ticket) => self.ticket = ticket,
+                None => return Poll::Pending,
             }
-            let min_tail = taken.tail + 2 * ramp + stage;
-            let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
-            self.ticket = pe.start_send(&mut net, self.tx, self.tile, ctrl, min_tail);
-            pe.part.note(pe.id, Asked::Combine { lane: self.rx.0, port: self.tx.0 }, self.place);
         }
         pe.poll_end(&mut net, self.ticket, Did::Combine, self.place)
+    }
+}
+
+impl Future for Exchange<'_> {
+    type Output = Ctrl;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        if !self.started {
+            let started = match self.via {
+                Some(rx) => pe.start_combine(&mut net, (rx, self.tx), self.tile, self.fold, self.place),
+                None => pe.may_touch(&mut net, self.tile).then(|| {
+                    let ticket = pe.start_send(&mut net, self.tx, self.tile, None, 0);
+                    pe.part.note(pe.id, Asked::Send(self.tx.0), self.place);
+                    ticket
+                }),
+            };
+            let Some(ticket) = started else { return Poll::Pending };
+            (self.started, self.ticket) = (true, ticket);
+        }
+        let (back, into) = self.back;
+        if self.ticket != NONE {
+            let ended = net.tickets[self.ticket].state == TicketState::Done;
+            let record = &mut net.records[pe.id as usize];
+            record.behind = NONE;
+            if !ended && net.front(back.0).is_none() {
+                let record = &mut net.records[pe.id as usize];
+                record.block(Status::OnLane, back.0);
+                (record.behind, record.place) = (self.ticket, Some(self.place));
+                return Poll::Pending;
+            }
+            let did = if self.via.is_some() { Did::Combine } else { Did::Send };
+            if pe.poll_end(&mut net, self.ticket, did, self.place).is_pending() {
+                return Poll::Pending;
+            }
+            self.ticket = NONE;
+        }
+        pe.poll_recv(&mut net, back, into, Fold::Set, (Status::OnLane, self.place))
     }
 }
 

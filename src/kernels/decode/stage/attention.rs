@@ -40,7 +40,12 @@ impl Stage<'_> {
                 }
             }
         });
-        self.band.reduce(self.pe, score, Fold::Add).await;
+        // Only the root's column goes on with the sums; the others get the probabilities back. The PE that marks the
+        // phases stops between the two.
+        match self.probe {
+            Some(_) => self.band.reduce(self.pe, score, Fold::Add).await,
+            None => self.band.gather(self.pe, score, Fold::Add, score).await,
+        }
     }
 
     /// Max and sum over the rows in the band roots' columns, probabilities to the band.
@@ -59,8 +64,8 @@ impl Stage<'_> {
                     v.raise(FaultKind::Numeric { phase: "score" });
                 }
             });
-            self.y.reduce(self.pe, self.t.max, Fold::Max).await;
-            self.y.broadcast(self.pe, self.t.max).await;
+            self.y.gather(self.pe, self.t.max, Fold::Max, self.t.max).await;
+            self.y.give(self.pe, self.t.max).await;
             self.pe.compute(self.d.chip.special(q_heads * n), |v| {
                 let kernels = v.kernels();
                 let [score, max, sum] = v.f32_mut([score, self.t.max, self.t.sum]);
@@ -68,8 +73,8 @@ impl Stage<'_> {
                     sum[h] = vector::exp_sub_sum(kernels, max[h], &mut score[h * n..(h + 1) * n]);
                 }
             });
-            self.y.reduce(self.pe, self.t.sum, Fold::Add).await;
-            self.y.broadcast(self.pe, self.t.sum).await;
+            self.y.gather(self.pe, self.t.sum, Fold::Add, self.t.sum).await;
+            self.y.give(self.pe, self.t.sum).await;
             self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
                 let kernels = v.kernels();
                 let [score, sum] = v.f32_mut([score, self.t.sum]);
@@ -78,7 +83,10 @@ impl Stage<'_> {
                 }
             });
         }
-        self.band.broadcast(self.pe, score).await;
+        match self.probe {
+            Some(_) => self.band.broadcast(self.pe, score).await,
+            None => self.band.give(self.pe, score).await,
+        }
     }
 
     /// Weighted sum of values, over all rows.
@@ -103,11 +111,11 @@ impl Stage<'_> {
                 }
             }
         });
-        self.y.reduce(self.pe, self.t.att, Fold::Add).await;
+        self.y.gather(self.pe, self.t.att, Fold::Add, self.t.att).await;
         if self.y.is_root {
             self.pe.compute(Cycles::ZERO, |v| check(v, self.t.att, "AV"));
         }
-        self.y.broadcast(self.pe, self.t.att).await;
+        self.y.give(self.pe, self.t.att).await;
     }
 }
 

@@ -30,12 +30,9 @@ impl Stage<'_> {
     pub(super) async fn qkv(&self, layer: &Layer, position: usize, first: bool) -> Option<Ticket> {
         let n = self.local.qkv();
         let out = self.normed_gemv(layer.qkv, layer.norm_att, n);
-        self.y.reduce(self.pe, out, Fold::Add).await;
-        let out = self.t.wide.slice(0, n);
-        let Some(rope) = self.rope else {
-            self.y.broadcast(self.pe, out).await;
-            return None;
-        };
+        let all = self.t.wide.slice(0, n);
+        self.y.gather(self.pe, out, Fold::Add, all).await;
+        let (out, Some(rope)) = (all, self.rope) else { return None };
         let chip = &self.d.chip;
         let angles = if first { self.local.dims } else { 0 };
         let cost = chip.special(angles + 2) + chip.elementwise(n) + chip.elementwise(3 * n);

@@ -5,7 +5,7 @@
 use smallvec::SmallVec;
 
 use crate::arena::Tile;
-use crate::collectives::{Step, broadcast, reduce, reduce_posted};
+use crate::collectives::{Step, broadcast, contribute, reduce, reduce_posted};
 use crate::pe::{Fold, Pe, Rx, Ticket, Tx};
 
 use super::super::{Decode, Seat, tile};
@@ -22,6 +22,19 @@ pub(in super::super) struct Axis {
 impl Axis {
     pub(in super::super) async fn reduce(&self, pe: Pe<'_>, tile: Tile, fold: Fold) {
         reduce(pe, &self.steps, tile, fold).await;
+    }
+
+    /// At the root: the reduction of `tile`. Elsewhere: this member's part of it, and what the root then sends, into
+    /// `back`.
+    pub(super) async fn gather(&self, pe: Pe<'_>, tile: Tile, fold: Fold, back: Tile) {
+        contribute(pe, &self.steps, tile, fold, (self.ends.1, back)).await;
+    }
+
+    /// The root's part of the broadcast.
+    pub(super) async fn give(&self, pe: Pe<'_>, tile: Tile) {
+        if let Some(tx) = self.ends.0 {
+            pe.send(tx, tile).await;
+        }
     }
 
     pub(super) async fn reduce_posted(&self, pe: Pe<'_>, tile: Tile, fold: Fold) -> Option<Ticket> {
