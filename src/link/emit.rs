@@ -51,6 +51,7 @@ pub struct Taken {
 
 impl<S: Store> Net<S> {
     /// Queues a send; it is emitted as soon as its turn and credit have come.
+    #[inline(always)]
     pub fn post_send(&mut self, r: SendRequest) -> u32 {
         let mut ticket = Ticket::new(TicketKind::Send);
         ticket.pe = r.pe;
@@ -106,22 +107,23 @@ impl<S: Store> Net<S> {
 
     /// Forgets a ticket that is done; its end.
     pub fn close(&mut self, pe: u32, id: u32) -> u64 {
-        let ticket = self.tickets[id];
+        let ticket = &self.tickets[id];
         debug_assert_eq!(ticket.state, TicketState::Done);
+        let (end, next_open) = (ticket.end, ticket.next_open);
         if pe != NONE {
             let mut at = self.records[pe as usize].open;
             if at == id {
-                self.records[pe as usize].open = ticket.next_open;
+                self.records[pe as usize].open = next_open;
             } else {
                 while self.tickets[at].next_open != id {
                     at = self.tickets[at].next_open;
                 }
-                self.tickets[at].next_open = ticket.next_open;
+                self.tickets[at].next_open = next_open;
             }
             self.records[pe as usize].n_open -= 1;
         }
         self.tickets.close(id);
-        ticket.end
+        end
     }
 
     /// Emits the first queued send of a port if nothing is in flight and all outputs have room.
@@ -133,9 +135,11 @@ impl<S: Store> Net<S> {
         let (outs, n_outs, id) = (port.outs, usize::from(port.n_outs), port.first);
         let (answers, previous_end) = (port.answers, port.previous_end);
         let Some(credit) = self.credit(&outs[..n_outs]) else { return };
-        let t = self.tickets[id];
-        self.ports[port_id as usize].first = t.next;
-        self.ports[port_id as usize].emitted += 1;
+        let t = &self.tickets[id];
+        let (place, ready, min_tail) = (t.place, t.ready, t.min_tail);
+        let port = &mut self.ports[port_id as usize];
+        port.first = t.next;
+        port.emitted += 1;
 
         let mut burst = Burst {
             words: t.words,
@@ -147,8 +151,8 @@ impl<S: Store> Net<S> {
         };
         let wavelets = burst.wavelets();
         let ramp = u64::from(self.timing.ramp);
-        let head = t.ready.max(previous_end).max(credit) + ramp;
-        let tail = (head + self.timing.ser(wavelets)).max(t.min_tail);
+        let head = ready.max(previous_end).max(credit) + ramp;
+        let tail = (head + self.timing.ser(wavelets)).max(min_tail);
         burst.rendezvous = wavelets > self.timing.queue_wavelets;
         burst.head = head + u64::from(self.timing.alpha);
         burst.span = (tail - head) as u32;
@@ -158,9 +162,9 @@ impl<S: Store> Net<S> {
             (t.state, t.head, t.tail, t.outstanding) = (TicketState::InFlight, head, tail, answers);
             self.ports[port_id as usize].current = id;
         } else {
-            if !self.dry && t.words > 0 {
-                burst.payload = self.store.buffer(usize::from(t.words), answers);
-                self.store.copy(t.place, burst.payload, usize::from(t.words));
+            if !self.dry && burst.words > 0 {
+                burst.payload = self.store.buffer(usize::from(burst.words), answers);
+                self.store.copy(place, burst.payload, usize::from(burst.words));
             }
             self.end_send(id, port_id, tail - ramp);
         }
@@ -192,16 +196,17 @@ impl<S: Store> Net<S> {
         if t.outstanding > 0 {
             return;
         }
-        let t = *t;
+        let (pe, at, place, end) = (t.pe, t.at, t.place, t.end);
         if t.kind == TicketKind::StandIn {
-            if t.place != NONE {
-                self.store.release(t.place);
+            if place != NONE {
+                self.store.release(place);
             }
             self.tickets.close(id);
-            self.post(t.pe as u16, Message::Answer { ticket: t.at, begun: t.end }, NONE);
+            self.post(pe as u16, Message::Answer { ticket: at, begun: end }, NONE);
         } else {
             let ramp = u64::from(self.timing.ramp);
-            self.end_send(id, t.at, t.tail - ramp + (t.end - ramp - t.head));
+            let ends = t.tail - ramp + (end - ramp - t.head);
+            self.end_send(id, at, ends);
         }
     }
 
@@ -220,7 +225,7 @@ impl<S: Store> Net<S> {
 
     /// Begins the take of the burst at the front of a lane, at `t` at the earliest. `finish_take` must follow, once
     /// the payload was read.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, lane_id: u32, t: u64) -> Taken {
         let lane = &self.lanes[lane_id as usize];
         debug_assert!(lane.takeable() > 0);
@@ -240,7 +245,7 @@ impl<S: Store> Net<S> {
     }
 
     /// Ends a take: the payload is no longer needed by this sink.
-    #[inline]
+    #[inline(always)]
     pub fn finish_take(&mut self, taken: &Taken) {
         if taken.burst.rendezvous {
             self.answer(taken.burst.payload, taken.start - u64::from(taken.path));
@@ -253,10 +258,11 @@ impl<S: Store> Net<S> {
     pub(super) fn take_posted(&mut self, pe: u32, lane: u32) {
         while self.lanes[lane as usize].takeable() > 0 {
             let Some(id) = self.oldest_receive(pe, lane) else { return };
-            let t = self.tickets[id];
-            let taken = self.take(lane, t.ready);
-            if taken.burst.words == t.words && !self.dry && t.words > 0 {
-                self.store.copy(taken.place, t.place, usize::from(t.words));
+            let t = &self.tickets[id];
+            let (ready, place, words) = (t.ready, t.place, t.words);
+            let taken = self.take(lane, ready);
+            if taken.burst.words == words && !self.dry && words > 0 {
+                self.store.copy(taken.place, place, usize::from(words));
             }
             self.finish_take(&taken);
             let t = &mut self.tickets[id];

@@ -25,6 +25,9 @@ impl LaneFlags {
     /// Output 0, 1, 2 turns (three bits from here).
     pub const TURN0: u8 = 4;
 
+    /// The writer found no room here: it has to be told when there is.
+    pub const STARVED: u8 = 32;
+
     /// Is bit `flag` set?
     #[inline(always)]
     pub fn has(self, flag: u8) -> bool {

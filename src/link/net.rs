@@ -230,15 +230,15 @@ impl<S: Store> Net<S> {
         let l = &mut self.lanes[lane as usize];
         let at = l.release(depth);
         let (upstream, kind, peer) = (l.upstream, l.upstream_kind, l.peer);
+        // A writer that was not held up here needs no visit.
+        let starved = l.flags.has(LaneFlags::STARVED);
+        l.flags.0 &= !LaneFlags::STARVED;
         let slot = self.slot(lane, at);
         self.slots[slot].head = time;
         match kind {
-            Upstream::Lane => {
-                if self.lanes[upstream as usize].unforwarded > 0 {
-                    self.schedule_lane(upstream);
-                }
-            }
-            Upstream::Port => self.nudge(upstream),
+            Upstream::Lane if starved => self.schedule_lane(upstream),
+            Upstream::Port if starved => self.nudge(upstream),
+            Upstream::Lane | Upstream::Port => {}
             Upstream::Worker => self.post(peer, Message::Freed { lane: upstream, time }, NONE),
         }
     }

@@ -14,7 +14,10 @@ use super::ticket::NONE;
 
 impl<S: Store> Net<S> {
     /// Puts a burst into a lane that has room; transit through empty routers happens at once (depth-first).
-    #[inline]
+    ///
+    /// Inlined, so that the burst stays in registers: a copy of what was just written in parts would wait for the
+    /// parts to reach the cache.
+    #[inline(always)]
     pub(super) fn push(&mut self, mut id: u32, mut burst: Burst) {
         let depth = self.timing.lane_depth;
         while let Some(next) = self.pass_through(id, &mut burst) {
@@ -89,13 +92,14 @@ impl<S: Store> Net<S> {
     }
 
     /// The credit of a burst that would enter all of `outs`, or `None` while one of them is full.
-    #[inline]
-    pub(super) fn credit(&self, outs: &[u32]) -> Option<u64> {
+    #[inline(always)]
+    pub(super) fn credit(&mut self, outs: &[u32]) -> Option<u64> {
         let depth = self.timing.lane_depth;
         let mut credit = 0;
         for &out in outs {
-            let next = &self.lanes[out as usize];
+            let next = &mut self.lanes[out as usize];
             if !next.has_room(depth) {
+                next.flags.0 |= LaneFlags::STARVED;
                 return None;
             }
             credit = self.slots[next.next_slot(out, depth)].head.max(credit);
@@ -120,6 +124,7 @@ impl<S: Store> Net<S> {
     }
 
     /// A burst goes over to the worker that owns the lane behind a remote lane. Its slot there is freed by message.
+    #[inline(never)]
     fn cross(&mut self, id: u32, burst: Burst) {
         let lane = &mut self.lanes[id as usize];
         lane.forward(self.timing.lane_depth);

@@ -79,6 +79,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// A blank ticket.
+    #[inline(always)]
     pub fn new(kind: TicketKind) -> Self {
         Self {
             kind,
@@ -105,6 +106,7 @@ impl Ticket {
 
 /// The queue of one color between a compute element and its router.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Port {
     /// Lanes that a send enters.
     pub outs: [u32; 4],
@@ -152,35 +154,43 @@ impl Port {
 }
 
 /// Tickets, reused last in first out so that the hot ones stay in cache.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Tickets {
     all: Vec<Ticket>,
-    free: Option<u32>,
+    free: u32,
+}
+
+impl Default for Tickets {
+    fn default() -> Self {
+        Self { all: Vec::new(), free: NONE }
+    }
 }
 
 impl Tickets {
-    /// Takes a free ticket.
-    #[inline]
+    /// Takes a free ticket and fills it in where it is: what is written field by field must not be copied next.
+    #[inline(always)]
     pub fn open(&mut self, ticket: Ticket) -> u32 {
-        match self.free {
-            Some(id) => {
-                let next = self.all[id as usize].next;
-                self.free = (next != NONE).then_some(next);
-                self.all[id as usize] = ticket;
-                id
-            }
-            None => {
-                self.all.push(ticket);
-                (self.all.len() - 1) as u32
-            }
-        }
+        let id = match self.free {
+            NONE => self.grow(),
+            id => id,
+        };
+        let t = &mut self.all[id as usize];
+        self.free = t.next;
+        *t = ticket;
+        id
+    }
+
+    #[cold]
+    fn grow(&mut self) -> u32 {
+        self.all.push(Ticket::new(TicketKind::Send));
+        (self.all.len() - 1) as u32
     }
 
     /// Gives a ticket back.
     #[inline]
     pub fn close(&mut self, id: u32) {
-        self.all[id as usize].next = self.free.unwrap_or(NONE);
-        self.free = Some(id);
+        self.all[id as usize].next = self.free;
+        self.free = id;
     }
 }
 

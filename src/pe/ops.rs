@@ -195,6 +195,7 @@ impl<'a> Pe<'a> {
         false
     }
 
+    #[inline(always)]
     fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> u32 {
         let issue = u64::from(net.timing.issue);
         let record = &mut net.records[self.id as usize];
@@ -287,6 +288,7 @@ impl<'a> Pe<'a> {
     }
 
     /// Takes the burst at the front of a lane into a tile, or notes that the program waits for it.
+    #[inline(always)]
     fn poll_take(
         self,
         net: &mut Net<Memory>,
