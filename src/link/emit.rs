@@ -8,7 +8,7 @@
 
 use super::burst::{Burst, Ctrl};
 use super::message::Message;
-use super::net::{Net, Store};
+use super::net::{Net, Schedule, Store};
 use super::record::Record;
 use super::ticket::{NONE, Ticket, TicketKind, TicketState};
 
@@ -68,11 +68,16 @@ impl<S: Store> Net<S> {
         let port = &mut self.ports[r.port as usize];
         if port.first == NONE {
             port.first = id;
+            port.last = id;
+            if port.current == NONE && self.schedule == Schedule::DepthFirst {
+                self.emit(r.port);
+            } else {
+                self.nudge(r.port);
+            }
         } else {
             self.tickets[port.last].next = id;
+            port.last = id;
         }
-        self.ports[r.port as usize].last = id;
-        self.nudge(r.port);
         self.settle();
         id
     }
@@ -168,7 +173,8 @@ impl<S: Store> Net<S> {
             }
             self.end_send(id, port_id, tail - ramp);
         }
-        for &out in &outs[..n_outs] {
+        // The last line first: its readers run after those of the first.
+        for &out in outs[..n_outs].iter().rev() {
             self.push(out, burst);
         }
     }

@@ -10,7 +10,6 @@
 //! Invariant: `unforwarded <= used <= lane_depth`. A dead slot's `head` is the time at which it was freed, which *is*
 //! the credit of the burst that will use it next.
 
-use super::burst::Burst;
 use super::ticket::NONE;
 
 /// What a lane is, beside its outputs.
@@ -155,12 +154,12 @@ impl Lane {
 
     /// Counts a burst in and moves the entry cursor.
     #[inline(always)]
-    pub(super) fn enter(&mut self, burst: &Burst, depth: u8) {
+    pub(super) fn enter(&mut self, wavelets: u32, depth: u8) {
         self.in_at = after(self.in_at, depth);
         self.used += 1;
         self.unforwarded += 1;
         self.bursts += 1;
-        self.wavelets += u64::from(burst.wavelets());
+        self.wavelets += u64::from(wavelets);
     }
 
     /// Moves the forward cursor and returns the slot it was on.

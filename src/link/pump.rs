@@ -13,54 +13,62 @@ use super::record::Status;
 use super::ticket::NONE;
 
 impl<S: Store> Net<S> {
-    /// Puts a burst into a lane that has room; transit through empty routers happens at once (depth-first).
+    /// Puts a burst into a lane that has room. Depth-first, it goes on at once while the way is free: what a stop and a
+    /// later `pump` would do, without the stop.
     ///
     /// Inlined, so that the burst stays in registers: a copy of what was just written in parts would wait for the
     /// parts to reach the cache.
     #[inline(always)]
     pub(super) fn push(&mut self, mut id: u32, mut burst: Burst) {
         let depth = self.timing.lane_depth;
-        while let Some(next) = self.pass_through(id, &mut burst) {
-            id = next;
+        let (wavelets, ser) = (burst.wavelets(), self.timing.ser(burst.wavelets()));
+        loop {
+            let lane = &self.lanes[id as usize];
+            let (out, flags, slot) = (lane.outs[0], lane.flags, lane.next_slot(id, depth));
+            let on = lane.n_outs > 0;
+            let stops = lane.unforwarded > 0 || lane.n_outs > 1 || flags.has(LaneFlags::REMOTE);
+            if stops || self.schedule != Schedule::DepthFirst {
+                return self.stop(id, burst);
+            }
+            let mut credit = 0;
+            if on {
+                let next = &self.lanes[out as usize];
+                if !next.has_room(depth) {
+                    return self.stop(id, burst);
+                }
+                credit = self.slots[next.next_slot(out, depth)].head;
+            }
+            let lane = &mut self.lanes[id as usize];
+            let departure = burst.head.max(lane.tail_departure).max(credit);
+            let tail = (departure + ser).max(burst.tail());
+            lane.enter(wavelets, depth);
+            lane.forward(depth);
+            lane.tail_departure = tail;
+            (burst.head, burst.span) = (departure, (tail - departure) as u32);
+            if flags.has(LaneFlags::RAMP) {
+                self.slots[slot] = burst;
+                self.arrived(id);
+            } else {
+                self.free(id, tail);
+            }
+            if !on {
+                return;
+            }
+            let turn = if flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };
+            burst.head = departure + u64::from(self.timing.alpha) + u64::from(turn);
+            id = out;
         }
-        let slot = self.lanes[id as usize].next_slot(id, depth);
-        self.slots[slot] = burst;
-        self.lanes[id as usize].enter(&burst, depth);
-        if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
     }
 
-    /// A burst that meets an empty pure-transit lane with room beyond is carried on in registers: counters, credit
-    /// and departure are those of a stop. The next lane, or `None` where it has to stop.
-    #[inline(always)]
-    fn pass_through(&mut self, id: u32, burst: &mut Burst) -> Option<u32> {
+    /// A burst stays in a lane until a `pump` moves it, or crosses to another worker.
+    #[inline(never)]
+    fn stop(&mut self, id: u32, burst: Burst) {
         let depth = self.timing.lane_depth;
-        let lane = &self.lanes[id as usize];
-        let stops = LaneFlags::RAMP | LaneFlags::REMOTE;
-        // A lane that another worker feeds owes it a credit: it takes the ordinary way.
-        let owes = lane.upstream_kind == Upstream::Worker;
-        if lane.flags.has(stops) || lane.n_outs != 1 || lane.used > 0 || owes {
-            return None;
-        }
-        let out = lane.outs[0];
-        let next = &self.lanes[out as usize];
-        if !next.has_room(depth) || self.schedule != Schedule::DepthFirst {
-            return None;
-        }
-        let credit = self.slots[next.next_slot(out, depth)].head;
-        let ser = self.timing.ser(burst.wavelets());
-        let (alpha, turn) = (u64::from(self.timing.alpha), u64::from(self.timing.turn));
-        let slot = lane.next_slot(id, depth);
         let lane = &mut self.lanes[id as usize];
-        let departure = burst.head.max(lane.tail_departure).max(credit);
-        let tail = (departure + ser).max(burst.tail());
-        lane.enter(burst, depth);
-        lane.forward(depth);
-        lane.release(depth);
-        lane.tail_departure = tail;
-        self.slots[slot].head = tail;
-        burst.head = departure + alpha + if lane.turns(0) { turn } else { 0 };
-        burst.span = (tail - departure) as u32;
-        Some(out)
+        let slot = lane.next_slot(id, depth);
+        lane.enter(burst.wavelets(), depth);
+        self.slots[slot] = burst;
+        if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
     }
 
     /// Forwards what a lane can forward.
@@ -70,12 +78,11 @@ impl<S: Store> Net<S> {
             let lane = &self.lanes[id as usize];
             let (outs, n_outs, flags) = (lane.outs, usize::from(lane.n_outs), lane.flags);
             let Some(credit) = self.credit(&outs[..n_outs]) else { return };
-            let ser_of = self.timing;
             let lane = &mut self.lanes[id as usize];
             let slot = id as usize * usize::from(depth) + usize::from(lane.forward(depth));
             let mut burst = self.slots[slot];
             let departure = burst.head.max(lane.tail_departure).max(credit);
-            let tail = (departure + ser_of.ser(burst.wavelets())).max(burst.tail());
+            let tail = (departure + self.timing.ser(burst.wavelets())).max(burst.tail());
             lane.tail_departure = tail;
             burst.span = (tail - departure) as u32;
             if flags.has(LaneFlags::RAMP) {
