@@ -6,7 +6,7 @@
 //! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
 
 use super::burst::Burst;
-use super::lane::{LaneFlags, Upstream};
+use super::lane::LaneFlags;
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::Status;

@@ -11,6 +11,7 @@ pub mod gemv;
 pub mod random_checkpoint;
 pub mod reduce;
 pub mod rope;
+pub mod rows;
 pub mod simd;
 pub mod split;
 pub mod vector;

@@ -9,6 +9,7 @@
 
 use super::gemm::{self, Panel};
 use super::gemv::{self, PackedShape};
+use super::rows;
 use super::vector;
 
 /// An instruction set that the hot loops are compiled for.
@@ -56,6 +57,7 @@ pub(crate) struct Table {
     pub(crate) axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub(crate) axpy_f16: unsafe fn(f32, &[u16], &mut [f32]),
     pub(crate) axpy_bf16: unsafe fn(f32, &[u16], &mut [f32]),
+    pub(crate) axpy_rows_f16: unsafe fn(usize, &[f32], &[u16], &mut [f32]),
     pub(crate) add_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) max_assign: unsafe fn(&mut [f32], &[f32]),
     pub(crate) scale: unsafe fn(f32, &mut [f32]),
@@ -78,6 +80,7 @@ static SCALAR: Table = Table {
     axpy: vector::scalar::axpy,
     axpy_f16: vector::scalar::axpy_f16,
     axpy_bf16: vector::scalar::axpy_bf16,
+    axpy_rows_f16: rows::scalar,
     add_assign: vector::scalar::add_assign,
     max_assign: vector::scalar::max_assign,
     scale: vector::scalar::scale,
@@ -101,6 +104,7 @@ static AVX2: Table = Table {
     axpy: vector::avx2::axpy,
     axpy_f16: vector::avx2::axpy_f16,
     axpy_bf16: vector::avx2::axpy_bf16,
+    axpy_rows_f16: rows::avx2,
     add_assign: vector::avx2::add_assign,
     max_assign: vector::avx2::max_assign,
     scale: vector::avx2::scale,

@@ -2,7 +2,7 @@
 //!
 //! Invariant: softmax runs in the band roots' columns only; a row without positions gives max -inf and sum 0.
 
-use crate::math::{Kernels, vector};
+use crate::math::{Kernels, rows, vector};
 use crate::pe::{FaultKind, Fold};
 use crate::units::Cycles;
 
@@ -25,19 +25,14 @@ impl Stage<'_> {
             let score: &mut [f32] = bytemuck::cast_slice_mut(score);
             let wide: &[f32] = bytemuck::cast_slice(wide);
             score.fill(0.0);
-            let [older, newer] = held.runs(cap);
+            let [older, _] = held.runs(cap);
             for h in 0..q_heads {
                 let (head, i) = (h / group, h % group);
                 let q = &wide[head * (group + 2) * dims + i * dims..][..dims];
-                let out = &mut score[h * held.count..(h + 1) * held.count];
-                for (d, &q) in q.iter().enumerate() {
-                    let first = (head * dims + d) * cap;
-                    let (old, new) = out.split_at_mut(older.len());
-                    axpy(kernels, kv, q, keys, first + older.start..first + older.end, old);
-                    if !new.is_empty() {
-                        axpy(kernels, kv, q, keys, first..first + newer.end, new);
-                    }
-                }
+                let (old, new) = score[h * held.count..(h + 1) * held.count].split_at_mut(older.len());
+                let first = head * dims * cap;
+                axpy_rows(kernels, kv, cap, q, keys, first + older.start, old);
+                axpy_rows(kernels, kv, cap, q, keys, first, new);
             }
         });
         // Only the root's column goes on with the sums; the others get the probabilities back. The PE that marks the
@@ -102,13 +97,13 @@ impl Stage<'_> {
             let att: &mut [f32] = bytemuck::cast_slice_mut(att);
             let score: &[f32] = bytemuck::cast_slice(score);
             att.fill(0.0);
+            let [older, _] = held.runs(cap);
             for h in 0..q_heads {
                 let out = &mut att[h * dims..(h + 1) * dims];
-                let slots = held.runs(cap).into_iter().flatten();
-                for (p, slot) in score[h * n..(h + 1) * n].iter().zip(slots) {
-                    let first = slot * width + h / group * dims;
-                    axpy(kernels, kv, *p, values, first..first + dims, out);
-                }
+                let (old, new) = score[h * n..(h + 1) * n].split_at(older.len());
+                let first = h / group * dims;
+                axpy_rows(kernels, kv, width, old, values, first + older.start * width, out);
+                axpy_rows(kernels, kv, width, new, values, first, out);
             }
         });
         self.y.gather(self.pe, self.t.att, Fold::Add, self.t.att).await;
@@ -119,10 +114,21 @@ impl Stage<'_> {
     }
 }
 
-/// out = fma(a, cells, out) over cells of the KV format.
-fn axpy(kernels: Kernels, kv: KvFormat, a: f32, cells: &[u32], range: std::ops::Range<usize>, out: &mut [f32]) {
+/// out = fma(a[k], row k, out) for k ascending, over rows of cells of the KV format: the first one begins at `first`,
+/// the next ones `stride` further on.
+fn axpy_rows(kernels: Kernels, kv: KvFormat, stride: usize, a: &[f32], cells: &[u32], first: usize, out: &mut [f32]) {
+    if a.is_empty() || out.is_empty() {
+        return;
+    }
     match kv {
-        KvFormat::F16 => vector::axpy_f16(kernels, a, &bytemuck::cast_slice::<u32, u16>(cells)[range], out),
-        KvFormat::F32 => vector::axpy(kernels, a, &bytemuck::cast_slice::<u32, f32>(cells)[range], out),
+        KvFormat::F16 => {
+            rows::axpy_rows_f16(kernels, stride, a, &bytemuck::cast_slice::<u32, u16>(cells)[first..], out)
+        }
+        KvFormat::F32 => {
+            let cells: &[f32] = bytemuck::cast_slice(cells);
+            for (k, a) in a.iter().enumerate() {
+                vector::axpy(kernels, *a, &cells[first + k * stride..][..out.len()], out);
+            }
+        }
     }
 }
