@@ -235,7 +235,7 @@ impl<S: Store> Net<S> {
     pub fn take(&mut self, lane_id: u32, t: u64) -> Taken {
         let lane = &self.lanes[lane_id as usize];
         debug_assert!(lane.takeable() > 0);
-        let (path, free_at, previous) = (lane.path, lane.free_at, lane.take_end);
+        let (path, free_at, previous, reader) = (lane.path, lane.free_at, lane.take_end, lane.reader);
         let burst = self.slots[self.slot(lane_id, free_at)];
         let ramp = u64::from(self.timing.ramp);
         let start = t.max(burst.head + ramp).max(previous);
@@ -245,6 +245,7 @@ impl<S: Store> Net<S> {
         let departs = self.lanes[lane_id as usize].n_outs > 0;
         let freed = if departs { burst.tail().max(start) } else { start };
         self.lanes[lane_id as usize].take_end = end;
+        self.records[reader as usize].takeable -= 1;
         let place = self.place_of(&burst);
         self.free(lane_id, freed);
         Taken { start, end, tail: burst.tail(), burst, place, path }

@@ -211,6 +211,14 @@ impl<S: Store> Net<S> {
         warm(&self.ports[ports]);
     }
 
+    /// Asks for the first lane that a send on `port` will enter.
+    #[inline]
+    pub fn warm_way(&self, port: u32) {
+        let (out, depth) = (self.ports[port as usize].outs[0] as usize, usize::from(self.timing.lane_depth));
+        warm(self.lanes.get(out..=out).unwrap_or_default());
+        warm(self.slots.get(out * depth..(out + 1) * depth).unwrap_or_default());
+    }
+
     /// Every burst that a lane holds, oldest first.
     pub fn held(&self, lane: u32) -> impl Iterator<Item = &Burst> {
         let l = &self.lanes[lane as usize];

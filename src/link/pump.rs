@@ -118,7 +118,9 @@ impl<S: Store> Net<S> {
     #[inline]
     fn arrived(&mut self, lane: u32) {
         let reader = self.lanes[lane as usize].reader;
-        if self.records[reader as usize].n_receives > 0 {
+        let record = &mut self.records[reader as usize];
+        record.takeable += 1;
+        if record.n_receives > 0 {
             self.take_posted(reader, lane);
             if self.lanes[lane as usize].takeable() == 0 {
                 return;

@@ -42,6 +42,8 @@ pub struct Record {
     pub behind: u32,
     /// First open ticket (newest first).
     pub open: u32,
+    /// Bursts that wait to be taken, on any lane: with none, no lane has to be looked at.
+    pub takeable: u16,
     /// Open tickets.
     pub n_open: u8,
     /// Queued posted receives among them.
@@ -65,6 +67,7 @@ impl Record {
             wait_on: NONE,
             behind: NONE,
             open: NONE,
+            takeable: 0,
             n_open: 0,
             n_receives: 0,
             status: Status::Runnable,

@@ -222,6 +222,7 @@ impl<'a> Pe<'a> {
         fold: Fold,
         place: &'static Location<'static>,
     ) -> Option<u32> {
+        net.warm_way(tx.0);
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
             return None;
         };
@@ -302,7 +303,8 @@ impl<'a> Pe<'a> {
         }
         let record = &net.records[self.id as usize];
         let behind_posted = record.n_receives > 0 && net.oldest_receive(self.id, rx.0).is_some();
-        let Some(found) = net.front(rx.0).map(|b| u32::from(b.words)).filter(|_| !behind_posted) else {
+        let front = if record.takeable > 0 && !behind_posted { net.front(rx.0) } else { None };
+        let Some(found) = front.map(|b| u32::from(b.words)) else {
             let record = &mut net.records[self.id as usize];
             record.block(wait.0, rx.0);
             record.place = Some(wait.1);
@@ -439,9 +441,9 @@ impl Future for Exchange<'_> {
         let (back, into) = self.back;
         if self.ticket != NONE {
             let ended = net.tickets[self.ticket].state == TicketState::Done;
-            let record = &mut net.records[pe.id as usize];
-            record.behind = NONE;
-            if !ended && net.front(back.0).is_none() {
+            net.records[pe.id as usize].behind = NONE;
+            let record = &net.records[pe.id as usize];
+            if !ended && (record.takeable == 0 || net.front(back.0).is_none()) {
                 let record = &mut net.records[pe.id as usize];
                 record.block(Status::OnLane, back.0);
                 (record.behind, record.place) = (self.ticket, Some(self.place));
