@@ -79,6 +79,16 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
         }
     }
 
+    /// Asks for the state of the PE that runs after this one: it comes in while this one computes.
+    #[inline]
+    fn warm_next(&self) {
+        let net = self.part.net.borrow();
+        if let Some(next) = net.next_ready() {
+            net.warm_record(next);
+            self.programs.warm(next as usize..next as usize + 1);
+        }
+    }
+
     #[cold]
     fn warm_region(&self, at: usize) {
         let range = |r: &Range<u32>| r.start as usize..r.end as usize;
@@ -99,6 +109,7 @@ impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
                 Some(Work::Moved) => {}
                 Some(Work::Run(pe)) => {
                     self.warm(pe);
+                    self.warm_next();
                     if self.programs.poll(pe) {
                         self.part.net.borrow_mut().records[pe as usize].block(Status::Finished, NONE);
                     }

@@ -211,6 +211,26 @@ impl<S: Store> Net<S> {
         warm(&self.ports[ports]);
     }
 
+    /// The PE that runs next if nothing else is woken.
+    #[inline]
+    pub fn next_ready(&self) -> Option<u32> {
+        self.ready.last().copied()
+    }
+
+    /// Asks for the record of a PE.
+    #[inline]
+    pub fn warm_record(&self, pe: u32) {
+        warm(&self.records[pe as usize..=pe as usize]);
+    }
+
+    /// Asks for the lane after `lane`: along a way they lie one behind the other.
+    #[inline]
+    pub(super) fn warm_after(&self, lane: u32) {
+        let (after, depth) = (lane as usize + 1, usize::from(self.timing.lane_depth));
+        warm(self.lanes.get(after..=after).unwrap_or_default());
+        warm(self.slots.get(after * depth..(after + 1) * depth).unwrap_or_default());
+    }
+
     /// Asks for the first lane that a send on `port` will enter.
     #[inline]
     pub fn warm_way(&self, port: u32) {

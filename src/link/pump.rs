@@ -37,6 +37,7 @@ impl<S: Store> Net<S> {
                     return self.stop(id, burst);
                 }
                 credit = self.slots[next.next_slot(out, depth)].head;
+                self.warm_after(out);
             }
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);

@@ -256,6 +256,12 @@ impl<'a> Pe<'a> {
         self.part.report(self.id, Fault { now, pe: self.coord(), kind });
     }
 
+    /// Says that the program will soon send on `tx`: a hint to the host.
+    #[inline]
+    pub fn ahead(self, tx: Tx) {
+        self.part.net.borrow().warm_way(tx.0);
+    }
+
     /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of
     /// these visits, so that the host can lay such tiles out in it.
     #[inline]

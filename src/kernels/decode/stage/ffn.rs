@@ -14,6 +14,7 @@ impl Stage<'_> {
     /// y = W input, reduced along x, added to x at the root; a leaf's open send of y.
     pub(super) async fn project(&self, w: Tile, input: Tile, phase: &'static str) -> Option<Ticket> {
         let k = input.words();
+        self.x.ahead(self.pe);
         self.pe.visit(w);
         self.pe.compute(self.d.chip.gemv(k, self.hidden), |v| {
             let kernels = v.kernels();

@@ -17,6 +17,7 @@ impl Stage<'_> {
         let out = self.t.wide.slice(0, n + 1);
         let chip = &self.d.chip;
         let cost = chip.elementwise(self.hidden) + chip.gemv(self.hidden, n) + chip.elementwise(self.hidden);
+        self.y.ahead(self.pe);
         self.pe.visit(g);
         self.pe.visit(w);
         self.pe.compute(cost, |v| {

@@ -30,6 +30,14 @@ impl Axis {
         contribute(pe, &self.steps, tile, fold, (self.ends.1, back)).await;
     }
 
+    /// A reduction follows the computation that begins now: a hint to the host.
+    pub(super) fn ahead(&self, pe: Pe<'_>) {
+        match self.steps.last() {
+            Some(Step::Leaf(tx) | Step::Inner(_, tx)) => pe.ahead(*tx),
+            _ => self.ends.0.into_iter().for_each(|tx| pe.ahead(tx)),
+        }
+    }
+
     /// The root's part of the broadcast.
     pub(super) async fn give(&self, pe: Pe<'_>, tile: Tile) {
         if let Some(tx) = self.ends.0 {
