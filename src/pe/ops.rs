@@ -9,30 +9,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, NONE, Net, SendRequest, Status, Store, Taken, TicketState};
-use crate::math::binary16::add_f16;
-use crate::math::vector::{add_assign, max_assign};
+use crate::link::{Ctrl, NONE, Net, SendRequest, Status, Taken, TicketState};
 
 use super::asked::Asked;
 use super::fault::FaultKind;
+use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
 use super::trace::{Did, Span};
 use super::view::touched;
-
-/// What a receive does with the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fold {
-    /// Overwrite the tile.
-    Set,
-    /// Add in f32: tile = tile + burst.
-    Add,
-    /// Add in f16, two to a word, each sum rounded: tile = tile + burst.
-    AddF16,
-    /// Larger value in f32, -0.0 counted as +0.0.
-    Max,
-    /// (logit, id) pairs: larger logit, lower id on ties.
-    MaxId,
-}
 
 /// An open posted operation; must be joined.
 #[must_use = "a ticket that is not joined keeps its tile closed"]
@@ -69,21 +53,6 @@ pub struct Combine<'a> {
     tx: Tx,
     tile: Tile,
     fold: Fold,
-    ticket: u32,
-    place: &'static Location<'static>,
-}
-
-/// A blocking send or combine and the receive of what comes back: the same operations, in one piece. While both are
-/// open the program waits for the second alone, because what comes back has seen what left.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Exchange<'a> {
-    pe: Pe<'a>,
-    via: Option<Rx>,
-    tx: Tx,
-    tile: Tile,
-    fold: Fold,
-    back: (Rx, Tile),
-    started: bool,
     ticket: u32,
     place: &'static Location<'static>,
 }
@@ -133,13 +102,6 @@ impl<'a> Pe<'a> {
         Combine { pe: self, rx, tx, tile, fold, ticket: NONE, place: Location::caller() }
     }
 
-    /// `send` of `tile`, or `combine` of what comes from `via` into it, then `recv` into `back`; clocks, checks and
-    /// reports are those of the two operations. What a member of an allreduce does: on the host it is resumed once.
-    #[track_caller]
-    pub fn exchange(self, (via, tx): (Option<Rx>, Tx), tile: Tile, fold: Fold, back: (Rx, Tile)) -> Exchange<'a> {
-        Exchange { pe: self, via, tx, tile, fold, back, started: false, ticket: NONE, place: Location::caller() }
-    }
-
     /// Starts a send; costs the issue alone.
     #[track_caller]
     pub fn post_send(self, tx: Tx, tile: Tile) -> Ticket {
@@ -183,7 +145,7 @@ impl<'a> Pe<'a> {
 
     /// Is no ticket open on words of the tile? Otherwise stops the PE.
     #[inline]
-    fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
+    pub(super) fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
         let record = &net.records[self.id as usize];
         if record.n_open == 0 {
             return true;
@@ -196,7 +158,14 @@ impl<'a> Pe<'a> {
     }
 
     #[inline(always)]
-    fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> u32 {
+    pub(super) fn start_send(
+        self,
+        net: &mut Net<Memory>,
+        tx: Tx,
+        tile: Tile,
+        ctrl: Option<Ctrl>,
+        min_tail: u64,
+    ) -> u32 {
         let issue = u64::from(net.timing.issue);
         let record = &mut net.records[self.id as usize];
         let combining = min_tail > 0;
@@ -214,7 +183,7 @@ impl<'a> Pe<'a> {
     }
 
     /// Takes, folds and sends on: the ticket of that send, or nothing where the program waits or was stopped.
-    fn start_combine(
+    pub(super) fn start_combine(
         self,
         net: &mut Net<Memory>,
         (rx, tx): (Rx, Tx),
@@ -241,7 +210,7 @@ impl<'a> Pe<'a> {
     }
 
     /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
-    fn poll_recv(
+    pub(super) fn poll_recv(
         self,
         net: &mut Net<Memory>,
         rx: Rx,
@@ -265,7 +234,13 @@ impl<'a> Pe<'a> {
     }
 
     /// Polls the end of a ticket: on the end the clock moves and the ticket closes.
-    fn poll_end(self, net: &mut Net<Memory>, ticket: u32, did: Did, place: &'static Location<'static>) -> Poll<Ctrl> {
+    pub(super) fn poll_end(
+        self,
+        net: &mut Net<Memory>,
+        ticket: u32,
+        did: Did,
+        place: &'static Location<'static>,
+    ) -> Poll<Ctrl> {
         let t = &mut net.tickets[ticket];
         if t.state != TicketState::Done {
             t.awaited = true;
@@ -326,40 +301,12 @@ impl<'a> Pe<'a> {
         Poll::Ready(Some(taken))
     }
 
-    fn fold(self, net: &mut Net<Memory>, taken: &Taken, tile: Tile, fold: Fold) {
-        if fold == Fold::Set {
-            net.store.copy(taken.place, tile.place, tile.words());
-            return;
-        }
-        let source = Tile { place: taken.place, words: tile.words };
-        let kernels = self.part.kernels();
-        let [own, other] = net.store.tiles_mut([tile, source]);
-        if fold == Fold::AddF16 {
-            return add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
-        }
-        let (own, other): (&mut [f32], &mut [f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice_mut(other));
-        match fold {
-            Fold::Set | Fold::AddF16 => {}
-            Fold::Add => add_assign(kernels, own, other),
-            Fold::Max => max_assign(kernels, own, other),
-            Fold::MaxId => fold_max_id(own, other),
-        }
-    }
-
     fn report(self, now: u64, kind: FaultKind) {
         self.part.report(self.id, super::Fault { now, pe: self.coord(), kind });
     }
 
-    fn is_failed(self, net: &Net<Memory>) -> bool {
+    pub(super) fn is_failed(self, net: &Net<Memory>) -> bool {
         net.records[self.id as usize].status == Status::Failed
-    }
-}
-
-/// Pairs (logit, id as bits).
-fn fold_max_id(own: &mut [f32], other: &[f32]) {
-    for (a, b) in own.chunks_exact_mut(2).zip(other.chunks_exact(2)) {
-        let best = crate::math::reduce::max_id((a[0], a[1].to_bits()), (b[0], b[1].to_bits()));
-        (a[0], a[1]) = (best.0, f32::from_bits(best.1));
     }
 }
 
@@ -414,48 +361,6 @@ impl Future for Combine<'_> {
             }
         }
         pe.poll_end(&mut net, self.ticket, Did::Combine, self.place)
-    }
-}
-
-impl Future for Exchange<'_> {
-    type Output = Ctrl;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
-        let pe = self.pe;
-        let mut net = pe.part.net.borrow_mut();
-        if pe.is_failed(&net) {
-            return Poll::Pending;
-        }
-        if !self.started {
-            let started = match self.via {
-                Some(rx) => pe.start_combine(&mut net, (rx, self.tx), self.tile, self.fold, self.place),
-                None => pe.may_touch(&mut net, self.tile).then(|| {
-                    let ticket = pe.start_send(&mut net, self.tx, self.tile, None, 0);
-                    pe.part.note(pe.id, Asked::Send(self.tx.0), self.place);
-                    ticket
-                }),
-            };
-            let Some(ticket) = started else { return Poll::Pending };
-            (self.started, self.ticket) = (true, ticket);
-        }
-        let (back, into) = self.back;
-        if self.ticket != NONE {
-            let ended = net.tickets[self.ticket].state == TicketState::Done;
-            net.records[pe.id as usize].behind = NONE;
-            let record = &net.records[pe.id as usize];
-            if !ended && (record.takeable == 0 || net.front(back.0).is_none()) {
-                let record = &mut net.records[pe.id as usize];
-                record.block(Status::OnLane, back.0);
-                (record.behind, record.place) = (self.ticket, Some(self.place));
-                return Poll::Pending;
-            }
-            let did = if self.via.is_some() { Did::Combine } else { Did::Send };
-            if pe.poll_end(&mut net, self.ticket, did, self.place).is_pending() {
-                return Poll::Pending;
-            }
-            self.ticket = NONE;
-        }
-        pe.poll_recv(&mut net, back, into, Fold::Set, (Status::OnLane, self.place))
     }
 }
 
