@@ -118,12 +118,12 @@ pub(super) struct Hand {
 }
 
 /// Tells the others when a worker's thread unwinds, so that they do not wait for it.
-struct Guard(Arc<Idle>);
+struct Guard(Arc<Idle>, usize);
 
 impl Drop for Guard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.abandon();
+            self.0.abandon(self.1);
         }
     }
 }
@@ -136,7 +136,6 @@ pub struct Wafer {
     host: Vec<HostLane>,
     tiles: Vec<Vec<Endpoints>>,
     idle: Arc<Idle>,
-    pass: u64,
     marks: Vec<Mark>,
     /// Most colors at one PE.
     pub colors_max: u32,
@@ -177,7 +176,7 @@ impl Wafer {
             // Pinned only where every worker has a core of its own.
             let core = (cores.len() >= options.workers && options.workers > 1).then(|| cores[me]);
             let work = move || {
-                let _guard = Guard(Arc::clone(&idle));
+                let _guard = Guard(Arc::clone(&idle), me);
                 if let Some(core) = core {
                     core_affinity::set_for_current(core);
                 }
@@ -201,7 +200,7 @@ impl Wafer {
             let thread = thread.map_err(|error| LaunchError::Threads { need, have: me, error })?;
             hands.push(Hand { commands, answers, thread: Some(thread) });
         }
-        Ok(Self { hands, homes, layout: Arc::new(layout), host, tiles, idle, pass: 0, marks: Vec::new(), colors_max })
+        Ok(Self { hands, homes, layout: Arc::new(layout), host, tiles, idle, marks: Vec::new(), colors_max })
     }
 
     /// Runs until nothing moves. Programs parked at the first receive of a pass count as finished.
@@ -209,16 +208,15 @@ impl Wafer {
     /// # Errors
     /// A deadlock, or the first fault.
     pub fn run(&mut self, injects: &[Inject]) -> Result<(), PassError> {
-        self.pass += 1;
         // Before any command goes out: a worker that has its command early must not find the others still idle.
-        (0..self.hands.len()).for_each(|worker| self.idle.leave(worker));
+        self.idle.begin();
         let mut each: Vec<Vec<(u32, Inject)>> = vec![Vec::new(); self.hands.len()];
         for inject in injects {
             let lane = self.host[inject.lane];
             each[usize::from(lane.worker)].push((lane.port, *inject));
         }
         for (hand, injects) in self.hands.iter().zip(each) {
-            hand.commands.send(Command::Pass { number: self.pass, injects }).map_err(|_| PassError::Lost)?;
+            hand.commands.send(Command::Pass { injects }).map_err(|_| PassError::Lost)?;
         }
         let (mut stalled, mut first) = (false, Vec::new());
         for hand in &self.hands {

@@ -29,8 +29,8 @@ const BUDGET: u32 = 8;
 /// Looks at the rings before the processor is given away (a few microseconds).
 const SPINS: u32 = 4096;
 
-/// Runs worker `me` until all workers are quiescent in pass `pass`.
-pub fn run_pass<M: Machine>(machine: &mut M, me: usize, idle: &Idle, pass: u64) {
+/// Runs worker `me` until all workers are quiescent, or one is gone.
+pub fn run_pass<M: Machine>(machine: &mut M, me: usize, idle: &Idle) {
     loop {
         let more = machine.work(BUDGET);
         let clean = machine.flush();
@@ -40,19 +40,23 @@ pub fn run_pass<M: Machine>(machine: &mut M, me: usize, idle: &Idle, pass: u64) 
         }
         if more || !clean {
             if !more {
+                // Full rings: their reader may be gone.
+                if idle.is_abandoned() {
+                    return;
+                }
                 spin();
             }
             continue;
         }
         machine.rest();
-        idle.enter(me, machine.traffic());
+        let mine = idle.enter(me, machine.traffic());
         let mut spins = 0;
         loop {
             if machine.incoming() {
                 idle.leave(me);
                 break;
             }
-            if idle.is_quiescent(pass) {
+            if idle.is_quiescent(me, mine) {
                 return;
             }
             spins += 1;

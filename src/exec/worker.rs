@@ -21,7 +21,7 @@ use super::waits::{Remains, remains};
 
 /// What the host asks of a worker.
 pub(super) enum Command {
-    Pass { number: u64, injects: Vec<(u32, Inject)> },
+    Pass { injects: Vec<(u32, Inject)> },
     Read { tile: Tile },
     Clocks,
     Visits,
@@ -154,7 +154,7 @@ pub(super) fn serve<K: Kernel>(
     let mut worker = Worker { part, programs, heat: Heat::new(regions) };
     while let Ok(command) = inbox.recv() {
         let answer = match command {
-            Command::Pass { number, injects } => pass(&mut worker, me, idle, number, injects),
+            Command::Pass { injects } => pass(&mut worker, me, idle, injects),
             Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
             Command::Lanes => Answer::Lanes(Box::new(lanes(part))),
             Command::Logs => Answer::Logs(part.logs()),
@@ -173,7 +173,6 @@ fn pass<F: Future<Output = ()>>(
     worker: &mut Worker<'_, F>,
     me: usize,
     idle: &Idle,
-    number: u64,
     injects: Vec<(u32, Inject)>,
 ) -> Answer {
     let part = worker.part;
@@ -196,7 +195,7 @@ fn pass<F: Future<Output = ()>>(
         });
     }
     drop(net);
-    run_pass(worker, me, idle, number);
+    run_pass(worker, me, idle);
     let mut net = part.net.borrow_mut();
     // Quiescent: the commands were taken (or the session ends here with a stall).
     places.into_iter().for_each(|place| Store::release(&mut net.store, place));
