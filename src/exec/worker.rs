@@ -70,7 +70,7 @@ impl Heat {
 }
 
 impl<F: Future<Output = ()>> Worker<'_, F> {
-    /// Reads the state of the region that `pe` is in, once a pass.
+    /// Reads the state of the region that `pe` is in, once a pass; programs are asked for one by one (`warm_next`).
     #[inline]
     fn warm(&mut self, pe: u32) {
         let at = usize::from(self.heat.region_of[pe as usize]);
@@ -95,7 +95,6 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
         let region = &self.heat.regions[at];
         let net = self.part.net.borrow();
         net.warm(range(&region.pes), range(&region.lanes), range(&region.ports));
-        self.programs.warm(range(&region.pes));
         net.store.warm(range(&region.tiles));
     }
 }
