@@ -338,8 +338,9 @@ impl Builder<'_> {
     /// Rings between all workers, sizes of buffers.
     fn finish(&mut self) {
         let n = self.parts.len();
-        let slot = (self.chip.queue_wavelets as usize).max(4).next_power_of_two() + 4;
-        let tile = (self.chip.arena_bytes as usize / 4).next_power_of_two() + 4;
+        // Buffers come in sizes of powers of two, and every size may have been in use by all: the sum over the sizes.
+        let sizes = |words: usize| 2 * words.max(4).next_power_of_two() + 4 * 20;
+        let (slot, tile) = (sizes(self.chip.queue_wavelets as usize), sizes(self.chip.arena_bytes as usize / 4));
         for part in &mut self.parts {
             part.net.pes = part.endpoints.len();
             part.net.producers = (0..n).map(|_| None).collect();

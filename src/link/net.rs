@@ -346,7 +346,9 @@ impl<S: Store> Net<S> {
                 let readers = self.lanes[lane as usize].answers;
                 let mut place = NONE;
                 if wet {
-                    place = self.store.buffer(usize::from(burst.words), readers);
+                    // A short burst is given back by each sink, a rendezvous once, by its stand-in.
+                    let leases = if burst.rendezvous { 1 } else { readers };
+                    place = self.store.buffer(usize::from(burst.words), leases);
                     let to = self.store.words_mut(place, usize::from(burst.words));
                     to.copy_from_slice(&self.scratch);
                 }
