@@ -1,11 +1,11 @@
 //! Rows of f32 as a NumPy file, written whole or not at all.
 //!
-//! Invariant: the target name never holds a partial file (temporary file, sync, rename); a run that ends early leaves
-//! nothing behind. Called by `generate --logits`.
+//! Invariant: that of `Whole`. Called by `generate --logits`.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::Path;
+
+use super::whole::Whole;
 
 /// Bytes in front of the values: room for any shape, and a multiple of 64 as the format asks.
 const HEADER_BYTES: usize = 192;
@@ -13,12 +13,9 @@ const HEADER_BYTES: usize = 192;
 /// A file of rows that grows row by row.
 #[derive(Debug)]
 pub struct Rows {
-    path: PathBuf,
-    part: PathBuf,
-    out: BufWriter<File>,
+    out: Whole,
     rows: u64,
     cols: usize,
-    done: bool,
 }
 
 impl Rows {
@@ -27,19 +24,9 @@ impl Rows {
     /// # Errors
     /// What the operating system says of the path.
     pub fn create(path: &Path, cols: usize) -> io::Result<Self> {
-        if path.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        // The rename at the end would put a file in the place of a device or pipe.
-        if path.exists() && !path.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "need a regular file, found a device or pipe"));
-        }
-        let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
-        name.push(format!(".{}.part", std::process::id()));
-        let part = path.with_file_name(name);
-        let mut out = BufWriter::new(File::create(&part)?);
+        let mut out = Whole::create(path)?;
         out.write_all(&[0; HEADER_BYTES])?;
-        Ok(Self { path: path.to_path_buf(), part, out, rows: 0, cols, done: false })
+        Ok(Self { out, rows: 0, cols })
     }
 
     /// Appends one row of `cols` values.
@@ -64,25 +51,14 @@ impl Rows {
         header.extend(format!("{shape:<width$}\n", width = length - 1).as_bytes());
         self.out.seek(SeekFrom::Start(0))?;
         self.out.write_all(&header)?;
-        self.out.flush()?;
-        self.out.get_ref().sync_all()?;
-        fs::rename(&self.part, &self.path)?;
-        self.done = true;
-        Ok(())
-    }
-}
-
-impl Drop for Rows {
-    fn drop(&mut self) {
-        if !self.done {
-            fs::remove_file(&self.part).ok();
-        }
+        self.out.close()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn header_is_aligned_and_values_follow() -> io::Result<()> {

@@ -1,10 +1,11 @@
 //! Files that are written whole or not at all.
 //!
 //! Invariant: the target name never holds a partial file (temporary file, sync, rename); a run that ends early leaves
-//! nothing behind. Called by `--trace`, `--links`, `--map` and `--plot`.
+//! nothing behind; only a regular file is replaced. Called by `--trace`, `--links`, `--map`, `--plot` and, through
+//! `npy`, `--logits`.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -27,6 +28,10 @@ impl Whole {
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        // The rename at the end would put a file in the place of a device or pipe.
+        if path.exists() && !path.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "need a regular file, found a device or pipe"));
+        }
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
@@ -48,16 +53,35 @@ impl Whole {
     /// What the operating system says, with the path.
     pub fn finish(mut self, bytes: &[u8]) -> Result<()> {
         let place = self.path.display().to_string();
-        self.write(bytes).with_context(|| place)
+        self.write_all(bytes).and_then(|()| self.close()).with_context(|| place)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.write_all(bytes)?;
+    /// Gives the file, as written so far, its name.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn close(mut self) -> io::Result<()> {
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
         fs::rename(&self.part, &self.path)?;
         self.done = true;
         Ok(())
+    }
+}
+
+impl Write for Whole {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+impl Seek for Whole {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.out.seek(to)
     }
 }
 
@@ -87,5 +111,13 @@ mod tests {
         assert!(error.to_string().contains("--trace"), "{error}");
         assert!(Whole::create(dir.path()).is_err() && Whole::of_flag("--trace", None)?.is_none());
         Ok(())
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_keeps_its_place() {
+        let error = Whole::of_flag("--links", Some(Path::new("/dev/null"))).unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("--links /dev/null") && text.contains("need a regular file"), "{text}");
     }
 }

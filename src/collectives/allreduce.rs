@@ -98,9 +98,7 @@ pub async fn allreduce(pe: Pe<'_>, seat: &Seat, tile: Tile, fold: Fold) {
         Seat::Alone => {}
         Seat::Staged { steps, ends } => {
             ktree::contribute(pe, steps, tile, fold, (ends.1, tile)).await;
-            if ends.0.is_some() {
-                ktree::broadcast(pe, *ends, tile).await;
-            }
+            ktree::broadcast(pe, (ends.0, None), tile).await;
         }
         Seat::Ring(seat) => ring::run(pe, *seat, tile, fold).await,
     }

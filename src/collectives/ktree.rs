@@ -192,16 +192,14 @@ pub async fn reduce(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) {
 /// What a member other than the root does: its part of the reduction of `tile`, then the result into `back`. At the
 /// root, the reduction alone.
 pub async fn contribute(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold, back: (Option<Rx>, Tile)) {
-    let ([before @ .., Step::Leaf(_) | Step::Inner(..)], (Some(rx), into)) = (steps, back) else {
-        return reduce(pe, steps, tile, fold).await;
+    let (last, before) = match steps {
+        [before @ .., Step::Leaf(tx)] => ((None, *tx), before),
+        [before @ .., Step::Inner(rx, tx)] => ((Some(*rx), *tx), before),
+        _ => return reduce(pe, steps, tile, fold).await,
     };
+    let (Some(rx), into) = back else { return reduce(pe, steps, tile, fold).await };
     reduce(pe, before, tile, fold).await;
-    let way = match steps[before.len()] {
-        Step::Leaf(tx) => (None, tx),
-        Step::Inner(from, tx) => (Some(from), tx),
-        Step::Root(_) => return,
-    };
-    pe.exchange(way, tile, fold, (rx, into)).await;
+    pe.send_recv(last, tile, fold, (rx, into)).await;
 }
 
 /// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf waits

@@ -206,7 +206,6 @@ impl Session {
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);
         }
-        sort_by_visit(&decode, &mut layout, &options)?;
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
         let prompt = prefill.then(|| Prompt::new(&decode, config.prompt)).transpose()?;
         let mut wafer = match &prompt {

@@ -118,12 +118,6 @@ impl Lane {
         }
     }
 
-    /// Does output `at` turn?
-    #[inline(always)]
-    pub fn turns(&self, at: usize) -> bool {
-        self.flags.has(LaneFlags::TURN0 << at)
-    }
-
     /// Is there a slot for one more burst?
     #[inline(always)]
     pub fn has_room(&self, depth: u8) -> bool {

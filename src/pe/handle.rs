@@ -1,6 +1,6 @@
 //! The handle of one PE, the part of the wafer behind it, and what a kernel is.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 use std::panic::Location;
 
@@ -40,7 +40,6 @@ pub struct Part {
     kernels: Kernels,
     faults: RefCell<Vec<Fault>>,
     marks: RefCell<Vec<Mark>>,
-    marking: Cell<bool>,
     visits: RefCell<Option<Vec<u32>>>,
     pub(super) recorder: Option<Box<Recorder>>,
     asked: Option<RefCell<Trace>>,
@@ -56,7 +55,6 @@ impl Part {
             kernels,
             faults: RefCell::default(),
             marks: RefCell::default(),
-            marking: Cell::new(true),
             visits: RefCell::new(None),
             recorder: None,
             asked: None,
@@ -273,9 +271,7 @@ impl<'a> Pe<'a> {
 
     /// Notes that the program passed point `id`.
     pub fn mark(self, who: u16, id: u16) {
-        if self.part.marking.get() {
-            let now = self.part.net.borrow().records[self.id as usize].now;
-            self.part.marks.borrow_mut().push(Mark { id, who, now });
-        }
+        let now = self.part.net.borrow().records[self.id as usize].now;
+        self.part.marks.borrow_mut().push(Mark { id, who, now });
     }
 }

@@ -5,21 +5,21 @@
 //! Invariant: only tile handles live across an `.await`.
 
 mod asked;
-mod exchange;
 mod fault;
 mod fold;
 mod handle;
 mod ops;
 mod probe;
+mod send_recv;
 mod trace;
 mod view;
 
 pub use asked::{Step, Trace, Traced};
-pub use exchange::Exchange;
 pub use fault::{Fault, FaultKind, Span};
 pub use fold::Fold;
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Join, Recv, Send, Ticket};
 pub use probe::{Probe, Probes};
+pub use send_recv::SendRecv;
 pub use trace::{Did, Log, Span as TraceSpan};
 pub use view::View;

@@ -145,7 +145,7 @@ impl<'a> Pe<'a> {
 
     /// Is no ticket open on words of the tile? Otherwise stops the PE.
     #[inline]
-    pub(super) fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
+    fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
         let record = &net.records[self.id as usize];
         if record.n_open == 0 {
             return true;
@@ -158,14 +158,7 @@ impl<'a> Pe<'a> {
     }
 
     #[inline(always)]
-    pub(super) fn start_send(
-        self,
-        net: &mut Net<Memory>,
-        tx: Tx,
-        tile: Tile,
-        ctrl: Option<Ctrl>,
-        min_tail: u64,
-    ) -> u32 {
+    fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> u32 {
         let issue = u64::from(net.timing.issue);
         let record = &mut net.records[self.id as usize];
         let combining = min_tail > 0;
@@ -180,6 +173,24 @@ impl<'a> Pe<'a> {
         let (ready, depth) = (record.now, record.depth + 1);
         let words = tile.words as u16;
         net.post_send(SendRequest { pe: self.id, port: tx.0, place: tile.place, words, ctrl, ready, min_tail, depth })
+    }
+
+    /// Starts a blocking send: its ticket, or nothing where the PE was stopped.
+    #[inline]
+    pub(super) fn begin_send(
+        self,
+        net: &mut Net<Memory>,
+        tx: Tx,
+        tile: Tile,
+        ctrl: Option<Ctrl>,
+        place: &'static Location<'static>,
+    ) -> Option<u32> {
+        if !self.may_touch(net, tile) {
+            return None;
+        }
+        let ticket = self.start_send(net, tx, tile, ctrl, 0);
+        self.part.note(self.id, Asked::Send(tx.0), place);
+        Some(ticket)
     }
 
     /// Takes, folds and sends on: the ticket of that send, or nothing where the program waits or was stopped.
@@ -320,11 +331,10 @@ impl Future for Send<'_> {
             return Poll::Pending;
         }
         if self.ticket == NONE {
-            if !pe.may_touch(&mut net, self.tile) {
-                return Poll::Pending;
+            match pe.begin_send(&mut net, self.tx, self.tile, self.ctrl, self.place) {
+                Some(ticket) => self.ticket = ticket,
+                None => return Poll::Pending,
             }
-            self.ticket = pe.start_send(&mut net, self.tx, self.tile, self.ctrl, 0);
-            pe.part.note(pe.id, Asked::Send(self.tx.0), self.place);
         }
         pe.poll_end(&mut net, self.ticket, Did::Send, self.place).map(|_| ())
     }

@@ -40,9 +40,7 @@ impl Axis {
 
     /// The root's part of the broadcast.
     pub(super) async fn give(&self, pe: Pe<'_>, tile: Tile) {
-        if let Some(tx) = self.ends.0 {
-            pe.send(tx, tile).await;
-        }
+        broadcast(pe, (self.ends.0, None), tile).await;
     }
 
     pub(super) async fn reduce_posted(&self, pe: Pe<'_>, tile: Tile, fold: Fold) -> Option<Ticket> {

@@ -15,7 +15,6 @@ use std::task::{Context, Poll};
 use crate::arena::Tile;
 use crate::link::{Ctrl, NONE, Status, TicketState};
 
-use super::asked::Asked;
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
 use super::trace::Did;
@@ -23,7 +22,7 @@ use super::trace::Did;
 /// A blocking send or combine and the receive of what comes back: the same operations, in one piece. While both are
 /// open the program waits for the second alone, because what comes back has seen what left.
 #[must_use = "futures do nothing unless awaited"]
-pub struct Exchange<'a> {
+pub struct SendRecv<'a> {
     pe: Pe<'a>,
     via: Option<Rx>,
     tx: Tx,
@@ -39,12 +38,12 @@ impl<'a> Pe<'a> {
     /// `send` of `tile`, or `combine` of what comes from `via` into it, then `recv` into `back`; clocks, checks and
     /// reports are those of the two operations. What a member of an allreduce does: on the host it is resumed once.
     #[track_caller]
-    pub fn exchange(self, (via, tx): (Option<Rx>, Tx), tile: Tile, fold: Fold, back: (Rx, Tile)) -> Exchange<'a> {
-        Exchange { pe: self, via, tx, tile, fold, back, started: false, ticket: NONE, place: Location::caller() }
+    pub fn send_recv(self, (via, tx): (Option<Rx>, Tx), tile: Tile, fold: Fold, back: (Rx, Tile)) -> SendRecv<'a> {
+        SendRecv { pe: self, via, tx, tile, fold, back, started: false, ticket: NONE, place: Location::caller() }
     }
 }
 
-impl Future for Exchange<'_> {
+impl Future for SendRecv<'_> {
     type Output = Ctrl;
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
@@ -56,11 +55,7 @@ impl Future for Exchange<'_> {
         if !self.started {
             let started = match self.via {
                 Some(rx) => pe.start_combine(&mut net, (rx, self.tx), self.tile, self.fold, self.place),
-                None => pe.may_touch(&mut net, self.tile).then(|| {
-                    let ticket = pe.start_send(&mut net, self.tx, self.tile, None, 0);
-                    pe.part.note(pe.id, Asked::Send(self.tx.0), self.place);
-                    ticket
-                }),
+                None => pe.begin_send(&mut net, self.tx, self.tile, None, self.place),
             };
             let Some(ticket) = started else { return Poll::Pending };
             (self.started, self.ticket) = (true, ticket);
