@@ -33,10 +33,10 @@ struct Allreduce {
 impl Kernel for Allreduce {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         let member = self.tree.line.iter().position(|c| *c == pe.coord()).expect("a member");
-        let (steps, ends) = (self.tree.steps(pe, member), self.tree.broadcast_ends(pe, member));
+        let (steps, ends) = (self.tree.roles(pe, member), self.tree.broadcast_ends(pe, member));
         let tile = pe.tile(TILE);
         reduce(pe, &steps, tile, self.fold).await;
-        broadcast(pe, ends, tile).await;
+        broadcast(pe, &ends, tile).await;
     }
 }
 

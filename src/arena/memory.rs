@@ -38,8 +38,9 @@ impl Tile {
     }
 
     /// Do the two share a word?
+    #[inline(always)]
     pub fn overlaps(self, other: Self) -> bool {
-        self.place < other.place + other.words && other.place < self.place + self.words
+        self.place.max(other.place) < (self.place + self.words).min(other.place + other.words)
     }
 }
 

@@ -19,9 +19,10 @@ impl<F: Future<Output = ()>> Slab<F> {
         Self { futures: all.into_boxed_slice() }
     }
 
-    /// Brings futures `at` into the cache.
-    pub fn warm(&self, at: std::ops::Range<usize>) {
-        crate::link::warm(&self.futures[at]);
+    /// Asks for future `at`.
+    #[inline(always)]
+    pub fn warm(&self, at: u32) {
+        crate::link::warm_one(self.futures.as_ptr().wrapping_add(at as usize));
     }
 
     /// Polls future `at`; `true` when it has returned. Its storage is dropped then.

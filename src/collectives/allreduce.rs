@@ -5,14 +5,11 @@
 use crate::arena::Tile;
 use crate::fabric::{Layout, LayoutError};
 use crate::link::Timing;
-use crate::pe::{Fold, Pe, Rx, Tx};
+use crate::pe::{Fold, Pe, Role};
 use crate::units::Coord;
 
 use super::ring::{self, RingSeat};
-use super::{Chain, Ring, Step, Tree, cost, ktree};
-
-/// Ports of a broadcast: of the root to send, of everybody else to receive.
-pub type Ends = (Option<Tx>, Option<Rx>);
+use super::{Chain, Ends, Ring, Tree, answer, cost, give};
 
 /// An allreduce on a line.
 #[derive(Clone, Debug)]
@@ -30,10 +27,10 @@ pub enum Allreduce {
 pub enum Seat {
     /// A line of one.
     Alone,
-    /// Steps of a reduction, then a broadcast.
+    /// Roles in a reduction, then a broadcast.
     Staged {
         /// In order.
-        steps: Box<[Step]>,
+        roles: Box<[Role]>,
         /// Of the broadcast.
         ends: Ends,
     },
@@ -76,7 +73,7 @@ impl Allreduce {
     pub fn seat(&self, pe: Pe<'_>, member: usize) -> Seat {
         match self {
             _ if self.line().len() < 2 => Seat::Alone,
-            Self::Tree(t) => Seat::Staged { steps: t.steps(pe, member), ends: t.broadcast_ends(pe, member) },
+            Self::Tree(t) => Seat::Staged { roles: t.roles(pe, member), ends: t.broadcast_ends(pe, member) },
             Self::Chain(c) => c.seat(pe, member),
             Self::Ring(r) => r.seat(pe, member),
         }
@@ -96,9 +93,9 @@ impl Allreduce {
 pub async fn allreduce(pe: Pe<'_>, seat: &Seat, tile: Tile, fold: Fold) {
     match seat {
         Seat::Alone => {}
-        Seat::Staged { steps, ends } => {
-            ktree::contribute(pe, steps, tile, fold, (ends.1, tile)).await;
-            ktree::broadcast(pe, (ends.0, None), tile).await;
+        Seat::Staged { roles, ends } => {
+            pe.relay(roles, tile, fold, answer(ends, tile)).await;
+            give(pe, ends, tile).await;
         }
         Seat::Ring(seat) => ring::run(pe, *seat, tile, fold).await,
     }

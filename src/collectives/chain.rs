@@ -12,10 +12,9 @@
 //! Cost: S + 6 (P - 1) for the chain, S + 5 + (P - 1) for the broadcast, S = Ser(w), on a chip with alpha 1 and T_R 2.
 
 use crate::fabric::{Layout, LayoutError};
-use crate::pe::Pe;
+use crate::pe::{Pe, Role};
 use crate::units::{Color, Coord};
 
-use super::ktree::Step;
 use super::{Ends, Seat};
 
 /// The chain of a line.
@@ -57,18 +56,18 @@ impl Chain {
     pub fn seat(&self, pe: Pe<'_>, member: usize) -> Seat {
         let last = self.line.len() - 1;
         if last == 0 {
-            return Seat::Staged { steps: Box::default(), ends: Ends::default() };
+            return Seat::Staged { roles: Box::default(), ends: Ends::default() };
         }
         let rx = (member > 0).then(|| pe.rx(self.color(member - 1)));
         let tx = (member < last).then(|| pe.tx(self.color(member)));
-        let step = match (rx, tx) {
-            (None, Some(tx)) => Step::Leaf(tx),
-            (Some(rx), Some(tx)) => Step::Inner(rx, tx),
-            (Some(rx), None) => Step::Root(rx),
-            (None, None) => return Seat::Staged { steps: Box::default(), ends: Ends::default() },
+        let role = match (rx, tx) {
+            (None, Some(tx)) => Role::Leaf(tx),
+            (Some(rx), Some(tx)) => Role::Inner(rx, tx),
+            (Some(rx), None) => Role::Root(rx),
+            (None, None) => return Seat::Staged { roles: Box::default(), ends: Ends::default() },
         };
         let color = self.broadcast_color();
-        let ends = if member == last { (Some(pe.tx(color)), None) } else { (None, Some(pe.rx(color))) };
-        Seat::Staged { steps: Box::new([step]), ends }
+        let ends = if member == last { Role::Leaf(pe.tx(color)) } else { Role::Root(pe.rx(color)) };
+        Seat::Staged { roles: Box::new([role]), ends: Some(ends) }
     }
 }

@@ -15,19 +15,11 @@
 use crate::arena::Tile;
 use crate::fabric::{Layout, LayoutError};
 use crate::math::split::split;
-use crate::pe::{Fold, Pe, Rx, Ticket, Tx};
+use crate::pe::{After, Fold, Pe, Relay, Role};
 use crate::units::{Color, Coord};
 
-/// What a member does at one level.
-#[derive(Clone, Copy, Debug)]
-pub enum Step {
-    /// Sends its tile inward.
-    Leaf(Tx),
-    /// Adds to what comes in, passes on.
-    Inner(Rx, Tx),
-    /// Takes one side in.
-    Root(Rx),
-}
+/// A member's part of a broadcast: the root sends, everybody else takes; nothing on a line of one.
+pub type Ends = Option<Role>;
 
 /// The tree of a line: members in order and their group counts.
 #[derive(Clone, Debug)]
@@ -136,36 +128,35 @@ impl Tree {
     }
 
     /// What member `member` does, level by level; `pe` looks the ports up.
-    pub fn steps(&self, pe: Pe<'_>, member: usize) -> Box<[Step]> {
-        let mut steps = Vec::new();
+    pub fn roles(&self, pe: Pe<'_>, member: usize) -> Box<[Role]> {
+        let mut roles = Vec::new();
         for (level, seat) in self.seats(member).iter().enumerate() {
             let (d, high) = (seat.distance, seat.high);
             if seat.inward.is_some() {
                 let tx = pe.tx(self.color(level, d, high));
                 let outward = if high { seat.outward.0 } else { seat.outward.1 };
-                steps.push(if outward {
-                    Step::Inner(pe.rx(self.color(level, d + 1, high)), tx)
+                roles.push(if outward {
+                    Role::Inner(pe.rx(self.color(level, d + 1, high)), tx)
                 } else {
-                    Step::Leaf(tx)
+                    Role::Leaf(tx)
                 });
                 continue;
             }
             for (there, high) in [(seat.outward.0, true), (seat.outward.1, false)] {
                 if there {
-                    steps.push(Step::Root(pe.rx(self.color(level, 1, high))));
+                    roles.push(Role::Root(pe.rx(self.color(level, 1, high))));
                 }
             }
         }
-        steps.into_boxed_slice()
+        roles.into_boxed_slice()
     }
 
-    /// The broadcast port of the root, or the receive of everybody else; neither on a line of one.
-    pub fn broadcast_ends(&self, pe: Pe<'_>, member: usize) -> (Option<Tx>, Option<Rx>) {
-        if self.line.len() < 2 {
-            return (None, None);
-        }
+    /// The member's part of the broadcast.
+    pub fn broadcast_ends(&self, pe: Pe<'_>, member: usize) -> Ends {
         let color = self.broadcast_color();
-        if member == self.root() { (Some(pe.tx(color)), None) } else { (None, Some(pe.rx(color))) }
+        (self.line.len() > 1).then(|| {
+            if member == self.root() { Role::Leaf(pe.tx(color)) } else { Role::Root(pe.rx(color)) }
+        })
     }
 }
 
@@ -175,55 +166,28 @@ fn groups_of(list: &[usize], groups: usize) -> impl Iterator<Item = &[usize]> {
 }
 
 /// Runs the reduction at one member: `tile` ends as the result at the root.
-pub async fn reduce(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) {
-    for step in steps {
-        match *step {
-            Step::Leaf(tx) => pe.send(tx, tile).await,
-            Step::Inner(rx, tx) => {
-                pe.combine(rx, tx, tile, fold).await;
-            }
-            Step::Root(rx) => {
-                pe.recv_fold(rx, tile, fold).await;
-            }
-        }
-    }
-}
-
-/// What a member other than the root does: its part of the reduction of `tile`, then the result into `back`. At the
-/// root, the reduction alone.
-pub async fn contribute(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold, back: (Option<Rx>, Tile)) {
-    let (last, before) = match steps {
-        [before @ .., Step::Leaf(tx)] => ((None, *tx), before),
-        [before @ .., Step::Inner(rx, tx)] => ((Some(*rx), *tx), before),
-        _ => return reduce(pe, steps, tile, fold).await,
-    };
-    let (Some(rx), into) = back else { return reduce(pe, steps, tile, fold).await };
-    reduce(pe, before, tile, fold).await;
-    pe.send_recv(last, tile, fold, (rx, into)).await;
-}
-
-/// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf waits
-/// for that alone and joins the ticket before it needs `tile` again.
-pub async fn reduce_posted(pe: Pe<'_>, steps: &[Step], tile: Tile, fold: Fold) -> Option<Ticket> {
-    match *steps {
-        [ref before @ .., Step::Leaf(tx)] => {
-            reduce(pe, before, tile, fold).await;
-            Some(pe.post_send(tx, tile))
-        }
-        _ => {
-            reduce(pe, steps, tile, fold).await;
-            None
-        }
-    }
+#[track_caller]
+pub fn reduce<'a>(pe: Pe<'a>, roles: &'a [Role], tile: Tile, fold: Fold) -> Relay<'a> {
+    pe.relay(roles, tile, fold, After::Ended)
 }
 
 /// Runs the broadcast at one member.
-pub async fn broadcast(pe: Pe<'_>, ends: (Option<Tx>, Option<Rx>), tile: Tile) {
-    match ends {
-        (Some(tx), _) => pe.send(tx, tile).await,
-        (None, Some(rx)) => {
-            pe.recv(rx, tile).await;
-        }
-        (None, None) => {}
+#[track_caller]
+pub fn broadcast<'a>(pe: Pe<'a>, ends: &'a Ends, tile: Tile) -> Relay<'a> {
+    pe.relay(ends.as_slice(), tile, Fold::Set, After::Ended)
+}
+
+/// The answer of a reduction, into `tile`: what everybody but the root waits for.
+pub fn answer(ends: &Ends, tile: Tile) -> After {
+    match *ends {
+        Some(Role::Root(rx)) => After::Back(rx, tile),
+        _ => After::Ended,
     }
+}
+
+/// The root's part of the broadcast; nothing elsewhere.
+#[track_caller]
+pub fn give<'a>(pe: Pe<'a>, ends: &'a Ends, tile: Tile) -> Relay<'a> {
+    let sends = matches!(ends, Some(Role::Leaf(_)));
+    pe.relay(if sends { ends.as_slice() } else { &[] }, tile, Fold::Set, After::Ended)
 }

@@ -12,10 +12,10 @@ mod moving;
 mod moving_root;
 mod ring;
 
-pub use allreduce::{Allreduce, Ends, Seat, allreduce};
+pub use allreduce::{Allreduce, Seat, allreduce};
 pub use chain::Chain;
 pub use interleave::{CYCLE_COLORS, Cycle, Way, shortest};
-pub use ktree::{Step, Tree, broadcast, contribute, reduce, reduce_posted};
+pub use ktree::{Ends, Tree, answer, broadcast, give, reduce};
 pub use moving::{Exchange, Moving, RingEnds};
 pub use moving_root::{MovingRoot, ROOT_COLORS};
 pub use ring::{Ring, RingOrder};

@@ -85,7 +85,7 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
         let net = self.part.net.borrow();
         if let Some(next) = net.next_ready() {
             net.warm_record(next);
-            self.programs.warm(next as usize..next as usize + 1);
+            self.programs.warm(next);
         }
     }
 

@@ -47,18 +47,24 @@ fn one() -> u32 {
 impl Rates {
     /// Cycles of a GEMV tile of `k x n`: k AXPYs of length n.
     pub fn gemv(&self, k: usize, n: usize) -> Cycles {
-        Cycles((k as f64 * (self.vector + n as f64 * self.mac)).ceil() as u64)
+        whole(k as f64 * (self.vector + n as f64 * self.mac))
     }
 
     /// Cycles of one element-wise pass over n values.
     pub fn elementwise(&self, n: usize) -> Cycles {
-        Cycles((self.vector + n as f64 * self.element).ceil() as u64)
+        whole(self.vector + n as f64 * self.element)
     }
 
     /// Cycles of n special functions in one pass.
     pub fn special(&self, n: usize) -> Cycles {
-        Cycles((self.vector + n as f64 * self.special).ceil() as u64)
+        whole(self.vector + n as f64 * self.special)
     }
+}
+
+/// Rounded up; without a call into the mathematics library, which programs would feel.
+fn whole(cycles: f64) -> Cycles {
+    let floor = cycles as u64;
+    Cycles(floor + u64::from(cycles > floor as f64))
 }
 
 /// Largest arena of a chip file: the words of the longest message, a tile that fills it, are counted in 16 bits.

@@ -87,8 +87,8 @@ impl Kernel for Line {
         let (seat, tile) = (self.collective.seat(pe, member), pe.tile(DATA));
         for _pass in 0..self.passes {
             match (self.op, &seat) {
-                (LineOp::Reduce, Seat::Staged { steps, .. }) => reduce(pe, steps, tile, Fold::Add).await,
-                (LineOp::Broadcast, Seat::Staged { ends, .. }) => broadcast(pe, *ends, tile).await,
+                (LineOp::Reduce, Seat::Staged { roles, .. }) => drop(reduce(pe, roles, tile, Fold::Add).await),
+                (LineOp::Broadcast, Seat::Staged { ends, .. }) => drop(broadcast(pe, ends, tile).await),
                 (_, seat) => allreduce(pe, seat, tile, Fold::Add).await,
             }
         }

@@ -53,6 +53,7 @@ impl Ctrl {
 
 /// A run of wavelets on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(32))]
 pub struct Burst {
     /// Time of the first wavelet at the router that holds the burst.
     /// In a dead slot: the time at which the slot was freed.

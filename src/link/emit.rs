@@ -6,7 +6,7 @@
 //!
 //! Invariant: a ticket's end is final when it is set; nothing here looks at a clock of the host.
 
-use super::burst::{Burst, Ctrl};
+use super::burst::{Burst, Ctrl, Timing};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::Record;
@@ -137,15 +137,11 @@ impl<S: Store> Net<S> {
         if port.first == NONE || port.current != NONE {
             return;
         }
-        let (outs, n_outs, id) = (port.outs, usize::from(port.n_outs), port.first);
-        let (answers, previous_end) = (port.answers, port.previous_end);
+        let (outs, n_outs) = (port.outs, usize::from(port.n_outs));
         let Some(credit) = self.credit(&outs[..n_outs]) else { return };
-        let t = &self.tickets[id];
-        let (place, ready, min_tail) = (t.place, t.ready, t.min_tail);
-        let port = &mut self.ports[port_id as usize];
-        port.first = t.next;
-        port.emitted += 1;
-
+        let (port, Timing { alpha, ramp, .. }) = (&mut self.ports[port_id as usize], self.timing);
+        let (id, answers) = (port.first, port.answers);
+        let t = &mut self.tickets[id];
         let mut burst = Burst {
             words: t.words,
             has_ctrl: t.has_ctrl,
@@ -155,23 +151,23 @@ impl<S: Store> Net<S> {
             ..Burst::default()
         };
         let wavelets = burst.wavelets();
-        let ramp = u64::from(self.timing.ramp);
-        let head = ready.max(previous_end).max(credit) + ramp;
-        let tail = (head + self.timing.ser(wavelets)).max(min_tail);
+        let head = t.ready.max(port.previous_end).max(credit) + u64::from(ramp);
+        let tail = (head + self.timing.ser(wavelets)).max(t.min_tail);
         burst.rendezvous = wavelets > self.timing.queue_wavelets;
-        burst.head = head + u64::from(self.timing.alpha);
+        burst.head = head + u64::from(alpha);
         burst.span = (tail - head) as u32;
+        port.first = t.next;
+        port.emitted += 1;
         if burst.rendezvous {
-            burst.payload = id;
-            let t = &mut self.tickets[id];
             (t.state, t.head, t.tail, t.outstanding) = (TicketState::InFlight, head, tail, answers);
-            self.ports[port_id as usize].current = id;
+            (port.current, burst.payload) = (id, id);
         } else {
+            let place = t.place;
             if !self.dry && burst.words > 0 {
                 burst.payload = self.store.buffer(usize::from(burst.words), answers);
                 self.store.copy(place, burst.payload, usize::from(burst.words));
             }
-            self.end_send(id, port_id, tail - ramp);
+            self.end_send(id, port_id, tail - u64::from(ramp));
         }
         // The last line first: its readers run after those of the first.
         for &out in outs[..n_outs].iter().rev() {

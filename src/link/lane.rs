@@ -140,10 +140,19 @@ impl Lane {
         self.unforwarded
     }
 
-    /// Index of the slot of the next push; its `head` is the credit.
+    /// The slot of the next push, within the lane; its `head` is the credit.
     #[inline(always)]
-    pub(super) fn next_slot(&self, lane: u32, depth: u8) -> usize {
-        lane as usize * usize::from(depth) + usize::from(self.in_at)
+    pub(super) fn next_slot(&self) -> u8 {
+        self.in_at
+    }
+
+    /// A burst comes in and leaves at once: all cursors move by one.
+    #[inline(always)]
+    pub(super) fn pass(&mut self, wavelets: u32, depth: u8) {
+        let next = after(self.in_at, depth);
+        (self.in_at, self.fwd_at, self.free_at) = (next, next, next);
+        self.bursts += 1;
+        self.wavelets += u64::from(wavelets);
     }
 
     /// Counts a burst in and moves the entry cursor.

@@ -30,4 +30,4 @@ pub use net::{Net, NetBuilder, Schedule, Store, Work};
 pub use record::{Record, Status};
 pub use ring::{Consumer, LINE_WORDS, Producer, ring};
 pub use ticket::{NONE, Port, Ticket, TicketKind, TicketState};
-pub use warm::{vec_on_large_pages, warm};
+pub use warm::{vec_on_large_pages, warm, warm_one};

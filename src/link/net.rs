@@ -12,7 +12,7 @@ use super::message::{HEADER_WORDS, Message};
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{NONE, Port, TicketState, Tickets};
-use super::warm::{vec_on_large_pages, warm};
+use super::warm::{ask, vec_on_large_pages, warm};
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
 pub trait Store {
@@ -85,7 +85,10 @@ pub struct Net<S> {
     pub store: S,
     /// Bursts carry no payload words.
     pub dry: bool,
+    /// All lanes' slots, from `first_slot` on.
     pub(super) slots: Vec<Burst>,
+    /// The first slot at the start of a cache line: two slots fill one.
+    first_slot: usize,
     ready: Vec<u32>,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
@@ -99,8 +102,9 @@ pub struct Net<S> {
 impl<S: Store> Net<S> {
     /// A part at time zero; every PE is runnable, the last one first.
     pub fn new(timing: Timing, schedule: Schedule, dry: bool, store: S, parts: NetBuilder) -> Self {
-        let mut slots = vec_on_large_pages(parts.lanes.len() * usize::from(timing.lane_depth));
+        let mut slots: Vec<Burst> = vec_on_large_pages(parts.lanes.len() * usize::from(timing.lane_depth) + 1);
         slots.resize(slots.capacity(), Burst::default());
+        let first_slot = slots.as_ptr().align_offset(64).min(1);
         let mut records = vec_on_large_pages(parts.pes);
         records.resize(parts.pes, Record::new());
         let outbox = |p| Outbox { producer: p, spill: VecDeque::new() };
@@ -114,6 +118,7 @@ impl<S: Store> Net<S> {
             store,
             dry,
             slots,
+            first_slot,
             ready: (0..parts.pes as u32).collect(),
             work: Vec::with_capacity(n_lanes.min(1 << 16)),
             schedule,
@@ -204,9 +209,8 @@ impl<S: Store> Net<S> {
 
     /// Brings the state of PEs, lanes and ports into the cache.
     pub fn warm(&self, pes: Range<usize>, lanes: Range<usize>, ports: Range<usize>) {
-        let depth = usize::from(self.timing.lane_depth);
         warm(&self.records[pes]);
-        warm(&self.slots[lanes.start * depth..lanes.end * depth]);
+        warm(&self.slots[self.slot(lanes.start as u32, 0)..self.slot(lanes.end as u32, 0)]);
         warm(&self.lanes[lanes]);
         warm(&self.ports[ports]);
     }
@@ -220,23 +224,25 @@ impl<S: Store> Net<S> {
     /// Asks for the record of a PE.
     #[inline]
     pub fn warm_record(&self, pe: u32) {
-        warm(&self.records[pe as usize..=pe as usize]);
+        ask(self.records.as_ptr().wrapping_add(pe as usize));
     }
 
     /// Asks for the lane after `lane`: along a way they lie one behind the other.
-    #[inline]
+    #[inline(always)]
     pub(super) fn warm_after(&self, lane: u32) {
-        let (after, depth) = (lane as usize + 1, usize::from(self.timing.lane_depth));
-        warm(self.lanes.get(after..=after).unwrap_or_default());
-        warm(self.slots.get(after * depth..(after + 1) * depth).unwrap_or_default());
+        self.warm_lane(lane as usize + 1);
+    }
+
+    #[inline(always)]
+    fn warm_lane(&self, lane: usize) {
+        ask(self.lanes.as_ptr().wrapping_add(lane));
+        ask(self.slots.as_ptr().wrapping_add(self.first_slot + lane * usize::from(self.timing.lane_depth)));
     }
 
     /// Asks for the first lane that a send on `port` will enter.
     #[inline]
     pub fn warm_way(&self, port: u32) {
-        let (out, depth) = (self.ports[port as usize].outs[0] as usize, usize::from(self.timing.lane_depth));
-        warm(self.lanes.get(out..=out).unwrap_or_default());
-        warm(self.slots.get(out * depth..(out + 1) * depth).unwrap_or_default());
+        self.warm_lane(self.ports[port as usize].outs[0] as usize);
     }
 
     /// Every burst that a lane holds, oldest first.
@@ -248,7 +254,7 @@ impl<S: Store> Net<S> {
 
     #[inline(always)]
     pub(super) fn slot(&self, lane: u32, at: u8) -> usize {
-        lane as usize * usize::from(self.timing.lane_depth) + usize::from(at)
+        self.first_slot + lane as usize * usize::from(self.timing.lane_depth) + usize::from(at)
     }
 
     /// Frees the oldest slot of a lane at `time` and lets its writer know.

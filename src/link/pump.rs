@@ -6,7 +6,7 @@
 //! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
 
 use super::burst::Burst;
-use super::lane::LaneFlags;
+use super::lane::{LaneFlags, Upstream};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::Status;
@@ -24,35 +24,42 @@ impl<S: Store> Net<S> {
         let (wavelets, ser) = (burst.wavelets(), self.timing.ser(burst.wavelets()));
         loop {
             let lane = &self.lanes[id as usize];
-            let (out, flags, slot) = (lane.outs[0], lane.flags, lane.next_slot(id, depth));
-            let on = lane.n_outs > 0;
-            let stops = lane.unforwarded > 0 || lane.n_outs > 1 || flags.has(LaneFlags::REMOTE);
+            let (out, flags, n_outs, at) = (lane.outs[0], lane.flags, lane.n_outs, lane.next_slot());
+            let stops = lane.unforwarded > 0 || n_outs > 1 || flags.has(LaneFlags::REMOTE);
             if stops || self.schedule != Schedule::DepthFirst {
                 return self.stop(id, burst);
             }
             let mut credit = 0;
-            if on {
+            if n_outs > 0 {
                 let next = &self.lanes[out as usize];
                 if !next.has_room(depth) {
                     return self.stop(id, burst);
                 }
-                credit = self.slots[next.next_slot(out, depth)].head;
+                credit = self.slots[self.slot(out, next.next_slot())].head;
                 self.warm_after(out);
             }
+            let slot = self.slot(id, at);
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + ser).max(burst.tail());
-            lane.enter(wavelets, depth);
-            lane.forward(depth);
             lane.tail_departure = tail;
             (burst.head, burst.span) = (departure, (tail - departure) as u32);
             if flags.has(LaneFlags::RAMP) {
+                lane.enter(wavelets, depth);
+                lane.forward(depth);
                 self.slots[slot] = burst;
                 self.arrived(id);
-            } else {
+            } else if lane.upstream_kind == Upstream::Worker {
+                lane.enter(wavelets, depth);
+                lane.forward(depth);
                 self.free(id, tail);
+            } else {
+                // The writer is here, and was not held up.
+                debug_assert!(lane.used == 0 && !lane.flags.has(LaneFlags::STARVED));
+                lane.pass(wavelets, depth);
+                self.slots[slot].head = tail;
             }
-            if !on {
+            if n_outs == 0 {
                 return;
             }
             let turn = if flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };
@@ -65,9 +72,8 @@ impl<S: Store> Net<S> {
     #[inline(never)]
     fn stop(&mut self, id: u32, burst: Burst) {
         let depth = self.timing.lane_depth;
-        let lane = &mut self.lanes[id as usize];
-        let slot = lane.next_slot(id, depth);
-        lane.enter(burst.wavelets(), depth);
+        let slot = self.slot(id, self.lanes[id as usize].next_slot());
+        self.lanes[id as usize].enter(burst.wavelets(), depth);
         self.slots[slot] = burst;
         if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
     }
@@ -80,8 +86,10 @@ impl<S: Store> Net<S> {
             let (outs, n_outs, flags) = (lane.outs, usize::from(lane.n_outs), lane.flags);
             let Some(credit) = self.credit(&outs[..n_outs]) else { return };
             let lane = &mut self.lanes[id as usize];
-            let slot = id as usize * usize::from(depth) + usize::from(lane.forward(depth));
+            let at = lane.forward(depth);
+            let slot = self.slot(id, at);
             let mut burst = self.slots[slot];
+            let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + self.timing.ser(burst.wavelets())).max(burst.tail());
             lane.tail_departure = tail;
@@ -110,7 +118,8 @@ impl<S: Store> Net<S> {
                 next.flags.0 |= LaneFlags::STARVED;
                 return None;
             }
-            credit = self.slots[next.next_slot(out, depth)].head.max(credit);
+            let at = next.next_slot();
+            credit = self.slots[self.slot(out, at)].head.max(credit);
         }
         Some(credit)
     }

@@ -27,8 +27,9 @@ pub enum Status {
     Failed,
 }
 
-/// Clock and wait state of one PE.
+/// Clock and wait state of one PE; one cache line.
 #[derive(Clone, Debug)]
+#[repr(align(64))]
 pub struct Record {
     /// Time of the compute element.
     pub now: u64,

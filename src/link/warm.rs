@@ -28,16 +28,33 @@ pub(crate) fn advise_large(start: *const u8, bytes: usize) {
 /// Asks for every cache line of a slice.
 #[inline]
 pub fn warm<T>(slice: &[T]) {
+    let start = slice.as_ptr().cast::<u8>();
+    for offset in (0..size_of_val(slice)).step_by(LINE) {
+        ask(start.wrapping_add(offset));
+    }
+}
+
+/// Asks for every cache line of one element, without a loop.
+#[inline(always)]
+pub fn warm_one<T>(at: *const T) {
+    let start = at.cast::<u8>();
+    for offset in (0..size_of::<T>()).step_by(LINE) {
+        ask(start.wrapping_add(offset));
+    }
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// Asks for the cache line at an address, valid or not.
+#[inline(always)]
+pub fn ask<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let bytes = size_of_val(slice);
-        let start = slice.as_ptr().cast::<i8>();
-        for offset in (0..bytes).step_by(64) {
-            // SAFETY: a prefetch does not access memory as the program sees it, and the address is inside the slice.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.add(offset)) };
-        }
+        // SAFETY: a prefetch does not access memory as the program sees it, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = slice;
+    let _ = at;
 }

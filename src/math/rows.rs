@@ -31,6 +31,10 @@ pub(crate) unsafe fn scalar(stride: usize, a: &[f32], x: &[u16], y: &mut [f32]) 
     }
 }
 
+/// Masks of the first 8 to 0 of eight columns, from offset 0 to 8.
+#[cfg(target_arch = "x86_64")]
+const MASKS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
 /// Eight columns at a time, their sums in a register over all rows.
 ///
 /// # Safety
@@ -42,10 +46,11 @@ pub(crate) unsafe fn avx2(stride: usize, a: &[f32], x: &[u16], y: &mut [f32]) {
     let width = y.len();
     for first in (0..width).step_by(8) {
         let wide = (width - first).min(8);
-        let mut sums = [0f32; 8];
-        sums[..wide].copy_from_slice(&y[first..first + wide]);
-        // SAFETY: eight floats.
-        let mut sum = unsafe { _mm256_loadu_ps(sums.as_ptr()) };
+        // SAFETY: the mask chooses the `wide` columns of y that there are; it is read inside `MASKS`.
+        let (mask, mut sum) = unsafe {
+            let mask = _mm256_loadu_si256(MASKS.as_ptr().add(8 - wide).cast());
+            (mask, _mm256_maskload_ps(y.as_ptr().add(first), mask))
+        };
         for (k, a) in a.iter().enumerate() {
             let at = k * stride + first;
             let row = if at + 8 <= x.len() {
@@ -59,9 +64,8 @@ pub(crate) unsafe fn avx2(stride: usize, a: &[f32], x: &[u16], y: &mut [f32]) {
             };
             sum = _mm256_fmadd_ps(_mm256_set1_ps(*a), _mm256_cvtph_ps(row), sum);
         }
-        // SAFETY: eight floats.
-        unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), sum) };
-        y[first..first + wide].copy_from_slice(&sums[..wide]);
+        // SAFETY: as above.
+        unsafe { _mm256_maskstore_ps(y.as_mut_ptr().add(first), mask, sum) };
     }
 }
 

@@ -10,7 +10,7 @@ mod fold;
 mod handle;
 mod ops;
 mod probe;
-mod send_recv;
+mod relay;
 mod trace;
 mod view;
 
@@ -20,6 +20,6 @@ pub use fold::Fold;
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Join, Recv, Send, Ticket};
 pub use probe::{Probe, Probes};
-pub use send_recv::SendRecv;
+pub use relay::{After, Relay, Role};
 pub use trace::{Did, Log, Span as TraceSpan};
 pub use view::View;

@@ -16,7 +16,7 @@ use super::fault::FaultKind;
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
 use super::trace::{Did, Span};
-use super::view::touched;
+use super::view::{is_touched, touched};
 
 /// An open posted operation; must be joined.
 #[must_use = "a ticket that is not joined keeps its tile closed"]
@@ -146,11 +146,16 @@ impl<'a> Pe<'a> {
     /// Is no ticket open on words of the tile? Otherwise stops the PE.
     #[inline]
     fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
-        let record = &net.records[self.id as usize];
-        if record.n_open == 0 {
+        if net.records[self.id as usize].n_open == 0 || !is_touched(net, self.id, tile, true) {
             return true;
         }
-        let now = record.now;
+        self.refuse(net, tile)
+    }
+
+    /// Stops the PE: a ticket is open on words of the tile.
+    #[cold]
+    fn refuse(self, net: &mut Net<Memory>, tile: Tile) -> bool {
+        let now = net.records[self.id as usize].now;
         let Some(kind) = touched(net, self.id, tile, true) else { return true };
         net.records[self.id as usize].block(Status::Failed, NONE);
         self.report(now, kind);

@@ -5,7 +5,7 @@
 //! style.md multiplies by a tile while it is on its way).
 
 use crate::arena::{Memory, Tile};
-use crate::link::{NONE, Net, TicketKind};
+use crate::link::{NONE, Net, Ticket, TicketKind};
 use crate::math::Kernels;
 
 use super::fault::{FaultKind, Span};
@@ -31,7 +31,7 @@ impl<'a> View<'a> {
     /// Holds an access against the open tickets.
     #[inline]
     fn check(&mut self, tile: Tile, writes: bool) {
-        if self.net.records[self.pe as usize].n_open > 0 {
+        if self.net.records[self.pe as usize].n_open > 0 && is_touched(self.net, self.pe, tile, writes) {
             self.fault = self.fault.take().or(touched(self.net, self.pe, tile, writes));
         }
     }
@@ -77,16 +77,36 @@ impl<'a> View<'a> {
     }
 }
 
-/// The fault of touching `tile` while a ticket on some of its words is open, if one is. Reading beside a send is none.
+/// Is a ticket open on some words of `tile`? Reading beside a send is no touch.
+#[inline]
+pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
+    let mut at = net.records[pe as usize].open;
+    while at != NONE {
+        let t = &net.tickets[at];
+        if opens(t, writes).overlaps(tile) {
+            return true;
+        }
+        at = t.next_open;
+    }
+    false
+}
+
+/// What must not be touched while a ticket is open; nothing if it is a send and `writes` is false.
+#[inline(always)]
+fn opens(t: &Ticket, writes: bool) -> Tile {
+    let words = if writes || t.kind != TicketKind::Send { u32::from(t.words) } else { 0 };
+    Tile { place: t.place, words }
+}
+
+/// The fault of touching `tile` while a ticket on some of its words is open, if one is.
 #[cold]
 pub(super) fn touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> Option<FaultKind> {
     let mut at = net.records[pe as usize].open;
     let mut found = None;
     while at != NONE {
         let t = &net.tickets[at];
-        let open = Tile { place: t.place, words: u32::from(t.words) };
-        let spoils = writes || t.kind != TicketKind::Send;
-        if spoils && tile.words > 0 && open.words > 0 && open.overlaps(tile) {
+        let open = opens(t, writes);
+        if open.overlaps(tile) {
             // The list is newest first: the oldest is named.
             found = Some(FaultKind::Touched { tile: Span::unresolved(tile), ticket: Span::unresolved(open) });
         }

@@ -79,8 +79,8 @@ impl<'a> Head<'a> {
         let (x_tree, y_tree) = (d.x_tree(&place, row, &d.plan.groups_head), d.y_tree(&place, col));
         // No broadcast in this region: what all need comes as a command or as the return.
         let axis = |tree: &crate::collectives::Tree, member| Axis {
-            steps: smallvec::SmallVec::from_slice(&tree.steps(pe, member)),
-            ends: (None, None),
+            roles: smallvec::SmallVec::from_slice(&tree.roles(pe, member)),
+            ends: None,
             is_root: tree.root() == member,
         };
         let (x, y) = (axis(&x_tree, col), axis(&y_tree, row));

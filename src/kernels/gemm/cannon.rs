@@ -21,9 +21,9 @@
 //! Paper: section 5.1, figure 6; formula P (max(comp, P alpha + lat) + c_s).
 
 use crate::arena::Tile;
-use crate::collectives::{Step, Tree, reduce};
+use crate::collectives::{Tree, reduce};
 use crate::fabric::{Chip, Direction, Layout, LayoutError, Tx as Ports};
-use crate::pe::{Fold, Pe, Rx, Tx};
+use crate::pe::{Fold, Pe, Role, Rx, Tx};
 use crate::units::{Color, Coord};
 
 use super::mesh;
@@ -45,8 +45,8 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout, lockstep: bool) -> Result<(
 
 /// A barrier over the mesh, as one PE sees it.
 pub struct Barrier {
-    along_row: Box<[Step]>,
-    along_column: Option<Box<[Step]>>,
+    along_row: Box<[Role]>,
+    along_column: Option<Box<[Role]>>,
     release: Option<Tx>,
     released: Option<Rx>,
 }
@@ -124,8 +124,8 @@ impl Barrier {
         let color = Self::release_color(base);
         let in_column = at.col == root.col;
         Self {
-            along_row: row_tree(chip, cols, at.row, base).steps(pe, at.col as usize),
-            along_column: in_column.then(|| column_tree(chip, rows, at.col, base).steps(pe, at.row as usize)),
+            along_row: row_tree(chip, cols, at.row, base).roles(pe, at.col as usize),
+            along_column: in_column.then(|| column_tree(chip, rows, at.col, base).roles(pe, at.row as usize)),
             release: (at == root && cols * rows > 1).then(|| pe.tx(color)),
             released: (at != root).then(|| pe.rx(color)),
         }

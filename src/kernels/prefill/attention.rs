@@ -113,7 +113,7 @@ impl Stage<'_> {
             let cost = chip.special(heads * own * (n + 1)) + chip.elementwise(heads * own * n);
             pe.compute(cost, |v| self.soften(v, chunk, own, block, both));
         }
-        broadcast(pe, self.band_ends, both).await;
+        broadcast(pe, &self.band_ends, both).await;
         let product = cycles(&chip.f32, Dims { m: own, k: n, n: dims }).0 * heads as u64;
         let cost = Cycles(product) + chip.elementwise(heads * own * dims) + chip.elementwise(heads * own * n);
         pe.compute(cost, |v| self.weigh(v, own, block, both));

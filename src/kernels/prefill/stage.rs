@@ -7,11 +7,11 @@
 //! Invariant: which burst comes when follows from the position of a chunk's first one.
 
 use crate::arena::Tile;
-use crate::collectives::{Cycle, MovingRoot, RingEnds, Way};
+use crate::collectives::{Cycle, Ends, MovingRoot, RingEnds, Way};
 use crate::kernels::decode::{Decode, Local, Seat, pass, point, tile as kept};
 use crate::link::Ctrl;
 use crate::math::rope;
-use crate::pe::{Pe, Rx, Tx, View};
+use crate::pe::{Pe, Role, Rx, Tx, View};
 use crate::placement::tree_root;
 use crate::units::Color;
 
@@ -38,7 +38,7 @@ pub(super) struct Stage<'a> {
     pub(super) to_col: MovingRoot,
     pub(super) band: MovingRoot,
     pub(super) band_root: usize,
-    pub(super) band_ends: (Option<Tx>, Option<Rx>),
+    pub(super) band_ends: Ends,
     pub(super) t: Tiles,
     pub(super) layers: Box<[Layer]>,
     is_first: bool,
@@ -106,9 +106,9 @@ impl<'a> Stage<'a> {
         let hand_over = d.hand_over_color(stage);
         let t = |id| pe.tile(id);
         let band_ends = match (band.len(), col == band_root) {
-            (1, _) => (None, None),
-            (_, true) => (Some(pe.tx(Color(BAND))), None),
-            (_, false) => (None, Some(pe.rx(Color(BAND)))),
+            (1, _) => None,
+            (_, true) => Some(Role::Leaf(pe.tx(Color(BAND)))),
+            (_, false) => Some(Role::Root(pe.rx(Color(BAND)))),
         };
         let layer = |l| {
             let t = |which| pe.tile(kept::of_layer(l, which));

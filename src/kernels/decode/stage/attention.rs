@@ -37,10 +37,11 @@ impl Stage<'_> {
         });
         // Only the root's column goes on with the sums; the others get the probabilities back. The PE that marks the
         // phases stops between the two.
-        match self.probe {
-            Some(_) => self.band.reduce(self.pe, score, Fold::Add).await,
-            None => self.band.gather(self.pe, score, Fold::Add, score).await,
-        }
+        let sum = match self.probe {
+            Some(_) => self.band.reduce(self.pe, score, Fold::Add),
+            None => self.band.gather(self.pe, score, Fold::Add, score),
+        };
+        sum.await;
     }
 
     /// Max and sum over the rows in the band roots' columns, probabilities to the band.
@@ -78,10 +79,11 @@ impl Stage<'_> {
                 }
             });
         }
-        match self.probe {
-            Some(_) => self.band.broadcast(self.pe, score).await,
-            None => self.band.give(self.pe, score).await,
-        }
+        let rest = match self.probe {
+            Some(_) => self.band.broadcast(self.pe, score),
+            None => self.band.give(self.pe, score),
+        };
+        rest.await;
     }
 
     /// Weighted sum of values, over all rows.

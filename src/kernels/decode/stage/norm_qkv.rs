@@ -43,7 +43,7 @@ impl Stage<'_> {
             }
             self.finish_qkv(v, n, layer.bias, rope[1]);
         });
-        self.y.ends.0.map(|tx| self.pe.post_send(tx, out))
+        self.y.gives().map(|tx| self.pe.post_send(tx, out))
     }
 
     /// At the root: norm, bias, RoPE, scale.

@@ -5,8 +5,8 @@
 use smallvec::SmallVec;
 
 use crate::arena::Tile;
-use crate::collectives::{Step, broadcast, contribute, reduce, reduce_posted};
-use crate::pe::{Fold, Pe, Rx, Ticket, Tx};
+use crate::collectives::{Ends, answer, broadcast, give};
+use crate::pe::{After, Fold, Pe, Relay, Role, Tx};
 
 use super::super::{Decode, Seat, tile};
 use super::{Layer, Stage, Tiles};
@@ -14,41 +14,53 @@ use super::{Layer, Stage, Tiles};
 /// One axis of a PE: its part in the tree and the broadcast.
 pub(in super::super) struct Axis {
     /// Inline: it is read at every hop of the axis, and only a root of several levels has more.
-    pub(in super::super) steps: SmallVec<[Step; 2]>,
-    pub(in super::super) ends: (Option<Tx>, Option<Rx>),
+    pub(in super::super) roles: SmallVec<[Role; 2]>,
+    pub(in super::super) ends: Ends,
     pub(in super::super) is_root: bool,
 }
 
 impl Axis {
-    pub(in super::super) async fn reduce(&self, pe: Pe<'_>, tile: Tile, fold: Fold) {
-        reduce(pe, &self.steps, tile, fold).await;
+    /// The reduction of `tile`.
+    pub(in super::super) fn reduce<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
+        pe.relay(&self.roles, tile, fold, After::Ended)
     }
 
     /// At the root: the reduction of `tile`. Elsewhere: this member's part of it, and what the root then sends, into
     /// `back`.
-    pub(super) async fn gather(&self, pe: Pe<'_>, tile: Tile, fold: Fold, back: Tile) {
-        contribute(pe, &self.steps, tile, fold, (self.ends.1, back)).await;
+    pub(super) fn gather<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold, back: Tile) -> Relay<'a> {
+        pe.relay(&self.roles, tile, fold, answer(&self.ends, back))
+    }
+
+    /// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf
+    /// waits for that alone and joins the ticket before it needs `tile` again.
+    pub(super) fn reduce_posted<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
+        pe.relay(&self.roles, tile, fold, After::Posted)
+    }
+
+    /// The root's part of the broadcast.
+    pub(super) fn give<'a>(&'a self, pe: Pe<'a>, tile: Tile) -> Relay<'a> {
+        give(pe, &self.ends, tile)
+    }
+
+    /// The broadcast.
+    pub(in super::super) fn broadcast<'a>(&'a self, pe: Pe<'a>, tile: Tile) -> Relay<'a> {
+        broadcast(pe, &self.ends, tile)
+    }
+
+    /// The root's port of the broadcast.
+    pub(super) fn gives(&self) -> Option<Tx> {
+        match self.ends {
+            Some(Role::Leaf(tx)) => Some(tx),
+            _ => None,
+        }
     }
 
     /// A reduction follows the computation that begins now: a hint to the host.
     pub(super) fn ahead(&self, pe: Pe<'_>) {
-        match self.steps.last() {
-            Some(Step::Leaf(tx) | Step::Inner(_, tx)) => pe.ahead(*tx),
-            _ => self.ends.0.into_iter().for_each(|tx| pe.ahead(tx)),
+        match self.roles.last() {
+            Some(Role::Leaf(tx) | Role::Inner(_, tx)) => pe.ahead(*tx),
+            _ => self.gives().into_iter().for_each(|tx| pe.ahead(tx)),
         }
-    }
-
-    /// The root's part of the broadcast.
-    pub(super) async fn give(&self, pe: Pe<'_>, tile: Tile) {
-        broadcast(pe, (self.ends.0, None), tile).await;
-    }
-
-    pub(super) async fn reduce_posted(&self, pe: Pe<'_>, tile: Tile, fold: Fold) -> Option<Ticket> {
-        reduce_posted(pe, &self.steps, tile, fold).await
-    }
-
-    pub(in super::super) async fn broadcast(&self, pe: Pe<'_>, tile: Tile) {
-        broadcast(pe, self.ends, tile).await;
     }
 }
 
@@ -57,7 +69,7 @@ impl<'a> Stage<'a> {
         let Seat { stage, col, row } = seat;
         let place = d.stage_place(stage);
         let axis = |tree: &crate::collectives::Tree, member| Axis {
-            steps: SmallVec::from_slice(&tree.steps(pe, member)),
+            roles: SmallVec::from_slice(&tree.roles(pe, member)),
             ends: tree.broadcast_ends(pe, member),
             is_root: tree.root() == member,
         };

@@ -1,0 +1,140 @@
+//! What a member of a collective does with one tile, as one operation of the host: its roles level by level, and what
+//! comes back in the end.
+//!
+//! Invariant: in virtual time, in checks and in reports it is `send`, `combine` and `recv` one after the other; only
+//! the host saves work. A member that sends and then waits for the answer is resumed once: neither the end of its send
+//! nor the answer depends on the program, so both are looked at when the answer has come. Its record says which of the
+//! two it would wait for (`Net::waits`).
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use crate::arena::{Memory, Tile};
+use crate::link::{NONE, Net, Status, TicketState};
+
+use super::fold::Fold;
+use super::handle::{Pe, Rx, Tx};
+use super::ops::Ticket;
+use super::trace::Did;
+
+/// What a member does at one level of a reduction.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// Sends its tile inward.
+    Leaf(Tx),
+    /// Folds its tile into what comes in, passes on.
+    Inner(Rx, Tx),
+    /// Takes one side in.
+    Root(Rx),
+}
+
+/// What follows the last role.
+#[derive(Clone, Copy, Debug)]
+pub enum After {
+    /// Nothing: the last send has ended.
+    Ended,
+    /// The result, into a tile. A root has none to wait for.
+    Back(Rx, Tile),
+    /// Nothing, and a leaf's last send is only posted: the ticket is what the relay gives.
+    Posted,
+}
+
+/// See the module.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Relay<'a> {
+    pe: Pe<'a>,
+    roles: &'a [Role],
+    at: u8,
+    fold: Fold,
+    tile: Tile,
+    after: After,
+    /// The open send of role `at`.
+    ticket: u32,
+    place: &'static Location<'static>,
+}
+
+impl<'a> Pe<'a> {
+    /// Plays `roles` on `tile` in order, then does what comes `after`.
+    #[track_caller]
+    pub fn relay(self, roles: &'a [Role], tile: Tile, fold: Fold, after: After) -> Relay<'a> {
+        let sends = matches!(roles.last(), Some(Role::Leaf(_) | Role::Inner(..)));
+        let after = if matches!(after, After::Back(..)) && !sends { After::Ended } else { after };
+        Relay { pe: self, roles, at: 0, fold, tile, after, ticket: NONE, place: Location::caller() }
+    }
+}
+
+impl Relay<'_> {
+    /// Plays the role it is at; `None` while it waits (or for ever, if the PE was stopped).
+    #[inline]
+    fn play(&mut self, net: &mut Net<Memory>) -> Option<()> {
+        let (pe, tile, fold, place) = (self.pe, self.tile, self.fold, self.place);
+        let role = self.roles[usize::from(self.at)];
+        if self.ticket == NONE {
+            self.ticket = match role {
+                Role::Root(rx) => {
+                    let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
+                    self.at += u8::from(got.is_ready());
+                    return got.is_ready().then_some(());
+                }
+                Role::Inner(rx, tx) => pe.start_combine(net, (rx, tx), tile, fold, place)?,
+                Role::Leaf(tx) => pe.begin_send(net, tx, tile, None, place)?,
+            };
+        }
+        if let After::Back(rx, _) = self.after
+            && usize::from(self.at) + 1 == self.roles.len()
+            && !self.ends_first(net, rx)
+        {
+            return None;
+        }
+        let did = if matches!(role, Role::Inner(..)) { Did::Combine } else { Did::Send };
+        if pe.poll_end(net, self.ticket, did, place).is_pending() {
+            return None;
+        }
+        (self.ticket, self.at) = (NONE, self.at + 1);
+        Some(())
+    }
+
+    /// Is the last send worth a look: has it ended, or has the answer come? Otherwise the PE waits for both at once.
+    #[inline]
+    fn ends_first(&self, net: &mut Net<Memory>, back: Rx) -> bool {
+        let record = &mut net.records[self.pe.id as usize];
+        record.behind = NONE;
+        let none_to_take = record.takeable == 0;
+        if net.tickets[self.ticket].state == TicketState::Done || !none_to_take && net.front(back.0).is_some() {
+            return true;
+        }
+        let record = &mut net.records[self.pe.id as usize];
+        record.block(Status::OnLane, back.0);
+        (record.behind, record.place) = (self.ticket, Some(self.place));
+        false
+    }
+}
+
+impl Future for Relay<'_> {
+    type Output = Option<Ticket>;
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Ticket>> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        while let Some(&role) = self.roles.get(usize::from(self.at)) {
+            if let (Role::Leaf(tx), After::Posted) = (role, self.after) {
+                drop(net);
+                return Poll::Ready(Some(pe.post_send(tx, self.tile)));
+            }
+            if self.play(&mut net).is_none() {
+                return Poll::Pending;
+            }
+        }
+        match self.after {
+            After::Back(rx, into) => {
+                pe.poll_recv(&mut net, rx, into, Fold::Set, (Status::OnLane, self.place)).map(|_| None)
+            }
+            _ => Poll::Ready(None),
+        }
+    }
+}
