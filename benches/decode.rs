@@ -11,7 +11,7 @@ use plummer::fabric::Chip;
 use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
 use plummer::math::Kernels;
 use plummer::math::checkpoint::{Checkpoint, MatrixId, ModelShape, WeightFormat};
-use plummer::math::gemv::{PackedShape, gemv, pack};
+use plummer::math::gemv::{PackedShape, Stream, gemv, pack};
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::model::Model;
 use std::hint::black_box;
@@ -172,7 +172,14 @@ impl Flat {
             let panels = shape.n.div_ceil(64);
             let (first, last) = (panels * me / of * 64, (panels * (me + 1) / of * 64).min(shape.n));
             let part = PackedShape { k: shape.k, n: last - first };
-            gemv(kernels, self.format, part, &w[first * shape.k..last * shape.k], &x[..shape.k], &mut y[..part.n]);
+            gemv(
+                kernels,
+                (self.format, Stream::Steady),
+                part,
+                &w[first * shape.k..last * shape.k],
+                &x[..shape.k],
+                &mut y[..part.n],
+            );
             black_box(&mut y);
         }
     }

@@ -7,7 +7,7 @@
 
 use plummer::math::Kernels;
 use plummer::math::checkpoint::WeightFormat;
-use plummer::math::gemv::{PackedShape, gemv};
+use plummer::math::gemv::{PackedShape, Stream, gemv};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -41,7 +41,7 @@ fn measure(kernels: Kernels, format: WeightFormat, shape: PackedShape, place: &s
         let start = Instant::now();
         for _ in 0..passes {
             for tile in w.chunks_exact(shape.len()) {
-                gemv(kernels, format, shape, tile, &x, &mut y);
+                gemv(kernels, (format, Stream::Steady), shape, tile, &x, &mut y);
                 black_box(&mut y);
             }
         }

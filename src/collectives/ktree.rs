@@ -154,9 +154,8 @@ impl Tree {
     /// The member's part of the broadcast.
     pub fn broadcast_ends(&self, pe: Pe<'_>, member: usize) -> Ends {
         let color = self.broadcast_color();
-        (self.line.len() > 1).then(|| {
-            if member == self.root() { Role::Leaf(pe.tx(color)) } else { Role::Root(pe.rx(color)) }
-        })
+        (self.line.len() > 1)
+            .then(|| if member == self.root() { Role::Leaf(pe.tx(color)) } else { Role::Root(pe.rx(color)) })
     }
 }
 

@@ -33,9 +33,12 @@ fn check(format: WeightFormat, shape: PackedShape, seed: u64) {
     for level in SimdLevel::available() {
         let kernels = Kernels::for_level(level).expect("available");
         let mut y = vec![f32::NAN; shape.n];
-        gemv(kernels, format, shape, &packed, &x, &mut y);
-        let got: Vec<u32> = y.iter().map(|y| y.to_bits()).collect();
-        assert_eq!(got, expect, "{level:?} {format:?} {shape:?} seed {seed}");
+        for stream in [Stream::Steady, Stream::Restarted] {
+            y.fill(f32::NAN);
+            gemv(kernels, (format, stream), shape, &packed, &x, &mut y);
+            let got: Vec<u32> = y.iter().map(|y| y.to_bits()).collect();
+            assert_eq!(got, expect, "{level:?} {stream:?} {format:?} {shape:?} seed {seed}");
+        }
     }
 }
 
@@ -83,7 +86,7 @@ fn negative_zero_products_leave_positive_zero() {
     for level in SimdLevel::available() {
         let mut y = [f32::NAN; 3];
         let kernels = Kernels::for_level(level).expect("available");
-        gemv(kernels, WeightFormat::F16, shape, &[0x8000; 6], &[1.0, 2.0], &mut y);
+        gemv(kernels, (WeightFormat::F16, Stream::Steady), shape, &[0x8000; 6], &[1.0, 2.0], &mut y);
         assert_eq!(y.map(f32::to_bits), [0; 3], "{level:?}");
     }
 }

@@ -8,7 +8,7 @@
 //! Held by workers and handed to every function of `gemm`, `gemv` and `vector`.
 
 use super::gemm::{self, Panel};
-use super::gemv::{self, PackedShape};
+use super::gemv::{self, PackedShape, Stream};
 use super::rows;
 use super::vector;
 
@@ -52,8 +52,8 @@ impl SimdLevel {
 /// The functions of one level. The pointers are `unsafe` because calling them needs the level's instructions.
 pub(crate) struct Table {
     pub(crate) level: SimdLevel,
-    pub(crate) gemv_f16: unsafe fn(PackedShape, &[u16], &[f32], &mut [f32]),
-    pub(crate) gemv_bf16: unsafe fn(PackedShape, &[u16], &[f32], &mut [f32]),
+    pub(crate) gemv_f16: unsafe fn(Stream, PackedShape, &[u16], &[f32], &mut [f32]),
+    pub(crate) gemv_bf16: unsafe fn(Stream, PackedShape, &[u16], &[f32], &mut [f32]),
     pub(crate) axpy: unsafe fn(f32, &[f32], &mut [f32]),
     pub(crate) axpy_f16: unsafe fn(f32, &[u16], &mut [f32]),
     pub(crate) axpy_bf16: unsafe fn(f32, &[u16], &mut [f32]),

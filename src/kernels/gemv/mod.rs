@@ -31,7 +31,7 @@ use crate::collectives::{Allreduce, RingOrder, allreduce};
 use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
 use crate::math::binary16::gemv_f16;
 use crate::math::checkpoint::WeightFormat;
-use crate::math::gemv::{PackedShape, gemv, pack};
+use crate::math::gemv::{PackedShape, Stream, gemv, pack};
 use crate::math::split::part;
 use crate::pe::{FaultKind, Fold, Kernel, Pe, View};
 use crate::units::{Coord, Cycles};
@@ -217,7 +217,7 @@ impl Gemv {
         let w = &bytemuck::cast_slice(w)[..shape.len()];
         if self.numerics == Numerics::Default {
             let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-            return gemv(kernels, WeightFormat::F16, shape, w, x, y);
+            return gemv(kernels, (WeightFormat::F16, Stream::Restarted), shape, w, x, y);
         }
         let x = &bytemuck::cast_slice(x)[..shape.k];
         y.fill(0);

@@ -3,7 +3,8 @@
 //! Invariant: the residual is added once, at the x root, which alone holds the new x until it broadcasts or hands over.
 
 use crate::arena::Tile;
-use crate::math::{gemv, vector};
+use crate::math::gemv::{self, Stream};
+use crate::math::vector;
 use crate::pe::{Fold, Ticket};
 
 use super::super::packed;
@@ -21,7 +22,14 @@ impl Stage<'_> {
             let [w, input, y] = v.words_mut([w, input, self.t.y]);
             let shape = packed(k, self.hidden);
             let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
-            gemv::gemv(kernels, self.d.format, shape, w, bytemuck::cast_slice(input), bytemuck::cast_slice_mut(y));
+            gemv::gemv(
+                kernels,
+                (self.d.format, Stream::Restarted),
+                shape,
+                w,
+                bytemuck::cast_slice(input),
+                bytemuck::cast_slice_mut(y),
+            );
         });
         let sent = self.x.reduce_posted(self.pe, self.t.y, Fold::Add).await;
         if self.x.is_root {

@@ -5,7 +5,8 @@
 
 use crate::arena::Tile;
 use crate::math::checkpoint::WeightFormat;
-use crate::math::{Kernels, gemv, rope, vector};
+use crate::math::gemv::{self, Stream};
+use crate::math::{Kernels, rope, vector};
 use crate::pe::{FaultKind, Fold, Ticket, View};
 
 use super::super::packed;
@@ -103,7 +104,7 @@ pub(in crate::kernels) fn normed(
     let n = out.len() - 1;
     let shape = packed(x.len(), n);
     let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
-    gemv::gemv(kernels, format, shape, w, xg, &mut out[..n]);
+    gemv::gemv(kernels, (format, Stream::Restarted), shape, w, xg, &mut out[..n]);
     out[n] = vector::sum_squares(kernels, x);
 }
 
