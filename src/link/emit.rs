@@ -102,8 +102,13 @@ impl<S: Store> Net<S> {
         if pe == NONE {
             return;
         }
-        let record = &mut self.records[pe as usize];
-        self.tickets[id].next_open = record.open;
+        let (record, ticket) = (&mut self.records[pe as usize], &mut self.tickets[id]);
+        let [from, to] = [ticket.place, ticket.place + u32::from(ticket.words)];
+        record.hull = match record.n_open {
+            0 => [from, to],
+            _ => [record.hull[0].min(from), record.hull[1].max(to)],
+        };
+        ticket.next_open = record.open;
         record.open = id;
         record.n_open += 1;
         // Posted ones, and the one blocking operation.
@@ -232,7 +237,7 @@ impl<S: Store> Net<S> {
         let lane = &self.lanes[lane_id as usize];
         debug_assert!(lane.takeable() > 0);
         let (path, free_at, previous, reader) = (lane.path, lane.free_at, lane.take_end, lane.reader);
-        let burst = self.slots[self.slot(lane_id, free_at)];
+        let burst = *self.slot(lane_id, free_at);
         let ramp = u64::from(self.timing.ramp);
         let start = t.max(burst.head + ramp).max(previous);
         let ser = self.timing.ser(burst.wavelets());

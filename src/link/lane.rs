@@ -10,6 +10,7 @@
 //! Invariant: `unforwarded <= used <= lane_depth`. A dead slot's `head` is the time at which it was freed, which *is*
 //! the credit of the burst that will use it next.
 
+use super::burst::Burst;
 use super::ticket::NONE;
 
 /// What a lane is, beside its outputs.
@@ -46,9 +47,9 @@ pub enum Upstream {
     Worker,
 }
 
-/// One lane; 64 bytes. Times are absolute cycles.
+/// One lane: a cache line, and its first two slots in the next one. Times are absolute cycles.
 #[derive(Clone, Debug)]
-#[repr(align(64))]
+#[repr(C, align(128))]
 pub struct Lane {
     /// Next lanes, `n_outs` of them.
     pub outs: [u32; 3],
@@ -79,9 +80,12 @@ pub struct Lane {
     pub(super) take_end: u64,
     /// Wavelets that entered.
     pub wavelets: u64,
+    pub(super) slots: [Burst; SLOTS],
 }
 
-const _: () = assert!(std::mem::size_of::<Lane>() == 64);
+/// Slots beside a lane; those of deeper lanes are in `Net`.
+pub(super) const SLOTS: usize = 2;
+const _: () = assert!(std::mem::size_of::<Lane>() == 128);
 
 impl Lane {
     /// A lane without outputs, writer or reader.
@@ -105,6 +109,7 @@ impl Lane {
             tail_departure: 0,
             take_end: 0,
             wavelets: 0,
+            slots: [Burst::default(); SLOTS],
         }
     }
 

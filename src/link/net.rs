@@ -7,12 +7,12 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::burst::{Burst, Timing};
-use super::lane::{Lane, LaneFlags, Upstream};
+use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
 use super::message::{HEADER_WORDS, Message};
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{NONE, Port, TicketState, Tickets};
-use super::warm::{ask, vec_on_large_pages, warm};
+use super::warm::{ask, vec_on_large_pages, warm, warm_one};
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
 pub trait Store {
@@ -85,10 +85,8 @@ pub struct Net<S> {
     pub store: S,
     /// Bursts carry no payload words.
     pub dry: bool,
-    /// All lanes' slots, from `first_slot` on.
-    pub(super) slots: Vec<Burst>,
-    /// The first slot at the start of a cache line: two slots fill one.
-    first_slot: usize,
+    /// Slots of lanes beyond the first two, by lane.
+    deep: Vec<Burst>,
     ready: Vec<u32>,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
@@ -102,9 +100,7 @@ pub struct Net<S> {
 impl<S: Store> Net<S> {
     /// A part at time zero; every PE is runnable, the last one first.
     pub fn new(timing: Timing, schedule: Schedule, dry: bool, store: S, parts: NetBuilder) -> Self {
-        let mut slots: Vec<Burst> = vec_on_large_pages(parts.lanes.len() * usize::from(timing.lane_depth) + 1);
-        slots.resize(slots.capacity(), Burst::default());
-        let first_slot = slots.as_ptr().align_offset(64).min(1);
+        let deep = vec![Burst::default(); parts.lanes.len() * usize::from(timing.lane_depth).saturating_sub(SLOTS)];
         let mut records = vec_on_large_pages(parts.pes);
         records.resize(parts.pes, Record::new());
         let outbox = |p| Outbox { producer: p, spill: VecDeque::new() };
@@ -117,8 +113,7 @@ impl<S: Store> Net<S> {
             tickets: Tickets::default(),
             store,
             dry,
-            slots,
-            first_slot,
+            deep,
             ready: (0..parts.pes as u32).collect(),
             work: Vec::with_capacity(n_lanes.min(1 << 16)),
             schedule,
@@ -190,7 +185,7 @@ impl<S: Store> Net<S> {
     #[inline]
     pub fn front(&self, lane: u32) -> Option<&Burst> {
         let l = &self.lanes[lane as usize];
-        (l.takeable() > 0).then(|| &self.slots[self.slot(lane, l.free_at)])
+        (l.takeable() > 0).then(|| self.slot(lane, l.free_at))
     }
 
     /// What a PE waits for and since when: of two waits in one piece the first that is open. A program that is resumed
@@ -210,7 +205,6 @@ impl<S: Store> Net<S> {
     /// Brings the state of PEs, lanes and ports into the cache.
     pub fn warm(&self, pes: Range<usize>, lanes: Range<usize>, ports: Range<usize>) {
         warm(&self.records[pes]);
-        warm(&self.slots[self.slot(lanes.start as u32, 0)..self.slot(lanes.end as u32, 0)]);
         warm(&self.lanes[lanes]);
         warm(&self.ports[ports]);
     }
@@ -235,26 +229,46 @@ impl<S: Store> Net<S> {
 
     #[inline(always)]
     fn warm_lane(&self, lane: usize) {
-        ask(self.lanes.as_ptr().wrapping_add(lane));
-        ask(self.slots.as_ptr().wrapping_add(self.first_slot + lane * usize::from(self.timing.lane_depth)));
+        warm_one(self.lanes.as_ptr().wrapping_add(lane));
     }
 
-    /// Asks for the first lane that a send on `port` will enter.
-    #[inline]
-    pub fn warm_way(&self, port: u32) {
-        self.warm_lane(self.ports[port as usize].outs[0] as usize);
+    /// Asks for a port and for the first lane that a send on it will enter.
+    #[inline(always)]
+    pub fn warm_way(&self, port: u32, lane: u32) {
+        ask(self.ports.as_ptr().wrapping_add(port as usize));
+        self.warm_lane(lane as usize);
     }
 
     /// Every burst that a lane holds, oldest first.
     pub fn held(&self, lane: u32) -> impl Iterator<Item = &Burst> {
         let l = &self.lanes[lane as usize];
         let depth = self.timing.lane_depth;
-        (0..l.used).map(move |i| &self.slots[self.slot(lane, (l.free_at + i) % depth)])
+        (0..l.used).map(move |i| self.slot(lane, (l.free_at + i) % depth))
     }
 
+    /// Slot `at` of a lane.
     #[inline(always)]
-    pub(super) fn slot(&self, lane: u32, at: u8) -> usize {
-        self.first_slot + lane as usize * usize::from(self.timing.lane_depth) + usize::from(at)
+    pub(super) fn slot(&self, lane: u32, at: u8) -> &Burst {
+        match usize::from(at) {
+            at @ 0..SLOTS => &self.lanes[lane as usize].slots[at],
+            at => &self.deep[self.deep_at(lane, at)],
+        }
+    }
+
+    /// As `slot`.
+    #[inline(always)]
+    pub(super) fn slot_mut(&mut self, lane: u32, at: u8) -> &mut Burst {
+        match usize::from(at) {
+            at @ 0..SLOTS => &mut self.lanes[lane as usize].slots[at],
+            at => {
+                let at = self.deep_at(lane, at);
+                &mut self.deep[at]
+            }
+        }
+    }
+
+    fn deep_at(&self, lane: u32, at: usize) -> usize {
+        lane as usize * (usize::from(self.timing.lane_depth) - SLOTS) + at - SLOTS
     }
 
     /// Frees the oldest slot of a lane at `time` and lets its writer know.
@@ -267,8 +281,7 @@ impl<S: Store> Net<S> {
         // A writer that was not held up here needs no visit.
         let starved = l.flags.has(LaneFlags::STARVED);
         l.flags.0 &= !LaneFlags::STARVED;
-        let slot = self.slot(lane, at);
-        self.slots[slot].head = time;
+        self.slot_mut(lane, at).head = time;
         match kind {
             Upstream::Lane if starved => self.schedule_lane(upstream),
             Upstream::Port if starved => self.nudge(upstream),

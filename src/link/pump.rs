@@ -35,10 +35,9 @@ impl<S: Store> Net<S> {
                 if !next.has_room(depth) {
                     return self.stop(id, burst);
                 }
-                credit = self.slots[self.slot(out, next.next_slot())].head;
+                credit = self.slot(out, next.next_slot()).head;
                 self.warm_after(out);
             }
-            let slot = self.slot(id, at);
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + ser).max(burst.tail());
@@ -47,7 +46,7 @@ impl<S: Store> Net<S> {
             if flags.has(LaneFlags::RAMP) {
                 lane.enter(wavelets, depth);
                 lane.forward(depth);
-                self.slots[slot] = burst;
+                *self.slot_mut(id, at) = burst;
                 self.arrived(id);
             } else if lane.upstream_kind == Upstream::Worker {
                 lane.enter(wavelets, depth);
@@ -57,7 +56,7 @@ impl<S: Store> Net<S> {
                 // The writer is here, and was not held up.
                 debug_assert!(lane.used == 0 && !lane.flags.has(LaneFlags::STARVED));
                 lane.pass(wavelets, depth);
-                self.slots[slot].head = tail;
+                self.slot_mut(id, at).head = tail;
             }
             if n_outs == 0 {
                 return;
@@ -72,9 +71,10 @@ impl<S: Store> Net<S> {
     #[inline(never)]
     fn stop(&mut self, id: u32, burst: Burst) {
         let depth = self.timing.lane_depth;
-        let slot = self.slot(id, self.lanes[id as usize].next_slot());
-        self.lanes[id as usize].enter(burst.wavelets(), depth);
-        self.slots[slot] = burst;
+        let lane = &mut self.lanes[id as usize];
+        let at = lane.next_slot();
+        lane.enter(burst.wavelets(), depth);
+        *self.slot_mut(id, at) = burst;
         if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
     }
 
@@ -87,16 +87,15 @@ impl<S: Store> Net<S> {
             let Some(credit) = self.credit(&outs[..n_outs]) else { return };
             let lane = &mut self.lanes[id as usize];
             let at = lane.forward(depth);
-            let slot = self.slot(id, at);
-            let mut burst = self.slots[slot];
+            let mut burst = *self.slot(id, at);
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + self.timing.ser(burst.wavelets())).max(burst.tail());
             lane.tail_departure = tail;
             burst.span = (tail - departure) as u32;
             if flags.has(LaneFlags::RAMP) {
-                self.slots[slot].head = departure;
-                self.slots[slot].span = burst.span;
+                let slot = self.slot_mut(id, at);
+                (slot.head, slot.span) = (departure, burst.span);
             }
             for (at, &out) in outs[..n_outs].iter().enumerate() {
                 let turn = if flags.has(LaneFlags::TURN0 << at) { self.timing.turn } else { 0 };
@@ -119,7 +118,7 @@ impl<S: Store> Net<S> {
                 return None;
             }
             let at = next.next_slot();
-            credit = self.slots[self.slot(out, at)].head.max(credit);
+            credit = self.slot(out, at).head.max(credit);
         }
         Some(credit)
     }

@@ -43,6 +43,8 @@ pub struct Record {
     pub behind: u32,
     /// First open ticket (newest first).
     pub open: u32,
+    /// All tiles of open tickets lie in these words: what lies beside them needs no look at the tickets.
+    pub hull: [u32; 2],
     /// Bursts that wait to be taken, on any lane: with none, no lane has to be looked at.
     pub takeable: u16,
     /// Open tickets.
@@ -68,6 +70,7 @@ impl Record {
             wait_on: NONE,
             behind: NONE,
             open: NONE,
+            hull: [0; 2],
             takeable: 0,
             n_open: 0,
             n_receives: 0,

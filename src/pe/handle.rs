@@ -162,7 +162,11 @@ impl Part {
 
 /// A color that this PE can send on.
 #[derive(Clone, Copy, Debug)]
-pub struct Tx(pub(super) u32);
+pub struct Tx {
+    pub(super) port: u32,
+    /// The first lane that a send enters; for hints.
+    way: u32,
+}
 
 /// A color that this PE receives.
 #[derive(Clone, Copy, Debug)]
@@ -187,7 +191,7 @@ impl<'a> Pe<'a> {
     /// When the layout gives this PE none: program and layout of a kernel disagree, a defect.
     pub fn tx(self, color: Color) -> Tx {
         match self.part.endpoints(self.id).tx.iter().find(|t| t.0 == color) {
-            Some(&(_, port)) => Tx(port),
+            Some(&(_, port)) => Tx { port, way: self.part.net.borrow().ports[port as usize].outs[0] },
             None => panic!("PE {}: the layout has no send route for {color}", self.coord()),
         }
     }
@@ -254,10 +258,15 @@ impl<'a> Pe<'a> {
         self.part.report(self.id, Fault { now, pe: self.coord(), kind });
     }
 
+    #[inline(always)]
+    pub(super) fn warm_way(self, net: &Net<Memory>, tx: Tx) {
+        net.warm_way(tx.port, tx.way);
+    }
+
     /// Says that the program will soon send on `tx`: a hint to the host.
     #[inline]
     pub fn ahead(self, tx: Tx) {
-        self.part.net.borrow().warm_way(tx.0);
+        self.warm_way(&self.part.net.borrow(), tx);
     }
 
     /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of

@@ -110,7 +110,7 @@ impl<'a> Pe<'a> {
             return Ticket(NONE);
         }
         let ticket = self.start_send(&mut net, tx, tile, None, 0);
-        self.part.note(self.id, Asked::PostSend { port: tx.0, ticket }, Location::caller());
+        self.part.note(self.id, Asked::PostSend { port: tx.port, ticket }, Location::caller());
         Ticket(ticket)
     }
 
@@ -146,7 +146,7 @@ impl<'a> Pe<'a> {
     /// Is no ticket open on words of the tile? Otherwise stops the PE.
     #[inline]
     fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
-        if net.records[self.id as usize].n_open == 0 || !is_touched(net, self.id, tile, true) {
+        if !is_touched(net, self.id, tile, true) {
             return true;
         }
         self.refuse(net, tile)
@@ -177,7 +177,7 @@ impl<'a> Pe<'a> {
         }
         let (ready, depth) = (record.now, record.depth + 1);
         let words = tile.words as u16;
-        net.post_send(SendRequest { pe: self.id, port: tx.0, place: tile.place, words, ctrl, ready, min_tail, depth })
+        net.post_send(SendRequest { pe: self.id, port: tx.port, place: tile.place, words, ctrl, ready, min_tail, depth })
     }
 
     /// Starts a blocking send: its ticket, or nothing where the PE was stopped.
@@ -194,7 +194,7 @@ impl<'a> Pe<'a> {
             return None;
         }
         let ticket = self.start_send(net, tx, tile, ctrl, 0);
-        self.part.note(self.id, Asked::Send(tx.0), place);
+        self.part.note(self.id, Asked::Send(tx.port), place);
         Some(ticket)
     }
 
@@ -207,7 +207,7 @@ impl<'a> Pe<'a> {
         fold: Fold,
         place: &'static Location<'static>,
     ) -> Option<u32> {
-        net.warm_way(tx.0);
+        self.warm_way(net, tx);
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
             return None;
         };
@@ -221,7 +221,7 @@ impl<'a> Pe<'a> {
         let min_tail = taken.tail + 2 * ramp + stage;
         let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
         let ticket = self.start_send(net, tx, tile, ctrl, min_tail);
-        self.part.note(self.id, Asked::Combine { lane: rx.0, port: tx.0 }, place);
+        self.part.note(self.id, Asked::Combine { lane: rx.0, port: tx.port }, place);
         Some(ticket)
     }
 

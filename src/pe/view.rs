@@ -31,7 +31,7 @@ impl<'a> View<'a> {
     /// Holds an access against the open tickets.
     #[inline]
     fn check(&mut self, tile: Tile, writes: bool) {
-        if self.net.records[self.pe as usize].n_open > 0 && is_touched(self.net, self.pe, tile, writes) {
+        if is_touched(self.net, self.pe, tile, writes) {
             self.fault = self.fault.take().or(touched(self.net, self.pe, tile, writes));
         }
     }
@@ -78,9 +78,16 @@ impl<'a> View<'a> {
 }
 
 /// Is a ticket open on some words of `tile`? Reading beside a send is no touch.
-#[inline]
+#[inline(always)]
 pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
-    let mut at = net.records[pe as usize].open;
+    let record = &net.records[pe as usize];
+    let hull = Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] };
+    record.n_open > 0 && hull.overlaps(tile) && is_open(net, record.open, tile, writes)
+}
+
+/// `is_touched`, ticket by ticket from `at` on.
+#[inline(never)]
+fn is_open(net: &Net<Memory>, mut at: u32, tile: Tile, writes: bool) -> bool {
     while at != NONE {
         let t = &net.tickets[at];
         if opens(t, writes).overlaps(tile) {
