@@ -82,9 +82,7 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
     /// Asks for the state of the PE that runs after this one: it comes in while this one computes.
     #[inline]
     fn warm_next(&self) {
-        let net = self.part.net.borrow();
-        if let Some(next) = net.next_ready() {
-            net.warm_record(next);
+        if let Some(next) = self.part.net.borrow().warm_next() {
             self.programs.warm(next);
         }
     }

@@ -209,16 +209,19 @@ impl<S: Store> Net<S> {
         warm(&self.ports[ports]);
     }
 
-    /// The PE that runs next if nothing else is woken.
-    #[inline]
-    pub fn next_ready(&self) -> Option<u32> {
-        self.ready.last().copied()
-    }
-
-    /// Asks for the record of a PE.
-    #[inline]
-    pub fn warm_record(&self, pe: u32) {
-        ask(self.records.as_ptr().wrapping_add(pe as usize));
+    /// The PE that runs next if nothing else is woken. Asks for what it is about to touch, and for the record of the one
+    /// after it.
+    #[inline(always)]
+    pub fn warm_next(&self) -> Option<u32> {
+        let (next, rest) = self.ready.split_last()?;
+        if let Some(after) = rest.last() {
+            ask(self.records.as_ptr().wrapping_add(*after as usize));
+        }
+        let record = &self.records[*next as usize];
+        if record.way != NONE {
+            self.warm_lane(record.way as usize);
+        }
+        Some(*next)
     }
 
     /// Asks for the lane after `lane`: along a way they lie one behind the other.

@@ -45,6 +45,8 @@ pub struct Record {
     pub open: u32,
     /// All tiles of open tickets lie in these words: what lies beside them needs no look at the tickets.
     pub hull: [u32; 2],
+    /// The first lane that it will send into when it goes on, if that is known; for hints.
+    pub way: u32,
     /// Bursts that wait to be taken, on any lane: with none, no lane has to be looked at.
     pub takeable: u16,
     /// Open tickets.
@@ -71,6 +73,7 @@ impl Record {
             behind: NONE,
             open: NONE,
             hull: [0; 2],
+            way: NONE,
             takeable: 0,
             n_open: 0,
             n_receives: 0,

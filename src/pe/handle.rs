@@ -165,7 +165,7 @@ impl Part {
 pub struct Tx {
     pub(super) port: u32,
     /// The first lane that a send enters; for hints.
-    way: u32,
+    pub(super) way: u32,
 }
 
 /// A color that this PE receives.

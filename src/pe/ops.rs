@@ -177,7 +177,16 @@ impl<'a> Pe<'a> {
         }
         let (ready, depth) = (record.now, record.depth + 1);
         let words = tile.words as u16;
-        net.post_send(SendRequest { pe: self.id, port: tx.port, place: tile.place, words, ctrl, ready, min_tail, depth })
+        net.post_send(SendRequest {
+            pe: self.id,
+            port: tx.port,
+            place: tile.place,
+            words,
+            ctrl,
+            ready,
+            min_tail,
+            depth,
+        })
     }
 
     /// Starts a blocking send: its ticket, or nothing where the PE was stopped.

@@ -78,7 +78,10 @@ impl Relay<'_> {
                     self.at += u8::from(got.is_ready());
                     return got.is_ready().then_some(());
                 }
-                Role::Inner(rx, tx) => pe.start_combine(net, (rx, tx), tile, fold, place)?,
+                Role::Inner(rx, tx) => {
+                    net.records[pe.id as usize].way = tx.way;
+                    pe.start_combine(net, (rx, tx), tile, fold, place)?
+                }
                 Role::Leaf(tx) => pe.begin_send(net, tx, tile, None, place)?,
             };
         }
@@ -92,6 +95,7 @@ impl Relay<'_> {
         if pe.poll_end(net, self.ticket, did, place).is_pending() {
             return None;
         }
+        net.records[pe.id as usize].way = NONE;
         (self.ticket, self.at) = (NONE, self.at + 1);
         Some(())
     }

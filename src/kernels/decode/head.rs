@@ -2,7 +2,7 @@
 //!
 //! Invariant: the id of a generated token never leaves this region; the host only observes.
 
-use crate::fabric::TileId;
+use crate::arena::Tile;
 use crate::link::Ctrl;
 use crate::math::checkpoint::widen;
 use crate::math::vector;
@@ -14,7 +14,7 @@ use super::{Decode, packed, pass, point, tile};
 /// Runs passes until the session ends.
 pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
     let h = Box::new(Head::new(d, pe, col, row));
-    let (x, logits) = (pe.tile(tile::X), pe.tile(tile::LOGITS));
+    let Tiles { x, xg, logits, best, own, output, final_norm, .. } = h.t;
     let n = d.vocab_of(col).len();
     loop {
         let ctrl = h.command().await;
@@ -37,26 +37,39 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
         h.mark(point::ARRIVED);
         let chip = &d.chip;
         let cost = chip.elementwise(x.words()) + chip.gemv(x.words(), n) + chip.elementwise(x.words());
-        pe.visit(pe.tile(tile::OUTPUT));
+        pe.visit(output);
         pe.compute(cost, |v| {
             let (kernels, format) = (v.kernels(), d.format);
-            let tiles = [x, pe.tile(tile::FINAL_NORM), pe.tile(tile::XG), pe.tile(tile::OUTPUT), logits];
-            normed(v, kernels, format, tiles);
+            normed(v, kernels, format, [x, final_norm, xg, output, logits]);
         });
         h.y.reduce(pe, logits, Fold::Add).await;
         if h.y.is_root {
             let first = d.vocab_of(col).start;
             pe.compute(chip.elementwise(n) + chip.elementwise(n), |v| h.finish(v, first, n));
-            h.x.reduce(pe, pe.tile(tile::BEST), Fold::MaxId).await;
+            h.x.reduce(pe, best, Fold::MaxId).await;
         }
         if h.is_root {
             pe.compute(chip.elementwise(1), |v| {
-                let [best, own] = v.words_mut([pe.tile(tile::BEST), pe.tile(tile::OWN)]);
+                let [best, own] = v.words_mut([best, own]);
                 own[0] = best[1];
             });
         }
         h.mark(point::HEAD);
     }
+}
+
+/// Tiles of a PE of the head.
+#[derive(Clone, Copy)]
+struct Tiles {
+    x: Tile,
+    xg: Tile,
+    logits: Tile,
+    best: Tile,
+    own: Tile,
+    output: Tile,
+    final_norm: Tile,
+    command: Tile,
+    table: Tile,
 }
 
 struct Head<'a> {
@@ -71,6 +84,7 @@ struct Head<'a> {
     hand_out: Option<Tx>,
     back: Rx,
     back_relay: Option<Tx>,
+    t: Tiles,
 }
 
 impl<'a> Head<'a> {
@@ -87,6 +101,17 @@ impl<'a> Head<'a> {
         let is_root = pe.coord() == d.head_root();
         let way_home = d.plan.floor.home.get(row).filter(|w| w.to == pe.coord());
         let many = d.plan.head_cols * d.plan.rows > 1;
+        let t = Tiles {
+            x: pe.tile(tile::X),
+            xg: pe.tile(tile::XG),
+            logits: pe.tile(tile::LOGITS),
+            best: pe.tile(tile::BEST),
+            own: pe.tile(tile::OWN),
+            output: pe.tile(tile::OUTPUT),
+            final_norm: pe.tile(tile::FINAL_NORM),
+            command: pe.tile(tile::COMMAND),
+            table: pe.tile(if d.shape.tied { tile::OUTPUT } else { tile::EMBEDDING }),
+        };
         Self {
             commands: pe.rx(if is_root { d.host_color() } else { d.command_color() }),
             relay: (is_root && many).then(|| pe.tx(d.command_color())),
@@ -99,6 +124,7 @@ impl<'a> Head<'a> {
             d,
             pe,
             col,
+            t,
         }
     }
 
@@ -110,11 +136,11 @@ impl<'a> Head<'a> {
 
     /// The pass's control words; the id is in the command tile afterwards.
     async fn command(&self) -> Ctrl {
-        let command = self.pe.tile(tile::COMMAND);
+        let command = self.t.command;
         let ctrl = self.pe.recv_pass(self.commands, command).await;
         if self.is_root && ctrl.kind_slot & pass::OWN_ID != 0 {
             self.pe.compute(self.d.chip.elementwise(1), |v| {
-                let [command, own] = v.words_mut([command, self.pe.tile(tile::OWN)]);
+                let [command, own] = v.words_mut([command, self.t.own]);
                 command[0] = own[0];
             });
         }
@@ -125,15 +151,10 @@ impl<'a> Head<'a> {
         ctrl
     }
 
-    fn table(&self) -> TileId {
-        if self.d.shape.tied { tile::OUTPUT } else { tile::EMBEDDING }
-    }
-
     /// x = the row slice of the token's embedding if it is in this column, else zeros.
     fn select(&self, v: &mut View<'_>) {
         let vocab = self.d.vocab_of(self.col);
-        let tiles = [tile::X, self.table(), tile::COMMAND].map(|id| self.pe.tile(id));
-        let [x, table, command] = v.words_mut(tiles);
+        let [x, table, command] = v.words_mut([self.t.x, self.t.table, self.t.command]);
         let x: &mut [f32] = bytemuck::cast_slice_mut(x);
         let table: &[u16] = bytemuck::cast_slice(table);
         let id = command[0] as usize;
@@ -148,7 +169,7 @@ impl<'a> Head<'a> {
     fn finish(&self, v: &mut View<'_>, first: usize, n: usize) {
         let kernels = v.kernels();
         let (hidden, eps) = (self.d.shape.hidden, self.d.shape.norm_eps);
-        let [logits, best] = v.f32_mut([self.pe.tile(tile::LOGITS), self.pe.tile(tile::BEST)]);
+        let [logits, best] = v.f32_mut([self.t.logits, self.t.best]);
         let inv = inverse_rms(logits[n], hidden, eps);
         vector::scale(kernels, inv, &mut logits[..n]);
         let (logit, id) = crate::math::reduce::argmax(&logits[..n]).unwrap_or((f32::NEG_INFINITY, 0));
