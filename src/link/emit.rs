@@ -60,8 +60,7 @@ impl<S: Store> Net<S> {
         ticket.words = r.words;
         ticket.has_ctrl = r.ctrl.is_some();
         ticket.ctrl = r.ctrl.unwrap_or_default();
-        ticket.ready = r.ready;
-        ticket.min_tail = r.min_tail;
+        (ticket.ready, ticket.tail) = (r.ready, r.min_tail);
         ticket.depth = r.depth;
         let id = self.tickets.open(ticket);
         self.list_open(r.pe, id);
@@ -157,14 +156,15 @@ impl<S: Store> Net<S> {
         };
         let wavelets = burst.wavelets();
         let head = t.ready.max(port.previous_end).max(credit) + u64::from(ramp);
-        let tail = (head + self.timing.ser(wavelets)).max(t.min_tail);
+        let tail = (head + self.timing.ser(wavelets)).max(t.tail);
         burst.rendezvous = wavelets > self.timing.queue_wavelets;
         burst.head = head + u64::from(alpha);
         burst.span = (tail - head) as u32;
         port.first = t.next;
         port.emitted += 1;
+        t.tail = tail;
         if burst.rendezvous {
-            (t.state, t.head, t.tail, t.outstanding) = (TicketState::InFlight, head, tail, answers);
+            (t.state, t.next, t.outstanding) = (TicketState::InFlight, burst.span, answers);
             (port.current, burst.payload) = (id, id);
         } else {
             let place = t.place;
@@ -203,7 +203,7 @@ impl<S: Store> Net<S> {
         if t.outstanding > 0 {
             return;
         }
-        let (pe, at, place, end) = (t.pe, t.at, t.place, t.end);
+        let (pe, at, place, end, span) = (t.pe, t.at, t.place, t.end, t.next);
         if t.kind == TicketKind::StandIn {
             if place != NONE {
                 self.store.release(place);
@@ -212,7 +212,7 @@ impl<S: Store> Net<S> {
             self.post(pe as u16, Message::Answer { ticket: at, begun: end }, NONE);
         } else {
             let ramp = u64::from(self.timing.ramp);
-            let ends = t.tail - ramp + (end - ramp - t.head);
+            let ends = end + u64::from(span) - 2 * ramp;
             self.end_send(id, at, ends);
         }
     }

@@ -36,8 +36,9 @@ pub enum TicketState {
     Done,
 }
 
-/// One open operation.
+/// One open operation; a cache line.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 pub struct Ticket {
     /// Send, receive or stand-in.
     pub kind: TicketKind,
@@ -57,7 +58,7 @@ pub struct Ticket {
     pub at: u32,
     /// Where the payload is, in the store's units.
     pub place: u32,
-    /// Next in the port's queue, or next free.
+    /// While queued: the next in the port's queue. In flight: cycles from head to tail as sent. Else: the next free one.
     pub next: u32,
     /// Next open ticket of the PE.
     pub next_open: u32,
@@ -67,15 +68,13 @@ pub struct Ticket {
     pub ctrl: Ctrl,
     /// Earliest start.
     pub ready: u64,
-    /// A combine's earliest tail; 0 otherwise.
-    pub min_tail: u64,
-    /// Head as sent.
-    pub head: u64,
-    /// Tail as sent.
+    /// While queued: the earliest tail, of a combine. In flight: the tail as sent.
     pub tail: u64,
     /// While in flight: the largest (start of take - path). Done: the end.
     pub end: u64,
 }
+
+const _: () = assert!(std::mem::size_of::<Ticket>() == 64);
 
 impl Ticket {
     /// A blank ticket.
@@ -96,8 +95,6 @@ impl Ticket {
             depth: 0,
             ctrl: Ctrl::default(),
             ready: 0,
-            min_tail: 0,
-            head: 0,
             tail: 0,
             end: 0,
         }

@@ -138,8 +138,7 @@ impl Part {
         let note = |start, end, did| recorder.note(pe, Span { start, end, did, color, words, place: Some(place) });
         match did {
             Did::Send | Did::Combine => {
-                // A rendezvous keeps its tail; a short one ends with it.
-                let left = if t.tail > 0 { t.tail - u64::from(net.timing.ramp) } else { t.end };
+                let left = t.tail - u64::from(net.timing.ramp);
                 let control = if t.has_ctrl { crate::link::Ctrl::WAVELETS } else { 0 };
                 let begun = match did {
                     Did::Send => t.ready.max(left.saturating_sub(net.timing.ser(words + control))),

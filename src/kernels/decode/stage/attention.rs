@@ -18,6 +18,7 @@ impl Stage<'_> {
         let score = self.t.score.slice(0, q_heads * held.count);
         let [keys, _] = layer.kv;
         let cost = Cycles(self.d.chip.gemv(dims, held.count).0 * q_heads as u64);
+        self.band.ahead(self.pe);
         self.pe.compute(cost, |v| {
             let kernels = v.kernels();
             let (kv, group) = (self.d.kv, self.local.group);
@@ -92,6 +93,7 @@ impl Stage<'_> {
         let score = self.t.score.slice(0, q_heads * n);
         let [_, values] = layer.kv;
         let cost = Cycles(self.d.chip.gemv(n, dims).0 * q_heads as u64);
+        self.y.ahead(self.pe);
         self.pe.compute(cost, |v| {
             let kernels = v.kernels();
             let (kv, group, width) = (self.d.kv, self.local.group, self.local.kv());

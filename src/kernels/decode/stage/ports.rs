@@ -22,19 +22,25 @@ pub(in super::super) struct Axis {
 impl Axis {
     /// The reduction of `tile`.
     pub(in super::super) fn reduce<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
-        pe.relay(&self.roles, tile, fold, After::Ended)
+        self.relay(pe, tile, fold, After::Ended)
     }
 
     /// At the root: the reduction of `tile`. Elsewhere: this member's part of it, and what the root then sends, into
     /// `back`.
     pub(super) fn gather<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold, back: Tile) -> Relay<'a> {
-        pe.relay(&self.roles, tile, fold, answer(&self.ends, back))
+        self.relay(pe, tile, fold, answer(&self.ends, back))
     }
 
     /// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf
     /// waits for that alone and joins the ticket before it needs `tile` again.
     pub(super) fn reduce_posted<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
-        pe.relay(&self.roles, tile, fold, After::Posted)
+        self.relay(pe, tile, fold, After::Posted)
+    }
+
+    fn relay<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold, after: After) -> Relay<'a> {
+        // What the root sends next.
+        self.gives().into_iter().for_each(|tx| pe.ahead(tx));
+        pe.relay(&self.roles, tile, fold, after)
     }
 
     /// The root's part of the broadcast.
