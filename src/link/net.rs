@@ -4,7 +4,6 @@
 //! Invariant: a lane or port that can move is in `work`, or is being moved now; a PE that can run is in `ready`.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::burst::{Burst, Timing};
 use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
@@ -12,7 +11,7 @@ use super::message::{HEADER_WORDS, Message};
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{NONE, Port, TicketState, Tickets};
-use super::warm::{ask, vec_on_large_pages, warm, warm_one};
+use super::warm::vec_on_large_pages;
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
 pub trait Store {
@@ -87,7 +86,7 @@ pub struct Net<S> {
     pub dry: bool,
     /// Slots of lanes beyond the first two, by lane.
     deep: Vec<Burst>,
-    ready: Vec<u32>,
+    pub(super) ready: Vec<u32>,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
     outboxes: Vec<Option<Outbox>>,
@@ -200,46 +199,6 @@ impl<S: Store> Net<S> {
             TicketState::Done => (r.status, r.wait_on, r.now.max(ticket.end)),
             _ => (Status::OnTicket, r.behind, r.now),
         }
-    }
-
-    /// Brings the state of PEs, lanes and ports into the cache.
-    pub fn warm(&self, pes: Range<usize>, lanes: Range<usize>, ports: Range<usize>) {
-        warm(&self.records[pes]);
-        warm(&self.lanes[lanes]);
-        warm(&self.ports[ports]);
-    }
-
-    /// The PE that runs next if nothing else is woken. Asks for what it is about to touch, and for the record of the one
-    /// after it.
-    #[inline(always)]
-    pub fn warm_next(&self) -> Option<u32> {
-        let (next, rest) = self.ready.split_last()?;
-        if let Some(after) = rest.last() {
-            ask(self.records.as_ptr().wrapping_add(*after as usize));
-        }
-        let record = &self.records[*next as usize];
-        if record.way != NONE {
-            self.warm_lane(record.way as usize);
-        }
-        Some(*next)
-    }
-
-    /// Asks for the lane after `lane`: along a way they lie one behind the other.
-    #[inline(always)]
-    pub(super) fn warm_after(&self, lane: u32) {
-        self.warm_lane(lane as usize + 1);
-    }
-
-    #[inline(always)]
-    fn warm_lane(&self, lane: usize) {
-        warm_one(self.lanes.as_ptr().wrapping_add(lane));
-    }
-
-    /// Asks for a port and for the first lane that a send on it will enter.
-    #[inline(always)]
-    pub fn warm_way(&self, port: u32, lane: u32) {
-        ask(self.ports.as_ptr().wrapping_add(port as usize));
-        self.warm_lane(lane as usize);
     }
 
     /// Every burst that a lane holds, oldest first.

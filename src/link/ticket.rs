@@ -58,7 +58,7 @@ pub struct Ticket {
     pub at: u32,
     /// Where the payload is, in the store's units.
     pub place: u32,
-    /// While queued: the next in the port's queue. In flight: cycles from head to tail as sent. Else: the next free one.
+    /// While queued: the next in the port's queue. In flight: cycles from head to tail. Then: the next free ticket.
     pub next: u32,
     /// Next open ticket of the PE.
     pub next_open: u32,

@@ -2,6 +2,11 @@
 //!
 //! Invariant: no value is read and nothing changes; a host that ignores a hint computes the same.
 
+use std::ops::Range;
+
+use super::net::{Net, Store};
+use super::ticket::NONE;
+
 /// A vector of `len` elements on large pages where the host has them: a wafer's state is some tens of megabytes that
 /// are visited in jumps, and small pages would cost a walk of the page table for most of them.
 pub fn vec_on_large_pages<T>(len: usize) -> Vec<T> {
@@ -57,4 +62,46 @@ pub fn ask<T>(at: *const T) {
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
+}
+
+impl<S: Store> Net<S> {
+    /// Brings the state of PEs, lanes and ports into the cache.
+    pub fn warm(&self, pes: Range<usize>, lanes: Range<usize>, ports: Range<usize>) {
+        warm(&self.records[pes]);
+        warm(&self.lanes[lanes]);
+        warm(&self.ports[ports]);
+    }
+
+    /// The PE that runs next if nothing else is woken. Asks for what it is about to touch, and for the record of the one
+    /// after it.
+    #[inline(always)]
+    pub fn warm_next(&self) -> Option<u32> {
+        let (next, rest) = self.ready.split_last()?;
+        if let Some(after) = rest.last() {
+            ask(self.records.as_ptr().wrapping_add(*after as usize));
+        }
+        let record = &self.records[*next as usize];
+        if record.way != NONE {
+            self.warm_lane(record.way as usize);
+        }
+        Some(*next)
+    }
+
+    /// Asks for the lane after `lane`: along a way they lie one behind the other.
+    #[inline(always)]
+    pub(super) fn warm_after(&self, lane: u32) {
+        self.warm_lane(lane as usize + 1);
+    }
+
+    #[inline(always)]
+    fn warm_lane(&self, lane: usize) {
+        warm_one(self.lanes.as_ptr().wrapping_add(lane));
+    }
+
+    /// Asks for a port and for the first lane that a send on it will enter.
+    #[inline(always)]
+    pub fn warm_way(&self, port: u32, lane: u32) {
+        ask(self.ports.as_ptr().wrapping_add(port as usize));
+        self.warm_lane(lane as usize);
+    }
 }

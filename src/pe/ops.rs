@@ -18,11 +18,6 @@ use super::handle::{Pe, Rx, Tx};
 use super::trace::{Did, Span};
 use super::view::{is_touched, touched};
 
-/// An open posted operation; must be joined.
-#[must_use = "a ticket that is not joined keeps its tile closed"]
-#[derive(Clone, Copy, Debug)]
-pub struct Ticket(u32);
-
 /// A blocking send.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Send<'a> {
@@ -54,14 +49,6 @@ pub struct Combine<'a> {
     tile: Tile,
     fold: Fold,
     ticket: u32,
-    place: &'static Location<'static>,
-}
-
-/// The end of a posted operation; gives the control words of a receive.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Join<'a> {
-    pe: Pe<'a>,
-    ticket: Ticket,
     place: &'static Location<'static>,
 }
 
@@ -102,50 +89,9 @@ impl<'a> Pe<'a> {
         Combine { pe: self, rx, tx, tile, fold, ticket: NONE, place: Location::caller() }
     }
 
-    /// Starts a send; costs the issue alone.
-    #[track_caller]
-    pub fn post_send(self, tx: Tx, tile: Tile) -> Ticket {
-        let mut net = self.part.net.borrow_mut();
-        if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
-            return Ticket(NONE);
-        }
-        let ticket = self.start_send(&mut net, tx, tile, None, 0);
-        self.part.note(self.id, Asked::PostSend { port: tx.port, ticket }, Location::caller());
-        Ticket(ticket)
-    }
-
-    /// Starts a receive; free.
-    #[track_caller]
-    pub fn post_recv(self, rx: Rx, tile: Tile) -> Ticket {
-        let mut net = self.part.net.borrow_mut();
-        if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
-            return Ticket(NONE);
-        }
-        let ticket = net.post_receive(self.id, rx.0, tile.place, tile.words as u16);
-        self.part.note(self.id, Asked::PostRecv { lane: rx.0, ticket }, Location::caller());
-        Ticket(ticket)
-    }
-
-    /// Waits for a posted operation.
-    #[track_caller]
-    pub fn join(self, ticket: Ticket) -> Join<'a> {
-        Join { pe: self, ticket, place: Location::caller() }
-    }
-
-    fn may_post(self, net: &mut Net<Memory>) -> bool {
-        let record = &net.records[self.id as usize];
-        if record.status == Status::Failed || record.n_open < crate::link::Record::OPEN_MAX {
-            return record.status != Status::Failed;
-        }
-        let now = record.now;
-        net.records[self.id as usize].block(Status::Failed, NONE);
-        self.report(now, FaultKind::Tickets);
-        false
-    }
-
     /// Is no ticket open on words of the tile? Otherwise stops the PE.
     #[inline]
-    fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
+    pub(super) fn may_touch(self, net: &mut Net<Memory>, tile: Tile) -> bool {
         if !is_touched(net, self.id, tile, true) {
             return true;
         }
@@ -163,7 +109,14 @@ impl<'a> Pe<'a> {
     }
 
     #[inline(always)]
-    fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> u32 {
+    pub(super) fn start_send(
+        self,
+        net: &mut Net<Memory>,
+        tx: Tx,
+        tile: Tile,
+        ctrl: Option<Ctrl>,
+        min_tail: u64,
+    ) -> u32 {
         let issue = u64::from(net.timing.issue);
         let record = &mut net.records[self.id as usize];
         let combining = min_tail > 0;
@@ -326,7 +279,7 @@ impl<'a> Pe<'a> {
         Poll::Ready(Some(taken))
     }
 
-    fn report(self, now: u64, kind: FaultKind) {
+    pub(super) fn report(self, now: u64, kind: FaultKind) {
         self.part.report(self.id, super::Fault { now, pe: self.coord(), kind });
     }
 
@@ -385,22 +338,5 @@ impl Future for Combine<'_> {
             }
         }
         pe.poll_end(&mut net, self.ticket, Did::Combine, self.place)
-    }
-}
-
-impl Future for Join<'_> {
-    type Output = Ctrl;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
-        let pe = self.pe;
-        let mut net = pe.part.net.borrow_mut();
-        if pe.is_failed(&net) || self.ticket.0 == NONE {
-            return Poll::Pending;
-        }
-        let end = pe.poll_end(&mut net, self.ticket.0, Did::WaitPostedSend, self.place);
-        if end.is_ready() {
-            pe.part.note(pe.id, Asked::Join(self.ticket.0), self.place);
-        }
-        end
     }
 }

@@ -16,7 +16,7 @@ use crate::link::{NONE, Net, Status, TicketState};
 
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
-use super::ops::Ticket;
+use super::post::Ticket;
 use super::trace::Did;
 
 /// What a member does at one level of a reduction.
