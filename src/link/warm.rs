@@ -72,8 +72,8 @@ impl<S: Store> Net<S> {
         warm(&self.ports[ports]);
     }
 
-    /// The PE that runs next if nothing else is woken. Asks for what it is about to touch, and for the record of the one
-    /// after it.
+    /// The PE that runs next if nothing else is woken. Asks for the lane that it will send into, if that is known, and
+    /// for the record of the one after it.
     #[inline(always)]
     pub fn warm_next(&self) -> Option<u32> {
         let (next, rest) = self.ready.split_last()?;
