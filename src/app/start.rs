@@ -35,10 +35,8 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<S
 /// A session that begins as `--prefill` asks, or token by token where the arenas hold no chunk.
 fn open(args: &GenerateArgs, job: &HiArgs, config: &SessionConfig) -> Result<(Session, Option<String>), SessionError> {
     let mut refused = None;
-    if args.prefill == PrefillArg::Mesh && args.probe.any() {
-        refused = Some("--trace, --links and --map are of one launch, and prefill is one of its own".to_owned());
-    } else if args.prefill == PrefillArg::Mesh {
-        match Session::with_prefill(&job.model, config.clone()) {
+    if args.prefill == PrefillArg::Mesh {
+        match Session::with_prefill(&job.model, config.clone(), args.chunk.map(|n| n as usize), args.probe.options()) {
             Err(SessionError::Prefill(reason)) => refused = Some(reason.to_string()),
             other => return Ok((other?, None)),
         }

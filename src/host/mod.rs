@@ -7,6 +7,7 @@ mod check;
 pub mod gemm;
 mod planning;
 mod prefill;
+mod recorded;
 mod report;
 mod session;
 pub mod trace;
@@ -14,6 +15,7 @@ pub mod trial;
 mod visit;
 
 pub use check::check_decode;
+pub use recorded::{Launched, Recorded};
 pub use report::{ArenaUse, PlacementSummary, PrefillReport, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
 

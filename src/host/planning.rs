@@ -58,7 +58,7 @@ pub(super) fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
         layers_per_stage: plan.stages.iter().map(|s| s.len() as u32).collect(),
         head_cols: plan.head_cols as u32,
         capacity: plan.capacity,
-        arena: report::arena_use(layout, &decode.chip),
+        arena: report::arena_use(&[layout], &decode.chip),
         colors_max: report::colors_max(layout),
         ledger: report::ledger_text(layout, decode),
         floorplan: report::floorplan(decode),

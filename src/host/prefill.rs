@@ -5,7 +5,7 @@
 //! ```
 //! Invariant: what decode finds in a tile is what prefill left in it on the same PE; the host moves none between PEs.
 
-use crate::exec::{Counters, Inject, Wafer};
+use crate::exec::{Counters, Inject, TraceOptions, Wafer};
 use crate::kernels::decode::{Decode, pass, tile};
 use crate::kernels::prefill::{PHASES, Prefill, PrefillRefused};
 use crate::link::Ctrl;
@@ -21,8 +21,8 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    pub(super) fn new(decode: &Decode, positions: usize) -> Result<Self, PrefillRefused> {
-        Ok(Self { kernel: Prefill::new(decode, positions)? })
+    pub(super) fn new(decode: &Decode, positions: usize, chunk: Option<usize>) -> Result<Self, PrefillRefused> {
+        Ok(Self { kernel: Prefill::new(decode, positions, chunk)? })
     }
 }
 
@@ -31,6 +31,12 @@ impl Session {
     pub fn chunk(&self) -> Option<usize> {
         let coming = self.prompt.as_ref().map(|p| p.kernel.chunk);
         coming.or(self.prefilled.as_ref().map(|p| p.chunk))
+    }
+
+    /// Earlier positions of every row that pass at once in that prefill.
+    pub fn older(&self) -> Option<usize> {
+        let coming = self.prompt.as_ref().map(|p| p.kernel.older);
+        coming.or(self.prefilled.as_ref().map(|p| p.older))
     }
 
     /// Runs the whole prompt and goes on to decode: the id after its last position, as `step` would give it. `progress`
@@ -66,8 +72,13 @@ impl Session {
         Ok(Some(Step { argmax, cycles: self.logits_at }))
     }
 
-    /// Adds the marks of a pass to the phases of the session.
+    /// Adds the marks of a pass to the phases of the session, and keeps them for a trace.
     pub(super) fn note_phases(&mut self, names: &[&'static str], marks: &[Mark]) {
+        let room = marks.len().min(self.kept.0 - self.kept.1.len());
+        if self.kept.0 > 0 {
+            self.kept.1.extend(&marks[..room]);
+            self.kept.2 += (marks.len() - room) as u64;
+        }
         let mut phases = Vec::new();
         self.phase_end = report::add_phases(&mut phases, names, marks, self.phase_end);
         for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
@@ -98,6 +109,10 @@ impl Session {
         sort_by_visit(&decode, &mut layout, &self.options)?;
         let routes_written = layout.pes.iter().map(|pe| pe.routes.len()).max().unwrap_or(0) as u32;
         let transition_cycles = u64::from(routes_written) * u64::from(decode.chip.route_write_cycles);
+        self.past = self.recorded()?;
+        let left = self.spans_max - self.past.spans();
+        self.options.trace = self.options.trace.map(|t| TraceOptions { spans_max: left, ..t });
+        self.kept = (self.spans_max.saturating_sub(self.past.phases.len()), Vec::new(), 0);
         let empty = Wafer::launch(Nothing, Default::default(), &decode.chip, &self.options, |_, _, _| {})?;
         let arenas = std::mem::replace(&mut self.wafer, empty).into_arenas()?;
         let fill = |pe, id, words: &mut [u32]| {
@@ -112,6 +127,7 @@ impl Session {
         self.prefilled = Some(PrefillReport {
             positions: kernel.prompt,
             chunk: kernel.chunk,
+            older: kernel.older,
             cycles: self.phase_end,
             hops: counters.hops,
             wavelets: counters.wavelets,

@@ -17,8 +17,8 @@ use crate::units::Coord;
 
 use super::planning::{plan, request, summary};
 use super::prefill::Prompt;
+use super::recorded::Recorded;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
-use super::trace;
 use super::visit::sort_by_visit;
 
 /// Where positions live.
@@ -113,6 +113,15 @@ pub enum Token {
     Sampled(u32),
 }
 
+/// What a session begins with.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// Its prompt goes token by token.
+    Decode,
+    /// A prefill, of so many positions at once.
+    Prefill(Option<usize>),
+}
+
 /// What one pass gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -143,8 +152,12 @@ pub struct Session {
     /// What the session begins with, until it is done.
     pub(super) prompt: Option<Prompt>,
     pub(super) prefilled: Option<PrefillReport>,
-    /// Marks kept for a trace: room for them, what is there, and how many found none.
-    kept: (usize, Vec<Mark>, u64),
+    /// Marks of this launch kept for a trace: room for them, what is there, and how many found none.
+    pub(super) kept: (usize, Vec<Mark>, u64),
+    /// What launches before left for the files of a run.
+    pub(super) past: Recorded,
+    /// Spans to record in all launches together.
+    pub(super) spans_max: usize,
 }
 
 impl Session {
@@ -153,7 +166,7 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (None, None))
+        Self::launch(model, config, Start::Decode, (None, None))
     }
 
     /// `new`, recording what PEs do and which phases pass.
@@ -165,7 +178,7 @@ impl Session {
         config: SessionConfig,
         trace: Option<TraceOptions>,
     ) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (trace, None))
+        Self::launch(model, config, Start::Decode, (trace, None))
     }
 
     /// As `new`; copies of probed tiles go to `probes`.
@@ -173,21 +186,28 @@ impl Session {
     /// # Errors
     /// As `new`.
     pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (None, probes))
+        Self::launch(model, config, Start::Decode, (None, probes))
     }
 
-    /// As `new`, to begin with `prefill` of a prompt of `config.prompt` positions.
+    /// As `traced`, to begin with `prefill` of a prompt of `config.prompt` positions, `chunk` at once (as many of them
+    /// as the arenas hold; `None`: about the fewest predicted cycles). A trace has room for half its spans in the
+    /// prefill.
     ///
     /// # Errors
     /// As `new`; `Prefill` when the arenas hold no chunk.
-    pub fn with_prefill(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, true, (None, None))
+    pub fn with_prefill(
+        model: &dyn Checkpoint,
+        config: SessionConfig,
+        chunk: Option<usize>,
+        trace: Option<TraceOptions>,
+    ) -> Result<Self, SessionError> {
+        Self::launch(model, config, Start::Prefill(chunk), (trace, None))
     }
 
     fn launch(
         model: &dyn Checkpoint,
         config: SessionConfig,
-        prefill: bool,
+        start: Start,
         (trace, probes): (Option<TraceOptions>, Option<Probes>),
     ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
@@ -197,20 +217,27 @@ impl Session {
         }
         let mut layout = decode.layout()?;
         let placement = summary(&decode, &layout);
-        let arena = report::arena_use(&layout, &decode.chip);
+        let mut arena = report::arena_use(&[&layout], &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
         options.full_arenas = config.arena_full;
-        options.trace = trace;
         options.probes = probes;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);
         }
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
-        let prompt = prefill.then(|| Prompt::new(&decode, config.prompt)).transpose()?;
+        let prompt = match start {
+            Start::Decode => None,
+            Start::Prefill(chunk) => Some(Prompt::new(&decode, config.prompt, chunk)?),
+        };
+        let spans_max = trace.map_or(0, |t| t.spans_max);
+        let here = if prompt.is_some() { spans_max.div_ceil(2) } else { spans_max };
+        options.trace = trace.map(|t| TraceOptions { spans_max: here, ..t });
         let mut wafer = match &prompt {
             Some(prompt) => {
-                Wafer::launch(prompt.kernel.clone(), prompt.kernel.layout()?, &decode.chip, &options, fill)?
+                let before = prompt.kernel.layout()?;
+                arena = report::arena_use(&[&layout, &before], &decode.chip);
+                Wafer::launch(prompt.kernel.clone(), before, &decode.chip, &options, fill)?
             }
             None => {
                 sort_by_visit(&decode, &mut layout, &options)?;
@@ -234,7 +261,9 @@ impl Session {
             phase_end: 0,
             host_cycles: 0,
             logits_at: 0,
-            kept: (trace.map_or(0, |t| t.spans_max), Vec::new(), 0),
+            kept: (here, Vec::new(), 0),
+            past: Recorded::default(),
+            spans_max,
         })
     }
 
@@ -306,11 +335,6 @@ impl Session {
         self.wafer.run(&[Inject { lane: 0, ctrl, word, ready }])?;
         self.positions += 1;
         let marks = self.wafer.take_marks();
-        let room = marks.len().min(self.kept.0 - self.kept.1.len());
-        if self.kept.0 > 0 {
-            self.kept.1.extend(&marks[..room]);
-            self.kept.2 += (marks.len() - room) as u64;
-        }
         self.note_phases(&point::NAMES, &marks);
         let cycles = self.before.cycles + marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
@@ -355,11 +379,6 @@ impl Session {
         &self.wafer
     }
 
-    /// Phases of every stage so far, if the session is traced, and how many found no room.
-    pub fn phases(&self) -> (Vec<trace::Phase>, u64) {
-        (trace::stage_phases(&self.kept.1), self.kept.2)
-    }
-
     /// Totals so far.
     pub fn report(&mut self) -> Report {
         if let Ok(counters) = self.wafer.counters() {
@@ -376,7 +395,7 @@ impl Session {
             bursts: c.bursts,
             message_hops: c.hops,
             arena: self.arena,
-            colors_max: self.wafer.colors_max,
+            colors_max: self.past.launches.iter().map(|l| report::colors_max(&l.layout)).fold(self.wafer.colors_max, u32::max),
             energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
             power_watts: chip.power_watts,
             numerics: report::numerics(&self.decode),

@@ -12,6 +12,8 @@
 
 mod prefill;
 
+pub use prefill::Chunks;
+
 use super::ktree::{add, ktree};
 use super::slices::{Heads, positions_of_rows};
 use super::{KvType, Recipe, RecipeError};

@@ -23,7 +23,8 @@
 //! | 14       | probabilities to a band                         |   | work           | partial product; o, scores  |
 //! | 15 ..    | ways between regions, as in decode              |   | sine, cosine   | 8 r pairs                   |
 //!
-//! With c = ceil(S / C) and r = ceil(S / R) for a chunk of S positions; S is the most that every PE's ledger admits.
+//! With c = ceil(S / C) and r = ceil(S / R) for a chunk of S positions; what every PE's ledger admits bounds S, and
+//! `predict` chooses it: large chunks leave stages idle, small ones make many tours.
 //! Cost: per tour of n blocks of w words, n - 1 rounds of `Ser(w) + 2 T_R + 1 + 2 alpha` at least, behind products and
 //! chains of max(m, n - 1 - m) stages; executed, not assumed. A product is AXPYs along outputs or along positions,
 //! whichever take fewer cycles (`cycles`); that order does not show in the bits.
@@ -36,6 +37,7 @@
 mod attention;
 mod blocks;
 mod layout;
+mod predict;
 mod project;
 mod stage;
 
@@ -57,6 +59,8 @@ pub struct Prefill {
     pub prompt: usize,
     /// Positions of a chunk; the last one may be shorter.
     pub chunk: usize,
+    /// Earlier positions of a row that pass at once.
+    pub older: usize,
 }
 
 /// First colors.
@@ -92,14 +96,17 @@ pub const PHASES: [&str; 10] = [
 ];
 
 impl Prefill {
-    /// Prefill of `prompt` positions in front of `decode`, in the largest chunks that its arenas admit.
+    /// Prefill of `prompt` positions in front of `decode`, in chunks of `chunk` positions if its arenas admit as many,
+    /// else of the most that they do; `None`: chunks of about the fewest predicted cycles.
     ///
     /// # Errors
     /// When not even one position fits beside weights and KV, or the ways take more colors than there are.
-    pub fn new(decode: &Decode, prompt: usize) -> Result<Self, PrefillRefused> {
+    pub fn new(decode: &Decode, prompt: usize, chunk: Option<usize>) -> Result<Self, PrefillRefused> {
         let launch = Launch { positions: 0, ways_from: WAYS };
-        let mut prefill = Self { decode: Decode { launch, ..decode.clone() }, prompt, chunk: 1 };
-        prefill.chunk = prefill.largest_chunk()?;
+        let mut prefill = Self { decode: Decode { launch, ..decode.clone() }, prompt, chunk: 1, older: 1 };
+        let largest = prefill.largest_chunk()?;
+        prefill.chunk = chunk.map_or_else(|| prefill.best_chunk(largest), |n| n.clamp(1, largest));
+        prefill.older = prefill.older_at_once(prefill.chunk);
         Ok(prefill)
     }
 
