@@ -15,7 +15,7 @@ use std::time::Instant;
 use plummer::exec::RunOptions;
 use plummer::fabric::Chip;
 use plummer::host::gemm::run;
-use plummer::host::{Kv, KvType, Session, SessionConfig};
+use plummer::host::{Kv, KvType, PrefillOptions, Session, SessionConfig};
 use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Matrices, Spec};
 use plummer::math::gemm::Dims;
@@ -102,7 +102,10 @@ fn against_flat(rounds: usize, side: usize, threads: usize) {
     }
     println!("{side}^3 in f32, {threads} threads, median (min) of {rounds} interleaved rounds");
     let [matrixmultiply, gemm] = flat.each_mut().map(|times| of(times));
-    println!("flat matrixmultiply {:.3} ({:.3}) s, gemm {:.3} ({:.3}) s", matrixmultiply.0, matrixmultiply.1, gemm.0, gemm.1);
+    println!(
+        "flat matrixmultiply {:.3} ({:.3}) s, gemm {:.3} ({:.3}) s",
+        matrixmultiply.0, matrixmultiply.1, gemm.0, gemm.1
+    );
     let best = if gemm.0 < matrixmultiply.0 { gemm } else { matrixmultiply };
     for (i, row) in rows.into_iter().enumerate() {
         let (Some((row, hops)), (median, min)) = (row, of(&mut mesh[i])) else { continue };
@@ -139,7 +142,8 @@ fn prefill(threads: usize) {
             random_schedule: None,
             kernels: None,
         };
-        let mut session = Session::with_prefill(&model, config, chunk, None).expect("the prompt fits");
+        let how = PrefillOptions { chunk, mesh: None };
+        let mut session = Session::with_prefill(&model, config, how, None).expect("the prompt fits");
         let (placed, at_once) = (session.placement(), session.chunk().unwrap_or(0));
         let start = Instant::now();
         session.prefill(&ids, |_| true).expect("a prefill");

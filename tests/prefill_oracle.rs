@@ -2,7 +2,7 @@
 
 use plummer::exec::{Inject, RunOptions, Wafer};
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{Kv, KvType, PrefillOptions, Session, SessionConfig, Token};
 use plummer::kernels::decode::{Contents, pass};
 use plummer::kernels::prefill::Prefill;
 use plummer::link::Ctrl;
@@ -90,6 +90,10 @@ fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
 /// The largest chunk that fits.
 const LARGEST: Option<usize> = Some(usize::MAX);
 
+fn at_once(chunk: Option<usize>) -> PrefillOptions {
+    PrefillOptions { chunk, mesh: None }
+}
+
 /// Runs a session; its recipe and chunks.
 fn on_wafer(
     model: &RandomCheckpoint,
@@ -97,7 +101,7 @@ fn on_wafer(
     chunk: Option<usize>,
     what: &str,
 ) -> (Outcome, Recipe, Chunks) {
-    let session = Session::with_prefill(model, config.clone(), chunk, None);
+    let session = Session::with_prefill(model, config.clone(), at_once(chunk), None);
     let mut session = session.unwrap_or_else(|e| panic!("{what}: {e}"));
     let chunks = Chunks { positions: session.chunk().unwrap(), older: session.older().unwrap() };
     let prompt = &PROMPT[..config.prompt];
@@ -160,7 +164,7 @@ fn chunks_of(model: &RandomCheckpoint, with: &SessionConfig, bytes: impl Iterato
     let mut seen = Vec::new();
     for bytes in bytes {
         let config = SessionConfig { chip: arena(bytes), ..with.clone() };
-        if Session::with_prefill(model, config.clone(), LARGEST, None).is_err() {
+        if Session::with_prefill(model, config.clone(), at_once(LARGEST), None).is_err() {
             continue; // too small for a layer or for a chunk
         }
         seen.push(check(model, &config, LARGEST, &format!("{:?}, {bytes} B", config.mesh)).1.positions);
@@ -190,7 +194,7 @@ fn stages_and_bands_equal_the_oracle() {
         for bytes in [2600, 4000, 6000] {
             let chip = Chip { cols: wide, colors: 40, ..arena(bytes) };
             let config = SessionConfig { chip, ..config((cols, rows), 11) };
-            let Ok(session) = Session::with_prefill(&model, config.clone(), LARGEST, None) else { continue };
+            let Ok(session) = Session::with_prefill(&model, config.clone(), at_once(LARGEST), None) else { continue };
             let p = session.placement();
             let bands = session.decode().plan.floor.bands();
             drop(session);
@@ -340,7 +344,7 @@ fn tiles_of_both_launches_lie_at_the_same_addresses() {
 #[test]
 fn a_session_without_room_or_with_another_prompt_says_so() {
     let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
-    let mut session = Session::with_prefill(&model, config((2, 2), 5), None, None).unwrap();
+    let mut session = Session::with_prefill(&model, config((2, 2), 5), at_once(None), None).unwrap();
     let error = session.step(Token::Given(1), true).unwrap_err().to_string();
     assert!(error.contains("prompt of 5 positions"), "{error}");
     let error = session.prefill(&PROMPT[..4], |_| true).unwrap_err().to_string();
@@ -354,7 +358,7 @@ fn a_session_without_room_or_with_another_prompt_says_so() {
     let refused = (6_000..40_000).step_by(256).find_map(|bytes| {
         let config = SessionConfig { chip: arena(bytes), ..config((2, 2), 5) };
         Session::new(&model, config.clone()).ok()?;
-        Session::with_prefill(&model, config, None, None).err()
+        Session::with_prefill(&model, config, at_once(None), None).err()
     });
     let error = refused.expect("an arena with room for decode alone").to_string();
     assert!(error.contains("prefill of one position needs") && error.contains("its arena has"), "{error}");

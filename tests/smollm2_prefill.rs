@@ -5,7 +5,7 @@
 mod oracle_support;
 
 use oracle_support::{config, recipe, smollm2};
-use plummer::host::{KvType, Session, SessionConfig, Token};
+use plummer::host::{KvType, PrefillOptions, Session, SessionConfig, Token};
 use plummer::model::Model;
 use plummer::oracle::{Chunks, Oracle};
 use serde_json::Value;
@@ -22,7 +22,8 @@ fn golden() -> Value {
 }
 
 fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32]) -> (Session, u32) {
-    let mut session = Session::with_prefill(model, config.clone(), None, None).unwrap_or_else(|e| panic!("{e}"));
+    let mut session =
+        Session::with_prefill(model, config.clone(), PrefillOptions::default(), None).unwrap_or_else(|e| panic!("{e}"));
     let step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{e}")).expect("not interrupted");
     let id = step.argmax.expect("an id");
     (session, id)

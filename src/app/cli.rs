@@ -149,6 +149,9 @@ pub struct GenerateArgs {
     /// How the prompt goes through the wafer.
     #[arg(long, value_enum, default_value = "mesh")]
     pub prefill: PrefillArg,
+    /// Columns x rows of a stage in the prefill; weights, K and V then move over links [default: as in decode].
+    #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
+    pub prefill_mesh: Option<(u32, u32)>,
     /// Positions of the prompt that go at once [default: about the fewest predicted cycles]; at most what arenas hold.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,

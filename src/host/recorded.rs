@@ -13,7 +13,6 @@ use crate::units::Coord;
 
 use super::session::Session;
 use super::trace::{Phase, stage_phases};
-use crate::kernels::decode::point;
 
 /// One launch.
 #[derive(Clone, Debug)]
@@ -82,8 +81,7 @@ impl Session {
     pub fn recorded(&self) -> Result<Recorded, PassError> {
         let mut all = self.past.clone();
         all.add(&self.wafer, self.before.cycles)?;
-        let names = if self.prompt.is_some() { &crate::kernels::prefill::PHASES } else { &point::NAMES };
-        all.phases.extend(stage_phases(&self.kept.1, names, self.before.cycles));
+        all.phases.extend(stage_phases(&self.kept.1, self.points, self.before.cycles));
         all.phases.sort_by_key(|p| p.track);
         all.phases_cut += self.kept.2;
         Ok(all)

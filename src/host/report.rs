@@ -75,10 +75,25 @@ pub struct PrefillReport {
     pub hops: u64,
     /// Wavelets x links.
     pub wavelets: u64,
-    /// Routes of the fullest PE, written before decode.
+    /// The transition to decode.
+    pub moved: Moved,
+}
+
+/// What a transition took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Columns and rows of the prefill's regions, where they are not decode's: weights, K and V moved over links.
+    pub from: Option<(u32, u32)>,
+    /// Launches that it took, decode's included.
+    pub launches: u32,
+    /// Routes of the fullest PE that a launch began with, at most.
     pub routes_written: u32,
-    /// Cycles that takes.
-    pub transition_cycles: u64,
+    /// From the end of the last prefill program until decode can begin.
+    pub cycles: u64,
+    /// Bursts x links.
+    pub hops: u64,
+    /// Wavelets x links.
+    pub wavelets: u64,
 }
 
 /// How a model lies on the wafer.

@@ -6,7 +6,7 @@
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, point, tile};
-use crate::kernels::prefill::PrefillRefused;
+use crate::kernels::prefill::{PHASES, PrefillRefused};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::Checkpoint;
@@ -15,8 +15,8 @@ use crate::pe::Probes;
 use crate::placement::{Plan, PlanError};
 use crate::units::Coord;
 
-use super::planning::{plan, request, summary};
-use super::prefill::Prompt;
+use super::planning::{apart, plan, request, summary};
+use super::prefill::{Prompt, Start};
 use super::recorded::Recorded;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
 use super::visit::sort_by_visit;
@@ -84,6 +84,17 @@ pub enum SessionError {
     /// The prompt cannot be prefilled.
     #[error(transparent)]
     Prefill(#[from] PrefillRefused),
+    /// No placement on the mesh of its own that a prefill was given.
+    #[error("prefill mesh: {0}")]
+    PrefillMesh(PlanError),
+    /// Prefill and decode on meshes of their own are higher than the wafer.
+    #[error("prefill mesh: its regions and those of decode above them take {need} rows, the chip has {have}")]
+    PrefillRows {
+        /// Rows.
+        need: usize,
+        /// Rows.
+        have: usize,
+    },
     /// Another prompt than the session was made for, or not at its start.
     #[error("prefill: the session was made for a prompt of {need} positions at its start, found {found} at {at}")]
     Prompt {
@@ -113,15 +124,6 @@ pub enum Token {
     Sampled(u32),
 }
 
-/// What a session begins with.
-#[derive(Clone, Copy, Debug)]
-enum Start {
-    /// Its prompt goes token by token.
-    Decode,
-    /// A prefill, of so many positions at once.
-    Prefill(Option<usize>),
-}
-
 /// What one pass gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -143,7 +145,11 @@ pub struct Session {
     pub(super) counters: Counters,
     /// Of the launches before.
     pub(super) before: Counters,
+    /// Names of the points of this launch.
+    pub(super) points: &'static [&'static str],
     pub(super) by_phase: Vec<(&'static str, u64)>,
+    /// Of the prefill, where its head is not decode's.
+    pub(super) kept_logits: Option<Vec<f32>>,
     /// In the clock of this launch.
     pub(super) phase_end: u64,
     host_cycles: u64,
@@ -189,29 +195,19 @@ impl Session {
         Self::launch(model, config, Start::Decode, (None, probes))
     }
 
-    /// As `traced`, to begin with `prefill` of a prompt of `config.prompt` positions, `chunk` at once (as many of them
-    /// as the arenas hold; `None`: about the fewest predicted cycles). A trace has room for half its spans in the
-    /// prefill.
-    ///
-    /// # Errors
-    /// As `new`; `Prefill` when the arenas hold no chunk.
-    pub fn with_prefill(
-        model: &dyn Checkpoint,
-        config: SessionConfig,
-        chunk: Option<usize>,
-        trace: Option<TraceOptions>,
-    ) -> Result<Self, SessionError> {
-        Self::launch(model, config, Start::Prefill(chunk), (trace, None))
-    }
-
-    fn launch(
+    pub(super) fn launch(
         model: &dyn Checkpoint,
         config: SessionConfig,
         start: Start,
         (trace, probes): (Option<TraceOptions>, Option<Probes>),
     ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
-        let contents = Contents::new(&decode, model);
+        let apart = match start {
+            Start::Decode => None,
+            Start::Prefill(how) => apart(model, &config, &decode, how.mesh)?,
+        };
+        let first = apart.as_ref().unwrap_or(&decode);
+        let contents = Contents::new(first, model);
         if contents.formats().any(|f| f != decode.format) {
             return Err(SessionError::MixedFormats);
         }
@@ -228,7 +224,7 @@ impl Session {
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
         let prompt = match start {
             Start::Decode => None,
-            Start::Prefill(chunk) => Some(Prompt::new(&decode, config.prompt, chunk)?),
+            Start::Prefill(how) => Some(Prompt::new(first, &decode, config.prompt, how.chunk)?),
         };
         let spans_max = trace.map_or(0, |t| t.spans_max);
         let here = if prompt.is_some() { spans_max.div_ceil(2) } else { spans_max };
@@ -257,8 +253,10 @@ impl Session {
             before: Counters::default(),
             prompt,
             prefilled: None,
+            points: if start.is_prefill() { &PHASES } else { &point::NAMES },
             by_phase: Vec::new(),
             phase_end: 0,
+            kept_logits: None,
             host_cycles: 0,
             logits_at: 0,
             kept: (here, Vec::new(), 0),
@@ -335,7 +333,8 @@ impl Session {
         self.wafer.run(&[Inject { lane: 0, ctrl, word, ready }])?;
         self.positions += 1;
         let marks = self.wafer.take_marks();
-        self.note_phases(&point::NAMES, &marks);
+        self.note_phases(&marks);
+        self.kept_logits = None;
         let cycles = self.before.cycles + marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
         if want_logits {
@@ -350,9 +349,17 @@ impl Session {
     /// # Errors
     /// When a worker is gone.
     pub fn logits(&mut self) -> Result<Vec<f32>, SessionError> {
-        let row = self.decode.head_root().row;
-        let mut all = Vec::with_capacity(self.decode.shape.vocab);
-        for col in 0..self.decode.plan.head_cols as u32 {
+        match &self.kept_logits {
+            Some(logits) => Ok(logits.clone()),
+            None => self.logits_of(&self.decode),
+        }
+    }
+
+    /// Logits in the head region of a kernel.
+    pub(super) fn logits_of(&self, decode: &Decode) -> Result<Vec<f32>, SessionError> {
+        let row = decode.head_root().row;
+        let mut all = Vec::with_capacity(decode.shape.vocab);
+        for col in 0..decode.plan.head_cols as u32 {
             let words = self.wafer.read(Coord::new(col, row), tile::LOGITS)?;
             all.extend(words[..words.len() - 1].iter().map(|w| f32::from_bits(*w)));
         }
@@ -395,7 +402,12 @@ impl Session {
             bursts: c.bursts,
             message_hops: c.hops,
             arena: self.arena,
-            colors_max: self.past.launches.iter().map(|l| report::colors_max(&l.layout)).fold(self.wafer.colors_max, u32::max),
+            colors_max: self
+                .past
+                .launches
+                .iter()
+                .map(|l| report::colors_max(&l.layout))
+                .fold(self.wafer.colors_max, u32::max),
             energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
             power_watts: chip.power_watts,
             numerics: report::numerics(&self.decode),

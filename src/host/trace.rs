@@ -119,7 +119,6 @@ impl Chrome<'_> {
         out.push_str("]}\n");
         out
     }
-
 }
 
 /// What one PE did in one launch.
@@ -225,8 +224,13 @@ pub fn map_csv(launches: &[Launched], chip: &Chip) -> String {
         let free = chip.arena_bytes.saturating_sub(chip.reserved_bytes + total);
         let [weights, kv, activations, receive] = of;
         let (at, code) = (pe.coord, chip.reserved_bytes);
-        let _ =
-            writeln!(out, "{},{},{code},{weights},{kv},{activations},{receive},{},{free},{launch}", at.col, at.row, total - sum);
+        let _ = writeln!(
+            out,
+            "{},{},{code},{weights},{kv},{activations},{receive},{},{free},{launch}",
+            at.col,
+            at.row,
+            total - sum
+        );
     }
     out
 }

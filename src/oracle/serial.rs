@@ -139,6 +139,17 @@ impl<'a> Oracle<'a> {
         })
     }
 
+    /// Goes on in another recipe's order: K and V stay as they are stored.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn change(&mut self, recipe: Recipe) -> Result<(), RecipeError> {
+        recipe.check()?;
+        self.plan.heads = Heads::new(self.plan.shape, recipe.cols);
+        self.plan.recipe = recipe;
+        Ok(())
+    }
+
     /// Feeds the token `id` at the next position; gives `[vocab]` logits if they are wanted. An id that no column
     /// holds embeds to zero, as the one-hot select on the wafer does.
     pub fn step(&mut self, id: u32, want_logits: bool) -> Option<Vec<f32>> {

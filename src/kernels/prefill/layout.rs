@@ -156,7 +156,7 @@ impl Prefill {
     }
 
     /// What decode has as well, in its order; then what every row needs because its positions are finished there.
-    fn kept_tiles(&self, layout: &mut Layout, stage: usize, at: Coord, col: usize, row: usize) {
+    pub(in crate::kernels) fn kept_tiles(&self, layout: &mut Layout, stage: usize, at: Coord, col: usize, row: usize) {
         let d = &self.decode;
         let (local, is_root) = (d.local(col), row == d.root_row());
         for layer in d.plan.stages[stage].clone() {

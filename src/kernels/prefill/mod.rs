@@ -12,7 +12,7 @@
 //! weights that stay and activations that move, that is what decode needs too: **weights are stored once**, never
 //! re-placed. K and V: while they pass in 3., each row keeps the positions that decode's balanced layout gives it, and
 //! those of earlier chunks come from there. So after the last chunk nothing is left to move: the transition writes
-//! routes alone.
+//! routes alone. (A prefill on a mesh of its own has a placement of its own: `kernels::transition` moves everything.)
 //!
 //! | colors   | carries                                         |   | arena          | bytes                       |
 //! |----------|-------------------------------------------------|---|----------------|-----------------------------|
@@ -53,8 +53,10 @@ pub use layout::PrefillRefused;
 /// The kernel: decode's numbers, the prompt's length, and how many positions go at once.
 #[derive(Clone, Debug)]
 pub struct Prefill {
-    /// Regions, weights, KV and head of the decode that follows; its ways between regions begin behind these colors.
+    /// Regions, weights, KV and head, as a decode has them; its ways between regions begin behind these colors.
     pub decode: Decode,
+    /// The decode that follows, where it has a placement of its own; else it is `decode`.
+    pub apart: Option<Decode>,
     /// Positions of the prompt.
     pub prompt: usize,
     /// Positions of a chunk; the last one may be shorter.
@@ -103,7 +105,8 @@ impl Prefill {
     /// When not even one position fits beside weights and KV, or the ways take more colors than there are.
     pub fn new(decode: &Decode, prompt: usize, chunk: Option<usize>) -> Result<Self, PrefillRefused> {
         let launch = Launch { positions: 0, ways_from: WAYS };
-        let mut prefill = Self { decode: Decode { launch, ..decode.clone() }, prompt, chunk: 1, older: 1 };
+        let decode = Decode { launch, ..decode.clone() };
+        let mut prefill = Self { decode, apart: None, prompt, chunk: 1, older: 1 };
         let largest = prefill.largest_chunk()?;
         prefill.chunk = chunk.map_or_else(|| prefill.best_chunk(largest), |n| n.clamp(1, largest));
         prefill.older = prefill.older_at_once(prefill.chunk);
@@ -112,7 +115,8 @@ impl Prefill {
 
     /// The decode that goes on behind this prompt.
     pub fn then(&self) -> Decode {
-        Decode { launch: Launch { positions: self.prompt, ways_from: 0 }, ..self.decode.clone() }
+        let launch = Launch { positions: self.prompt, ways_from: 0 };
+        Decode { launch, ..self.apart.as_ref().unwrap_or(&self.decode).clone() }
     }
 }
 
