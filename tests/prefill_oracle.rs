@@ -2,14 +2,14 @@
 
 use plummer::exec::{Inject, RunOptions, Wafer};
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{Kv, KvType, PrefillOptions, Session, SessionConfig, Token};
 use plummer::kernels::decode::{Contents, pass};
 use plummer::kernels::prefill::Prefill;
 use plummer::link::Ctrl;
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::math::reduce::argmax;
-use plummer::oracle::{self, KvMode, Oracle, Recipe};
+use plummer::oracle::{self, Chunks, KvMode, Oracle, Recipe};
 use plummer::pe::Mark;
 
 /// Tokens that decode finds after the one of the prefill.
@@ -87,10 +87,23 @@ fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
     }
 }
 
-/// Runs a session; its recipe and chunk.
-fn on_wafer(model: &RandomCheckpoint, config: &SessionConfig, what: &str) -> (Outcome, Recipe, usize) {
-    let mut session = Session::with_prefill(model, config.clone()).unwrap_or_else(|e| panic!("{what}: {e}"));
-    let chunk = session.chunk().unwrap();
+/// The largest chunk that fits.
+const LARGEST: Option<usize> = Some(usize::MAX);
+
+fn at_once(chunk: Option<usize>) -> PrefillOptions {
+    PrefillOptions { chunk, mesh: None }
+}
+
+/// Runs a session; its recipe and chunks.
+fn on_wafer(
+    model: &RandomCheckpoint,
+    config: &SessionConfig,
+    chunk: Option<usize>,
+    what: &str,
+) -> (Outcome, Recipe, Chunks) {
+    let session = Session::with_prefill(model, config.clone(), at_once(chunk), None);
+    let mut session = session.unwrap_or_else(|e| panic!("{what}: {e}"));
+    let chunks = Chunks { positions: session.chunk().unwrap(), older: session.older().unwrap() };
     let prompt = &PROMPT[..config.prompt];
     let mut outcome = Outcome::default();
     let mut step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{what}: {e}")).unwrap();
@@ -105,29 +118,29 @@ fn on_wafer(model: &RandomCheckpoint, config: &SessionConfig, what: &str) -> (Ou
     outcome.cycles.1 = step.cycles;
     let r = session.report();
     outcome.counters = (r.hops, r.wavelets, r.cycles_total);
-    (outcome, recipe(&session, config), chunk)
+    (outcome, recipe(&session, config), chunks)
 }
 
 /// Holds a session to its serial twin.
-fn check(model: &RandomCheckpoint, config: &SessionConfig, what: &str) -> (Outcome, usize) {
-    let (outcome, recipe, chunk) = on_wafer(model, config, what);
+fn check(model: &RandomCheckpoint, config: &SessionConfig, chunk: Option<usize>, what: &str) -> (Outcome, Chunks) {
+    let (outcome, recipe, chunks) = on_wafer(model, config, chunk, what);
     let mut oracle = Oracle::new(model, recipe).unwrap();
-    let mut logits = oracle.prefill(&PROMPT[..config.prompt], chunk);
+    let mut logits = oracle.prefill(&PROMPT[..config.prompt], chunks);
     for (i, found) in outcome.logits.iter().enumerate() {
         let differ = found.iter().zip(bits(&logits)).filter(|(a, b)| **a != *b).count();
-        assert_eq!(differ, 0, "{what}, chunk {chunk}: logits {i} differ in {differ} of {}", found.len());
+        assert_eq!(differ, 0, "{what}, {chunks:?}: logits {i} differ in {differ} of {}", found.len());
         let id = argmax(&logits).unwrap().1;
         assert_eq!(outcome.ids[i], id, "{what}: id {i}");
         logits = oracle.step(id, true).unwrap();
     }
-    (outcome, chunk)
+    (outcome, chunks)
 }
 
 #[test]
 fn one_core_equals_the_oracle() {
     let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
     for prompt in [1, 2, 11] {
-        check(&model, &config((1, 1), prompt), &format!("1x1, prompt {prompt}"));
+        check(&model, &config((1, 1), prompt), LARGEST, &format!("1x1, prompt {prompt}"));
     }
 }
 
@@ -137,9 +150,9 @@ fn every_mesh_up_to_4x4_equals_the_oracle() {
         for format in [WeightFormat::F16, WeightFormat::Bf16] {
             let model = RandomCheckpoint::new(shape(heads, kv_heads, tied, bias), format, 7);
             for (cols, rows) in (1..=4).flat_map(|c| (1..=4).map(move |r| (c, r))) {
-                for prompt in [1, 3, 11] {
+                for (prompt, chunk) in [(1, None), (3, LARGEST), (11, LARGEST), (11, None), (11, Some(2))] {
                     let what = format!("{heads}/{kv_heads}, {format:?}, {cols}x{rows}, prompt {prompt}");
-                    check(&model, &config((cols, rows), prompt), &what);
+                    check(&model, &config((cols, rows), prompt), chunk, &what);
                 }
             }
         }
@@ -151,10 +164,10 @@ fn chunks_of(model: &RandomCheckpoint, with: &SessionConfig, bytes: impl Iterato
     let mut seen = Vec::new();
     for bytes in bytes {
         let config = SessionConfig { chip: arena(bytes), ..with.clone() };
-        if Session::with_prefill(model, config.clone()).is_err() {
+        if Session::with_prefill(model, config.clone(), at_once(LARGEST), None).is_err() {
             continue; // too small for a layer or for a chunk
         }
-        seen.push(check(model, &config, &format!("{:?}, {bytes} B", config.mesh)).1);
+        seen.push(check(model, &config, LARGEST, &format!("{:?}, {bytes} B", config.mesh)).1.positions);
     }
     seen.sort_unstable();
     seen.dedup();
@@ -181,12 +194,13 @@ fn stages_and_bands_equal_the_oracle() {
         for bytes in [2600, 4000, 6000] {
             let chip = Chip { cols: wide, colors: 40, ..arena(bytes) };
             let config = SessionConfig { chip, ..config((cols, rows), 11) };
-            let Ok(session) = Session::with_prefill(&model, config.clone()) else { continue };
+            let Ok(session) = Session::with_prefill(&model, config.clone(), at_once(LARGEST), None) else { continue };
             let p = session.placement();
             let bands = session.decode().plan.floor.bands();
             drop(session);
-            let (_, chunk) = check(&model, &config, &format!("{cols}x{rows} on {wide} columns, {bytes} B"));
-            seen.push((p.stages > 2, bands > 1, chunk < 11));
+            let what = format!("{cols}x{rows} on {wide} columns, {bytes} B");
+            let (_, chunks) = check(&model, &config, LARGEST, &what);
+            seen.push((p.stages > 2, bands > 1, chunks.positions < 11));
         }
     }
     for bands in [false, true] {
@@ -203,7 +217,8 @@ fn kv_modes_types_and_larger_ragged_meshes_equal_the_oracle() {
                 [((3, 3), 40_000), ((3, 3), 3_000), ((7, 5), 40_000), ((2, 13), 40_000), ((13, 2), 40_000)]
             {
                 let config = SessionConfig { kv, kv_type, chip: arena(bytes), ..config(mesh, 11) };
-                check(&model, &config, &format!("{kv:?} {kv_type:?} {mesh:?} {bytes} B"));
+                check(&model, &config, LARGEST, &format!("{kv:?} {kv_type:?} {mesh:?} {bytes} B"));
+                check(&model, &config, Some(3), &format!("{kv:?} {kv_type:?} {mesh:?} {bytes} B, chunks of 3"));
             }
         }
     }
@@ -214,9 +229,9 @@ fn workers_schedules_arenas_and_simd_change_nothing() {
     let model = RandomCheckpoint::new(shape(6, 2, false, true), WeightFormat::F16, 3);
     for chip in [arena(40_000), arena(4_000)] {
         let base = SessionConfig { chip, ..config((4, 3), 11) };
-        let (expect, _) = check(&model, &base, "one worker");
+        let (expect, _) = check(&model, &base, LARGEST, "one worker");
         let same = |other: SessionConfig, what: &str| {
-            assert!(on_wafer(&model, &other, what).0 == expect, "{what}");
+            assert!(on_wafer(&model, &other, LARGEST, what).0 == expect, "{what}");
         };
         for workers in [2, 3] {
             same(SessionConfig { workers, ..base.clone() }, &format!("{workers} workers"));
@@ -238,7 +253,8 @@ fn lane_depth_and_queues_change_no_bits() {
     let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::Bf16, 9);
     for (lane_depth, queue_wavelets) in [(1, 0), (1, 8), (2, 64), (8, 0)] {
         let chip = Chip { lane_depth, queue_wavelets, ..arena(4_000) };
-        check(&model, &SessionConfig { chip, ..config((4, 3), 11) }, &format!("{lane_depth} {queue_wavelets}"));
+        let config = SessionConfig { chip, ..config((4, 3), 11) };
+        check(&model, &config, LARGEST, &format!("{lane_depth} {queue_wavelets}"));
     }
 }
 
@@ -250,7 +266,7 @@ fn prefill_alone(model: &RandomCheckpoint, kernel: &Prefill, dry: bool) -> (plum
     let layout = kernel.layout().unwrap();
     let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
     let mut wafer = Wafer::launch(kernel.clone(), layout, &kernel.decode.chip, &options, fill).unwrap();
-    for (position, word) in PROMPT.into_iter().take(kernel.prompt).enumerate() {
+    for (position, word) in PROMPT.into_iter().cycle().take(kernel.prompt).enumerate() {
         let kind_slot = if position + 1 == kernel.prompt { pass::WANT_LOGITS } else { 0 };
         let ctrl = Ctrl { kind_slot, position: position as u32 };
         wafer.run(&[Inject { lane: 0, ctrl, word, ready: 0 }]).unwrap();
@@ -264,8 +280,37 @@ fn a_dry_prefill_has_the_cycles_and_counters_of_a_wet_one() {
     for (mesh, bytes) in [((1, 1), 40_000), ((4, 3), 40_000), ((4, 3), 4_000), ((2, 5), 5_000)] {
         let config = SessionConfig { chip: arena(bytes), ..config(mesh, 11) };
         let (decode, _) = Session::plan_only(&model, &config).unwrap();
-        let kernel = Prefill::new(&decode, 11).unwrap();
+        let kernel = Prefill::new(&decode, 11, LARGEST).unwrap();
         assert_eq!(prefill_alone(&model, &kernel, true), prefill_alone(&model, &kernel, false), "{mesh:?}");
+    }
+}
+
+/// SmolLM2's layers, a few of them, on its automatic mesh; and two small meshes.
+#[test]
+fn predicted_cycles_are_near_those_of_dry_runs_and_the_chunk_chosen_is_near_the_best() {
+    let narrow = ModelShape { hidden: 576, n_layers: 4, head_dim: 64, ffn: 1536, ..shape(9, 3, true, false) };
+    let narrow = ModelShape { inv_freq: vec![1.0; 32], ..narrow };
+    for (shape, mesh) in [(narrow, (12, 17)), (shape(6, 2, true, false), (4, 3)), (shape(4, 4, true, true), (2, 5))] {
+        let model = RandomCheckpoint::new(shape, WeightFormat::F16, 2);
+        let prompt = 60;
+        let (decode, _) = Session::plan_only(&model, &config(mesh, prompt)).unwrap();
+        let largest = Prefill::new(&decode, prompt, LARGEST).unwrap().chunk;
+        let cycles = |chunk| {
+            let kernel = Prefill::new(&decode, prompt, chunk).unwrap();
+            (kernel.chunk, kernel.predict(kernel.chunk), prefill_alone(&model, &kernel, true).0.cycles)
+        };
+        let all: Vec<_> = [1, 2, 3, 4, 6, 12, 17, 30, 60].into_iter().filter(|c| *c <= largest).collect();
+        let all: Vec<_> = all.into_iter().map(|c| cycles(Some(c))).collect();
+        let chosen = cycles(None);
+        for (chunk, predicted, executed) in all.iter().chain([&chosen]) {
+            eprintln!("{mesh:?}, {chunk} at once: {predicted} predicted, {executed} executed");
+        }
+        for (chunk, predicted, executed) in all.iter().chain([&chosen]) {
+            let ratio = *predicted as f64 / *executed as f64;
+            assert!((0.75..1.35).contains(&ratio), "{mesh:?}, {chunk} at once: {ratio}");
+        }
+        let least = all.iter().map(|c| c.2).min().unwrap();
+        assert!(chosen.2 * 4 <= least * 5, "{mesh:?}: {chosen:?} of {all:?}");
     }
 }
 
@@ -273,7 +318,7 @@ fn a_dry_prefill_has_the_cycles_and_counters_of_a_wet_one() {
 fn tiles_of_both_launches_lie_at_the_same_addresses() {
     let model = RandomCheckpoint::new(shape(6, 2, true, true), WeightFormat::F16, 2);
     let (decode, layout) = Session::plan_only(&model, &config((4, 3), 11)).unwrap();
-    let before = Prefill::new(&decode, 11).unwrap().layout().unwrap();
+    let before = Prefill::new(&decode, 11, LARGEST).unwrap().layout().unwrap();
     let mut both = 0;
     for pe in layout.pes.iter().filter(|pe| !pe.tiles.is_empty()) {
         let of = |tiles: &[plummer::fabric::TileDecl]| -> Vec<(u16, u32, u32)> {
@@ -299,7 +344,7 @@ fn tiles_of_both_launches_lie_at_the_same_addresses() {
 #[test]
 fn a_session_without_room_or_with_another_prompt_says_so() {
     let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
-    let mut session = Session::with_prefill(&model, config((2, 2), 5)).unwrap();
+    let mut session = Session::with_prefill(&model, config((2, 2), 5), at_once(None), None).unwrap();
     let error = session.step(Token::Given(1), true).unwrap_err().to_string();
     assert!(error.contains("prompt of 5 positions"), "{error}");
     let error = session.prefill(&PROMPT[..4], |_| true).unwrap_err().to_string();
@@ -313,7 +358,7 @@ fn a_session_without_room_or_with_another_prompt_says_so() {
     let refused = (6_000..40_000).step_by(256).find_map(|bytes| {
         let config = SessionConfig { chip: arena(bytes), ..config((2, 2), 5) };
         Session::new(&model, config.clone()).ok()?;
-        Session::with_prefill(&model, config).err()
+        Session::with_prefill(&model, config, at_once(None), None).err()
     });
     let error = refused.expect("an arena with room for decode alone").to_string();
     assert!(error.contains("prefill of one position needs") && error.contains("its arena has"), "{error}");

@@ -5,9 +5,9 @@
 mod oracle_support;
 
 use oracle_support::{config, recipe, smollm2};
-use plummer::host::{KvType, Session, SessionConfig, Token};
+use plummer::host::{KvType, PrefillOptions, Session, SessionConfig, Token};
 use plummer::model::Model;
-use plummer::oracle::Oracle;
+use plummer::oracle::{Chunks, Oracle};
 use serde_json::Value;
 
 fn ids(case: &Value, field: &str) -> Vec<u32> {
@@ -22,7 +22,8 @@ fn golden() -> Value {
 }
 
 fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32]) -> (Session, u32) {
-    let mut session = Session::with_prefill(model, config.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let mut session =
+        Session::with_prefill(model, config.clone(), PrefillOptions::default(), None).unwrap_or_else(|e| panic!("{e}"));
     let step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{e}")).expect("not interrupted");
     let id = step.argmax.expect("an id");
     (session, id)
@@ -66,8 +67,10 @@ fn last_logits_are_those_of_decode_within_the_bound_and_of_the_oracle_in_bits() 
         let worst = found.iter().zip(&decode).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         eprintln!("{kv_type:?} on {mesh:?}, {:?} at once: {worst:.2e} from decode", session.chunk());
         assert!(worst < 5e-2, "{kv_type:?}: {worst:e}");
+        let (positions, older) = session.chunk().zip(session.older()).expect("a prefill");
+        let chunks = Chunks { positions, older };
         let mut oracle = Oracle::new(&model, recipe(&session, &config)).unwrap_or_else(|e| panic!("{e}"));
-        let expect = oracle.prefill(&prompt, session.chunk().expect("a prefill"));
+        let expect = oracle.prefill(&prompt, chunks);
         let differ = found.iter().zip(&expect).filter(|(a, b)| a.to_bits() != b.to_bits()).count();
         assert_eq!(differ, 0, "{kv_type:?}: {differ} of {} logits differ from the oracle's", expect.len());
     }

@@ -147,8 +147,14 @@ pub struct GenerateArgs {
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stop: Vec<String>,
     /// How the prompt goes through the wafer.
-    #[arg(long, value_enum, default_value = "token")]
+    #[arg(long, value_enum, default_value = "mesh")]
     pub prefill: PrefillArg,
+    /// Columns x rows of a stage in the prefill; weights, K and V then move over links [default: as in decode].
+    #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
+    pub prefill_mesh: Option<(u32, u32)>,
+    /// Positions of the prompt that go at once [default: about the fewest predicted cycles]; at most what arenas hold.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunk: Option<u32>,
     /// Worker threads [default: available CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]
     pub workers: Option<u16>,

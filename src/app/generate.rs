@@ -96,7 +96,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     outcome.seconds_load = seconds_load;
     outcome.refused = refused;
     bar.finish_and_clear();
-    probes.write(session.wafer(), &session.decode().chip, session.phases())?;
+    probes.write(&session.decode().chip, || session.recorded())?;
     deliver(args, &job, &outcome, &mut session, &mut out)?;
     if outcome.stop == Stop::Context {
         say(&format!("error: the context is full: {limit} tokens fit\n"));

@@ -10,9 +10,10 @@ use clap::Args;
 
 use super::cli::mesh;
 use super::{say, whole::Whole};
-use crate::exec::{Chosen, TraceOptions, Wafer};
+use crate::exec::{Chosen, PassError, TraceOptions};
 use crate::fabric::Chip;
-use crate::host::trace::{Chrome, Phase, links_csv, map_csv};
+use crate::host::Recorded;
+use crate::host::trace::{Chrome, links_csv, map_csv};
 use crate::units::Coord;
 
 /// Most events of a trace: 48 bytes each while the run lasts.
@@ -92,20 +93,23 @@ impl Probes {
     ///
     /// # Errors
     /// What the operating system says; a worker that is gone.
-    pub fn write(self, wafer: &Wafer, chip: &Chip, (phases, phases_cut): (Vec<Phase>, u64)) -> Result<()> {
+    pub fn write(self, chip: &Chip, run: impl FnOnce() -> Result<Recorded, PassError>) -> Result<()> {
+        if self.trace.is_none() && self.links.is_none() && self.map.is_none() {
+            return Ok(());
+        }
+        let run = run()?;
         if let Some(file) = self.trace {
-            let logs = wafer.trace()?;
-            let chrome = Chrome { chip, layout: wafer.layout(), logs: &logs, phases: &phases, phases_cut };
+            let chrome = Chrome { chip, run: &run };
             file.finish(chrome.json().as_bytes())?;
             if chrome.cut() > 0 {
                 say(&format!("warning: the trace is cut: {} events found no room (--trace-events)\n", chrome.cut()));
             }
         }
         if let Some(file) = self.links {
-            file.finish(links_csv(&wafer.link_use()?).as_bytes())?;
+            file.finish(links_csv(&run.links).as_bytes())?;
         }
         if let Some(file) = self.map {
-            file.finish(map_csv(wafer.layout(), chip).as_bytes())?;
+            file.finish(map_csv(&run.launches, chip).as_bytes())?;
         }
         Ok(())
     }

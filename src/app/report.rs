@@ -45,8 +45,11 @@ fn prefill_json(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Value {
         "cycles": cycles,
         "hops": mesh.map(|p| p.hops),
         "wavelets": mesh.map(|p| p.wavelets),
-        "transition_cycles": mesh.map(|p| p.transition_cycles),
-        "transition_routes": mesh.map(|p| p.routes_written),
+        "mesh": mesh.and_then(|p| p.moved.from).map(|(cols, rows)| json!({ "cols": cols, "rows": rows })),
+        "transition_cycles": mesh.map(|p| p.moved.cycles),
+        "transition_hops": mesh.map(|p| p.moved.hops),
+        "transition_wavelets": mesh.map(|p| p.moved.wavelets),
+        "transition_routes": mesh.map(|p| p.moved.routes_written),
         "tpr": ratio(totals.clock_hz * positions as f64, cycles as f64),
         "tpot_ms": ratio(cycles as f64 * 1e3, totals.clock_hz * positions as f64),
     })
@@ -148,11 +151,18 @@ fn prefill_row(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outc
     };
     row("prefill", format!("{rate:.0} tokens/s, {how}; {first:.4} ms to the first token ({cycles} cycles)"));
     if let Some(p) = &totals.prefill {
-        let (n, cycles) = (p.routes_written, p.transition_cycles);
-        row(
-            "transition",
-            format!("{cycles} cycles to write {n} routes a core; weights, K and V are where decode wants them"),
-        );
+        let m = p.moved;
+        let how = match m.from {
+            None => "weights, K and V are where decode wants them".to_owned(),
+            Some((cols, rows)) => format!(
+                "weights, K and V moved from {cols}x{rows} cores a stage in {} launches: {} hops, {} wavelet-hops",
+                m.launches - 1,
+                m.hops,
+                m.wavelets
+            ),
+        };
+        let (cycles, n) = (m.cycles, m.routes_written);
+        row("transition", format!("{cycles} cycles, up to {n} routes written a core; {how}"));
     }
 }
 

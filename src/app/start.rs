@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 
 use super::cli::{GenerateArgs, PrefillArg};
 use super::resolve::HiArgs;
-use crate::host::{Session, SessionConfig, SessionError};
+use crate::host::{PrefillOptions, Session, SessionConfig, SessionError};
 use crate::placement::PlanError;
 
 /// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does
@@ -35,10 +35,9 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<S
 /// A session that begins as `--prefill` asks, or token by token where the arenas hold no chunk.
 fn open(args: &GenerateArgs, job: &HiArgs, config: &SessionConfig) -> Result<(Session, Option<String>), SessionError> {
     let mut refused = None;
-    if args.prefill == PrefillArg::Mesh && args.probe.any() {
-        refused = Some("--trace, --links and --map are of one launch, and prefill is one of its own".to_owned());
-    } else if args.prefill == PrefillArg::Mesh {
-        match Session::with_prefill(&job.model, config.clone()) {
+    if args.prefill == PrefillArg::Mesh {
+        let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
+        match Session::with_prefill(&job.model, config.clone(), how, args.probe.options()) {
             Err(SessionError::Prefill(reason)) => refused = Some(reason.to_string()),
             other => return Ok((other?, None)),
         }

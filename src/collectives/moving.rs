@@ -5,7 +5,8 @@
 //!             [other] <--recv--     turn: both have ended; the buffers change roles, the block is the next one
 //! ```
 //! Invariant: a block's number is its place on the ring; in the forward way PE at place p holds block p + rounds mod n.
-//! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word.
+//! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word; a block without words
+//! is neither sent nor received, so a PE that has nothing to pass on never waits for one that computes.
 //! Called by programs of GEMM kernels.
 
 use crate::arena::Tile;
@@ -23,23 +24,24 @@ pub struct RingEnds {
 }
 
 impl RingEnds {
-    /// Starts to give `out` and to take `into`. `out` may be read until the tickets are joined.
+    /// Starts to give `out` and to take `into`, as far as they have words. `out` may be read until the tickets are joined.
     pub fn exchange(self, pe: Pe<'_>, out: Tile, into: Tile) -> Exchange {
-        Exchange([pe.post_send(self.tx, out), pe.post_recv(self.rx, into)])
+        let sent = (out.words() > 0).then(|| pe.post_send(self.tx, out));
+        Exchange([sent, (into.words() > 0).then(|| pe.post_recv(self.rx, into))])
     }
 }
 
-/// The two tickets of an exchange; must be joined.
+/// The tickets of an exchange; must be joined.
 #[must_use = "an exchange that is not joined keeps its tiles closed"]
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange([Ticket; 2]);
+pub struct Exchange([Option<Ticket>; 2]);
 
 impl Exchange {
     /// Waits for both.
     pub async fn join(self, pe: Pe<'_>) {
-        let [sent, received] = self.0;
-        pe.join(sent).await;
-        pe.join(received).await;
+        for ticket in self.0.into_iter().flatten() {
+            pe.join(ticket).await;
+        }
     }
 }
 

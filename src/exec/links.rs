@@ -7,6 +7,7 @@
 //! workers shows in no result. Called between passes by `host` and `app`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use crate::fabric::{Direction, Layout};
 use crate::link::{LaneFlags, NONE};
@@ -177,6 +178,11 @@ impl Wafer {
     /// The layout in operation.
     pub fn layout(&self) -> &Layout {
         &self.layout
+    }
+
+    /// The same, to be kept when the launch is over.
+    pub fn shared_layout(&self) -> Arc<Layout> {
+        self.layout.clone()
     }
 }
 

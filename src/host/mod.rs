@@ -7,14 +7,18 @@ mod check;
 pub mod gemm;
 mod planning;
 mod prefill;
+mod recorded;
 mod report;
 mod session;
 pub mod trace;
+mod transition;
 pub mod trial;
 mod visit;
 
 pub use check::check_decode;
-pub use report::{ArenaUse, PlacementSummary, PrefillReport, Report};
+pub use prefill::PrefillOptions;
+pub use recorded::{Launched, Recorded};
+pub use report::{ArenaUse, Moved, PlacementSummary, PrefillReport, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
 
 /// Copies of tiles on the way.

@@ -48,6 +48,34 @@ pub(super) fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Dec
     })
 }
 
+/// The kernel from which a prefill on a mesh of its own takes its regions, below those of `decode`; `None` where the
+/// mesh is decode's: then one placement serves both.
+///
+/// # Errors
+/// `PrefillMesh`, `PrefillRows`.
+pub(super) fn apart(
+    model: &dyn Checkpoint,
+    config: &SessionConfig,
+    decode: &Decode,
+    mesh: Option<(u32, u32)>,
+) -> Result<Option<Decode>, SessionError> {
+    let Some(mesh) = mesh.filter(|m| (m.0 as usize, m.1 as usize) != (decode.plan.cols, decode.plan.rows)) else {
+        return Ok(None);
+    };
+    let mut other = plan(model, &SessionConfig { mesh: Some(mesh), context: config.prompt, ..config.clone() })
+        .map_err(|error| match error {
+            SessionError::Plan(error) => SessionError::PrefillMesh(error),
+            other => other,
+        })?;
+    let rows = |d: &Decode| d.plan.floor.bands() * d.plan.rows;
+    let (above, need, have) = (rows(decode), rows(decode) + rows(&other), config.chip.rows as usize);
+    if need > have {
+        return Err(SessionError::PrefillRows { need, have });
+    }
+    other.plan.floor = other.plan.floor.moved_down(above);
+    Ok(Some(other))
+}
+
 pub(super) fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
     let plan = &decode.plan;
     PlacementSummary {
@@ -58,7 +86,7 @@ pub(super) fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
         layers_per_stage: plan.stages.iter().map(|s| s.len() as u32).collect(),
         head_cols: plan.head_cols as u32,
         capacity: plan.capacity,
-        arena: report::arena_use(layout, &decode.chip),
+        arena: report::arena_use(&[layout], &decode.chip),
         colors_max: report::colors_max(layout),
         ledger: report::ledger_text(layout, decode),
         floorplan: report::floorplan(decode),

@@ -1,19 +1,41 @@
-//! The first launch of a session that begins with a prompt, and the transition to the second, decode.
+//! The first launch of a session that begins with a prompt; `transition` goes on to decode.
 //!
-//! ```text
-//!   launch 1: prefill --(quiescent: routes are written, arenas stay)--> launch 2: decode, K and V where it looks
-//! ```
-//! Invariant: what decode finds in a tile is what prefill left in it on the same PE; the host moves none between PEs.
+//! Invariant: one pass a position; a chunk runs when its last position is there.
 
-use crate::exec::{Counters, Inject, Wafer};
+use crate::exec::{Counters, Inject, TraceOptions};
 use crate::kernels::decode::{Decode, pass, tile};
-use crate::kernels::prefill::{PHASES, Prefill, PrefillRefused};
+use crate::kernels::prefill::{Prefill, PrefillRefused};
 use crate::link::Ctrl;
+use crate::math::checkpoint::Checkpoint;
 use crate::pe::Mark;
+use crate::placement::Plan;
 
-use super::report::{self, PrefillReport};
-use super::session::{Session, SessionError, Step};
-use super::visit::sort_by_visit;
+use super::report;
+use super::session::{Session, SessionConfig, SessionError, Step};
+
+/// What a session begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    /// Its prompt goes token by token.
+    Decode,
+    /// A prefill.
+    Prefill(PrefillOptions),
+}
+
+impl Start {
+    pub(super) fn is_prefill(self) -> bool {
+        matches!(self, Self::Prefill(_))
+    }
+}
+
+/// How a prefill is to be done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefillOptions {
+    /// Positions at once, as many of them as the arenas hold; `None`: about the fewest predicted cycles.
+    pub chunk: Option<usize>,
+    /// Columns and rows of a layer region in the prefill; `None`: decode's, where one placement serves both.
+    pub mesh: Option<(u32, u32)>,
+}
 
 /// A prompt that a session waits for.
 pub(super) struct Prompt {
@@ -21,16 +43,48 @@ pub(super) struct Prompt {
 }
 
 impl Prompt {
-    pub(super) fn new(decode: &Decode, positions: usize) -> Result<Self, PrefillRefused> {
-        Ok(Self { kernel: Prefill::new(decode, positions)? })
+    /// On the regions of `first`, which are those of `decode` or below them.
+    pub(super) fn new(
+        first: &Decode,
+        decode: &Decode,
+        positions: usize,
+        chunk: Option<usize>,
+    ) -> Result<Self, PrefillRefused> {
+        let apart = (first.plan != decode.plan).then(|| decode.clone());
+        Ok(Self { kernel: Prefill { apart, ..Prefill::new(first, positions, chunk)? } })
     }
 }
 
 impl Session {
+    /// As `traced`, to begin with `prefill` of a prompt of `config.prompt` positions. A trace has room for half its spans
+    /// in the prefill.
+    ///
+    /// # Errors
+    /// As `new`; `Prefill` when the arenas hold no chunk, `PrefillMesh` and `PrefillRows`.
+    pub fn with_prefill(
+        model: &dyn Checkpoint,
+        config: SessionConfig,
+        how: PrefillOptions,
+        trace: Option<TraceOptions>,
+    ) -> Result<Self, SessionError> {
+        Self::launch(model, config, Start::Prefill(how), (trace, None))
+    }
+
+    /// The placement of the prefill to come.
+    pub fn prefill_plan(&self) -> Option<&Plan> {
+        self.prompt.as_ref().map(|p| &p.kernel.decode.plan)
+    }
+
     /// Positions that go through the wafer together in the prefill to come, or that did in the one that was.
     pub fn chunk(&self) -> Option<usize> {
         let coming = self.prompt.as_ref().map(|p| p.kernel.chunk);
         coming.or(self.prefilled.as_ref().map(|p| p.chunk))
+    }
+
+    /// Earlier positions of every row that pass at once in that prefill.
+    pub fn older(&self) -> Option<usize> {
+        let coming = self.prompt.as_ref().map(|p| p.kernel.older);
+        coming.or(self.prefilled.as_ref().map(|p| p.older))
     }
 
     /// Runs the whole prompt and goes on to decode: the id after its last position, as `step` would give it. `progress`
@@ -53,23 +107,28 @@ impl Session {
             let ctrl = Ctrl { kind_slot, position: position as u32 };
             self.wafer.run(&[Inject { lane: 0, ctrl, word: *id, ready: 0 }])?;
             let marks = self.wafer.take_marks();
-            self.note_phases(&PHASES, &marks);
+            self.note_phases(&marks);
             self.positions += 1;
             if !progress(self.positions) && !is_last {
                 self.prompt = None;
                 return Ok(None);
             }
         }
-        let argmax = self.wafer.read(self.decode.head_root(), tile::OWN)?.first().copied();
+        let argmax = self.wafer.read(kernel.decode.head_root(), tile::OWN)?.first().copied();
         self.logits_at = self.phase_end;
         self.transition(&kernel)?;
         Ok(Some(Step { argmax, cycles: self.logits_at }))
     }
 
-    /// Adds the marks of a pass to the phases of the session.
-    pub(super) fn note_phases(&mut self, names: &[&'static str], marks: &[Mark]) {
+    /// Adds the marks of a pass to the phases of the session, and keeps them for a trace.
+    pub(super) fn note_phases(&mut self, marks: &[Mark]) {
+        let room = marks.len().min(self.kept.0 - self.kept.1.len());
+        if self.kept.0 > 0 {
+            self.kept.1.extend(&marks[..room]);
+            self.kept.2 += (marks.len() - room) as u64;
+        }
         let mut phases = Vec::new();
-        self.phase_end = report::add_phases(&mut phases, names, marks, self.phase_end);
+        self.phase_end = report::add_phases(&mut phases, self.points, marks, self.phase_end);
         for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
             match self.by_phase.iter_mut().find(|p| p.0 == name) {
                 Some(phase) => phase.1 += cycles,
@@ -89,47 +148,4 @@ impl Session {
             ..now
         }
     }
-
-    /// From prefill to decode: the fabric is quiescent, routes are written, arenas stay as they are.
-    fn transition(&mut self, kernel: &Prefill) -> Result<(), SessionError> {
-        let counters = self.wafer.counters()?;
-        let decode = kernel.then();
-        let mut layout = decode.layout()?;
-        sort_by_visit(&decode, &mut layout, &self.options)?;
-        let routes_written = layout.pes.iter().map(|pe| pe.routes.len()).max().unwrap_or(0) as u32;
-        let transition_cycles = u64::from(routes_written) * u64::from(decode.chip.route_write_cycles);
-        let empty = Wafer::launch(Nothing, Default::default(), &decode.chip, &self.options, |_, _, _| {})?;
-        let arenas = std::mem::replace(&mut self.wafer, empty).into_arenas()?;
-        let fill = |pe, id, words: &mut [u32]| {
-            if let Some(left) = arenas.tile(pe, id) {
-                words.copy_from_slice(left);
-            }
-        };
-        self.wafer = Wafer::launch(decode.clone(), layout, &decode.chip, &self.options, fill)?;
-        drop(arenas);
-        self.wafer.run(&[])?;
-        self.decode = decode;
-        self.prefilled = Some(PrefillReport {
-            positions: kernel.prompt,
-            chunk: kernel.chunk,
-            cycles: self.phase_end,
-            hops: counters.hops,
-            wavelets: counters.wavelets,
-            routes_written,
-            transition_cycles,
-        });
-        // Every PE waits for the slowest one, then for its routes.
-        let quiet = counters.cycles - self.phase_end.min(counters.cycles);
-        self.by_phase.push(("transition", quiet + transition_cycles));
-        self.before = Counters { cycles: counters.cycles + transition_cycles, ..counters };
-        self.phase_end = 0;
-        Ok(())
-    }
-}
-
-/// A kernel without PEs, while arenas are between two launches.
-struct Nothing;
-
-impl crate::pe::Kernel for Nothing {
-    async fn program<'a>(&'a self, _pe: crate::pe::Pe<'a>) {}
 }

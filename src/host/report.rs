@@ -1,5 +1,6 @@
 //! What a session reports of the emulated chip, and how its regions lie.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::arena::Owner;
@@ -7,6 +8,7 @@ use crate::fabric::{Chip, Direction, Layout, Provenance};
 use crate::kernels::decode::{Decode, KvFormat, Region};
 use crate::math::checkpoint::WeightFormat;
 use crate::pe::Mark;
+use crate::units::Coord;
 
 /// Bytes of arenas in use over all PEs, with the reserve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,16 +67,33 @@ pub struct PrefillReport {
     pub positions: usize,
     /// Positions of a chunk.
     pub chunk: usize,
+    /// Earlier positions of every row that passed at once.
+    pub older: usize,
     /// Virtual time until the logits of the last position are there.
     pub cycles: u64,
     /// Bursts x links.
     pub hops: u64,
     /// Wavelets x links.
     pub wavelets: u64,
-    /// Routes of the fullest PE, written before decode.
+    /// The transition to decode.
+    pub moved: Moved,
+}
+
+/// What a transition took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// Columns and rows of the prefill's regions, where they are not decode's: weights, K and V moved over links.
+    pub from: Option<(u32, u32)>,
+    /// Launches that it took, decode's included.
+    pub launches: u32,
+    /// Routes of the fullest PE that a launch began with, at most.
     pub routes_written: u32,
-    /// Cycles that takes.
-    pub transition_cycles: u64,
+    /// From the end of the last prefill program until decode can begin.
+    pub cycles: u64,
+    /// Bursts x links.
+    pub hops: u64,
+    /// Wavelets x links.
+    pub wavelets: u64,
 }
 
 /// How a model lies on the wafer.
@@ -107,10 +126,14 @@ pub struct PlacementSummary {
 /// Stages of a band that the floorplan names one by one.
 const STAGES_SHOWN: usize = 6;
 
-/// Over the PEs of regions; PEs that only route have no tiles.
-pub(super) fn arena_use(layout: &Layout, chip: &Chip) -> ArenaUse {
-    let regions = layout.pes.iter().filter(|p| !p.tiles.is_empty());
-    let mut used: Vec<u64> = regions.map(|p| p.ledger().total().0 + chip.reserved_bytes).collect();
+/// Over the PEs of regions, each with the most that it holds in any of the launches; PEs that only route have no tiles.
+pub(super) fn arena_use(launches: &[&Layout], chip: &Chip) -> ArenaUse {
+    let mut by_pe: HashMap<Coord, u64> = HashMap::new();
+    for pe in launches.iter().flat_map(|l| &l.pes).filter(|p| !p.tiles.is_empty()) {
+        let most = by_pe.entry(pe.coord).or_default();
+        *most = (*most).max(pe.ledger().total().0 + chip.reserved_bytes);
+    }
+    let mut used: Vec<u64> = by_pe.into_values().collect();
     used.sort_unstable();
     let at = |i: usize| used.get(i).copied().unwrap_or(0);
     ArenaUse { min: at(0), median: at(used.len() / 2), max: at(used.len().max(1) - 1), budget: chip.arena_bytes }

@@ -6,7 +6,7 @@
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, point, tile};
-use crate::kernels::prefill::PrefillRefused;
+use crate::kernels::prefill::{PHASES, PrefillRefused};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
 use crate::math::checkpoint::Checkpoint;
@@ -15,10 +15,10 @@ use crate::pe::Probes;
 use crate::placement::{Plan, PlanError};
 use crate::units::Coord;
 
-use super::planning::{plan, request, summary};
-use super::prefill::Prompt;
+use super::planning::{apart, plan, request, summary};
+use super::prefill::{Prompt, Start};
+use super::recorded::Recorded;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
-use super::trace;
 use super::visit::sort_by_visit;
 
 /// Where positions live.
@@ -84,6 +84,17 @@ pub enum SessionError {
     /// The prompt cannot be prefilled.
     #[error(transparent)]
     Prefill(#[from] PrefillRefused),
+    /// No placement on the mesh of its own that a prefill was given.
+    #[error("prefill mesh: {0}")]
+    PrefillMesh(PlanError),
+    /// Prefill and decode on meshes of their own are higher than the wafer.
+    #[error("prefill mesh: its regions and those of decode above them take {need} rows, the chip has {have}")]
+    PrefillRows {
+        /// Rows.
+        need: usize,
+        /// Rows.
+        have: usize,
+    },
     /// Another prompt than the session was made for, or not at its start.
     #[error("prefill: the session was made for a prompt of {need} positions at its start, found {found} at {at}")]
     Prompt {
@@ -134,7 +145,11 @@ pub struct Session {
     pub(super) counters: Counters,
     /// Of the launches before.
     pub(super) before: Counters,
+    /// Names of the points of this launch.
+    pub(super) points: &'static [&'static str],
     pub(super) by_phase: Vec<(&'static str, u64)>,
+    /// Of the prefill, where its head is not decode's.
+    pub(super) kept_logits: Option<Vec<f32>>,
     /// In the clock of this launch.
     pub(super) phase_end: u64,
     host_cycles: u64,
@@ -143,8 +158,12 @@ pub struct Session {
     /// What the session begins with, until it is done.
     pub(super) prompt: Option<Prompt>,
     pub(super) prefilled: Option<PrefillReport>,
-    /// Marks kept for a trace: room for them, what is there, and how many found none.
-    kept: (usize, Vec<Mark>, u64),
+    /// Marks of this launch kept for a trace: room for them, what is there, and how many found none.
+    pub(super) kept: (usize, Vec<Mark>, u64),
+    /// What launches before left for the files of a run.
+    pub(super) past: Recorded,
+    /// Spans to record in all launches together.
+    pub(super) spans_max: usize,
 }
 
 impl Session {
@@ -153,7 +172,7 @@ impl Session {
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (None, None))
+        Self::launch(model, config, Start::Decode, (None, None))
     }
 
     /// `new`, recording what PEs do and which phases pass.
@@ -165,7 +184,7 @@ impl Session {
         config: SessionConfig,
         trace: Option<TraceOptions>,
     ) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (trace, None))
+        Self::launch(model, config, Start::Decode, (trace, None))
     }
 
     /// As `new`; copies of probed tiles go to `probes`.
@@ -173,44 +192,48 @@ impl Session {
     /// # Errors
     /// As `new`.
     pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (None, probes))
+        Self::launch(model, config, Start::Decode, (None, probes))
     }
 
-    /// As `new`, to begin with `prefill` of a prompt of `config.prompt` positions.
-    ///
-    /// # Errors
-    /// As `new`; `Prefill` when the arenas hold no chunk.
-    pub fn with_prefill(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, true, (None, None))
-    }
-
-    fn launch(
+    pub(super) fn launch(
         model: &dyn Checkpoint,
         config: SessionConfig,
-        prefill: bool,
+        start: Start,
         (trace, probes): (Option<TraceOptions>, Option<Probes>),
     ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
-        let contents = Contents::new(&decode, model);
+        let apart = match start {
+            Start::Decode => None,
+            Start::Prefill(how) => apart(model, &config, &decode, how.mesh)?,
+        };
+        let first = apart.as_ref().unwrap_or(&decode);
+        let contents = Contents::new(first, model);
         if contents.formats().any(|f| f != decode.format) {
             return Err(SessionError::MixedFormats);
         }
         let mut layout = decode.layout()?;
         let placement = summary(&decode, &layout);
-        let arena = report::arena_use(&layout, &decode.chip);
+        let mut arena = report::arena_use(&[&layout], &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
         options.full_arenas = config.arena_full;
-        options.trace = trace;
         options.probes = probes;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);
         }
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
-        let prompt = prefill.then(|| Prompt::new(&decode, config.prompt)).transpose()?;
+        let prompt = match start {
+            Start::Decode => None,
+            Start::Prefill(how) => Some(Prompt::new(first, &decode, config.prompt, how.chunk)?),
+        };
+        let spans_max = trace.map_or(0, |t| t.spans_max);
+        let here = if prompt.is_some() { spans_max.div_ceil(2) } else { spans_max };
+        options.trace = trace.map(|t| TraceOptions { spans_max: here, ..t });
         let mut wafer = match &prompt {
             Some(prompt) => {
-                Wafer::launch(prompt.kernel.clone(), prompt.kernel.layout()?, &decode.chip, &options, fill)?
+                let before = prompt.kernel.layout()?;
+                arena = report::arena_use(&[&layout, &before], &decode.chip);
+                Wafer::launch(prompt.kernel.clone(), before, &decode.chip, &options, fill)?
             }
             None => {
                 sort_by_visit(&decode, &mut layout, &options)?;
@@ -230,11 +253,15 @@ impl Session {
             before: Counters::default(),
             prompt,
             prefilled: None,
+            points: if start.is_prefill() { &PHASES } else { &point::NAMES },
             by_phase: Vec::new(),
             phase_end: 0,
+            kept_logits: None,
             host_cycles: 0,
             logits_at: 0,
-            kept: (trace.map_or(0, |t| t.spans_max), Vec::new(), 0),
+            kept: (here, Vec::new(), 0),
+            past: Recorded::default(),
+            spans_max,
         })
     }
 
@@ -306,12 +333,8 @@ impl Session {
         self.wafer.run(&[Inject { lane: 0, ctrl, word, ready }])?;
         self.positions += 1;
         let marks = self.wafer.take_marks();
-        let room = marks.len().min(self.kept.0 - self.kept.1.len());
-        if self.kept.0 > 0 {
-            self.kept.1.extend(&marks[..room]);
-            self.kept.2 += (marks.len() - room) as u64;
-        }
-        self.note_phases(&point::NAMES, &marks);
+        self.note_phases(&marks);
+        self.kept_logits = None;
         let cycles = self.before.cycles + marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
         if want_logits {
@@ -326,9 +349,17 @@ impl Session {
     /// # Errors
     /// When a worker is gone.
     pub fn logits(&mut self) -> Result<Vec<f32>, SessionError> {
-        let row = self.decode.head_root().row;
-        let mut all = Vec::with_capacity(self.decode.shape.vocab);
-        for col in 0..self.decode.plan.head_cols as u32 {
+        match &self.kept_logits {
+            Some(logits) => Ok(logits.clone()),
+            None => self.logits_of(&self.decode),
+        }
+    }
+
+    /// Logits in the head region of a kernel.
+    pub(super) fn logits_of(&self, decode: &Decode) -> Result<Vec<f32>, SessionError> {
+        let row = decode.head_root().row;
+        let mut all = Vec::with_capacity(decode.shape.vocab);
+        for col in 0..decode.plan.head_cols as u32 {
             let words = self.wafer.read(Coord::new(col, row), tile::LOGITS)?;
             all.extend(words[..words.len() - 1].iter().map(|w| f32::from_bits(*w)));
         }
@@ -355,11 +386,6 @@ impl Session {
         &self.wafer
     }
 
-    /// Phases of every stage so far, if the session is traced, and how many found no room.
-    pub fn phases(&self) -> (Vec<trace::Phase>, u64) {
-        (trace::stage_phases(&self.kept.1), self.kept.2)
-    }
-
     /// Totals so far.
     pub fn report(&mut self) -> Report {
         if let Ok(counters) = self.wafer.counters() {
@@ -376,7 +402,12 @@ impl Session {
             bursts: c.bursts,
             message_hops: c.hops,
             arena: self.arena,
-            colors_max: self.wafer.colors_max,
+            colors_max: self
+                .past
+                .launches
+                .iter()
+                .map(|l| report::colors_max(&l.layout))
+                .fold(self.wafer.colors_max, u32::max),
             energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
             power_watts: chip.power_watts,
             numerics: report::numerics(&self.decode),

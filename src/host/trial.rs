@@ -13,6 +13,7 @@ use crate::fabric::{Chip, Layout, Survey, TileId};
 use crate::pe::{Kernel, Log};
 use crate::units::Coord;
 
+use super::recorded::Recorded;
 use super::trace::Chrome;
 
 /// What a kernel needed and took.
@@ -106,8 +107,7 @@ impl Trial {
     /// # Errors
     /// When a worker is gone.
     pub fn trace_json(&self) -> Result<String, PassError> {
-        let logs = self.wafer.trace()?;
-        let layout = self.wafer.layout();
-        Ok(Chrome { chip: &self.chip, layout, logs: &logs, phases: &[], phases_cut: 0 }.json())
+        let run = Recorded::of(&self.wafer, Vec::new())?;
+        Ok(Chrome { chip: &self.chip, run: &run }.json())
     }
 }

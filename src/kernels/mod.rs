@@ -8,5 +8,6 @@ pub mod gemv;
 pub mod line;
 pub mod prefill;
 mod row;
+pub mod transition;
 
 pub use row::{Numerics, Row, Rows};

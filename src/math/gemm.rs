@@ -5,12 +5,15 @@
 //! in binary16 as [`super::binary16::fma_f16`] does: one rounding of the exact multiply-add.
 //!
 //! ```text
-//!   chunk of A (96 x 64), widened once     panel of B (64 x 16), widened once     6 x 16 of C in registers
+//!   chunk of A (96 x 64), widened once     B (64 rows), widened once, panels of 16     6 x 16 of C in registers
 //! ```
 //! 12 accumulators of 8 lanes keep two FMAs of latency 4 busy; a block reads 2 vectors and 6 scalars per 12 FMAs.
+//! Small tiles must not pay for generality: what is f32 already is read where it lies, what is contiguous is widened by
+//! one call, and whole vectors of C are moved without masks (a masked store takes a dozen cycles on some cores).
 //! Called by the GEMM kernels inside charged operations.
 
 use std::cell::RefCell;
+use std::ops::Range;
 
 use half::f16;
 
@@ -20,10 +23,14 @@ use super::simd::Kernels;
 
 /// Columns of a panel of B.
 const PANEL: usize = 16;
+/// Columns that one vector holds: B is readable in whole ones.
+const LANES: usize = 8;
 /// Rows of a chunk of A: a multiple of the 6 rows of a block.
 const ROWS: usize = 96;
 /// Inputs of a chunk.
 const DEPTH: usize = 64;
+/// Elements of B that are widened at once, at most; else panel by panel.
+const WHOLE: usize = 4096;
 
 /// Shape of a product: C is `m x n`, A is `m x k`, B is `k x n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +94,7 @@ pub struct Operand<'a> {
     pub k_stride: usize,
 }
 
-impl Operand<'_> {
+impl<'a> Operand<'a> {
     fn at(&self, i: usize, k: usize) -> usize {
         i * self.stride + k * self.k_stride
     }
@@ -97,19 +104,24 @@ impl Operand<'_> {
         assert!(need <= self.values.len(), "gemm: an operand of {i} x {k} needs {need} of {}", self.values.len());
     }
 
-    /// Widens a chunk into `out`; the strides of its rows and of k there.
-    fn chunk(
-        &self,
-        kernels: Kernels,
-        m: std::ops::Range<usize>,
-        k: std::ops::Range<usize>,
-        out: &mut [f32],
-    ) -> Strides {
+    /// A chunk in f32, widened into `out` unless it is that already; and its strides.
+    fn chunk<'s>(&self, kernels: Kernels, m: Range<usize>, k: Range<usize>, out: &'s mut [f32]) -> (&'s [f32], Strides)
+    where
+        'a: 's,
+    {
+        let first = self.at(m.start, k.start);
+        if let Values::F32(values) = self.values {
+            return (&values[first..], Strides { row: self.stride, k: self.k_stride });
+        }
         if self.k_stride == 1 {
             for (row, out) in m.zip(out.chunks_exact_mut(DEPTH)) {
                 self.values.widen(kernels, self.at(row, k.start), &mut out[..k.len()]);
             }
-            return Strides { row: DEPTH, k: 1 };
+            return (out, Strides { row: DEPTH, k: 1 });
+        }
+        if self.stride == 1 && self.k_stride == m.len() {
+            self.values.widen(kernels, first, &mut out[..m.len() * k.len()]);
+            return (out, Strides { row: 1, k: m.len() });
         }
         for (k, out) in k.zip(out.chunks_exact_mut(ROWS)) {
             let out = &mut out[..m.len()];
@@ -119,11 +131,20 @@ impl Operand<'_> {
                 m.clone().zip(out).for_each(|(row, out)| *out = self.values.get(self.at(row, k)));
             }
         }
-        Strides { row: 1, k: ROWS }
+        (out, Strides { row: 1, k: ROWS })
+    }
+
+    /// Widens rows `k` of B, `n` columns each, into `out` by one call, if they are contiguous and not too many.
+    fn whole(&self, kernels: Kernels, n: usize, k: Range<usize>, out: &mut [f32]) -> bool {
+        let (len, is_contiguous) = (n * k.len(), self.stride == 1 && self.k_stride == n);
+        if is_contiguous && len <= WHOLE {
+            self.values.widen(kernels, self.at(0, k.start), &mut out[..len]);
+        }
+        is_contiguous && len <= WHOLE
     }
 
     /// Widens columns of B into a panel, k-major, zeros beyond the last.
-    fn panel(&self, kernels: Kernels, n: std::ops::Range<usize>, k: std::ops::Range<usize>, out: &mut [f32]) {
+    fn panel(&self, kernels: Kernels, n: Range<usize>, k: Range<usize>, out: &mut [f32]) {
         let width = n.len();
         if self.stride == 1 {
             for (k, out) in k.zip(out.chunks_exact_mut(PANEL)) {
@@ -161,6 +182,7 @@ pub(crate) struct Panel<'a> {
     a: &'a [f32],
     strides: Strides,
     b: &'a [f32],
+    b_stride: usize,
     c: &'a mut [f32],
     c_stride: usize,
 }
@@ -169,32 +191,39 @@ impl Panel<'_> {
     /// What the unsafe bodies rely on.
     fn check(&self) {
         let last = (self.m - 1) * self.strides.row + (self.k - 1) * self.strides.k;
-        assert!(last < self.a.len() && self.k * PANEL <= self.b.len());
+        // Whole vectors of B are read, whatever is left of C's columns.
+        let last_b = (self.k - 1) * self.b_stride + self.n.next_multiple_of(LANES);
+        assert!(last < self.a.len() && last_b <= self.b.len());
         assert!((1..=PANEL).contains(&self.n) && (self.m - 1) * self.c_stride + self.n <= self.c.len());
     }
 }
 
 thread_local! {
-    /// A chunk of A and a panel of B, widened; written before it is read, kept so that no product clears 28 KB first.
-    static SCRATCH: RefCell<([f32; ROWS * DEPTH], [f32; PANEL * DEPTH])> =
-        const { RefCell::new(([0.0; ROWS * DEPTH], [0.0; PANEL * DEPTH])) };
+    /// A chunk of A, and of B with room for a vector that begins at its last element; kept so that no product clears
+    /// 40 KB first.
+    static SCRATCH: RefCell<([f32; ROWS * DEPTH], [f32; WHOLE + LANES])> =
+        const { RefCell::new(([0.0; ROWS * DEPTH], [0.0; WHOLE + LANES])) };
 }
 
-/// Walks chunks and panels; `each` gets k's chunk widened, for every block of C.
+/// Walks chunks and panels, k ascending; `each` gets a chunk of A and a panel of B for a block of C.
 fn walk(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, mut each: impl FnMut(usize, usize, Chunk<'_>)) {
     a.check(d.m, d.k);
     b.check(d.n, d.k);
     SCRATCH.with_borrow_mut(|(wide_a, wide_b)| {
-        for m in (0..d.m).step_by(ROWS) {
-            let m = m..d.m.min(m + ROWS);
-            for k in (0..d.k).step_by(DEPTH) {
-                let k = k..d.k.min(k + DEPTH);
-                let strides = a.chunk(kernels, m.clone(), k.clone(), wide_a);
+        for k in (0..d.k).step_by(DEPTH) {
+            let k = k..d.k.min(k + DEPTH);
+            let is_whole = b.whole(kernels, d.n, k.clone(), wide_b);
+            for m in (0..d.m).step_by(ROWS) {
+                let m = m..d.m.min(m + ROWS);
+                let (a, strides) = a.chunk(kernels, m.clone(), k.clone(), wide_a);
                 for n in (0..d.n).step_by(PANEL) {
                     let n = n..d.n.min(n + PANEL);
-                    b.panel(kernels, n.clone(), k.clone(), &mut wide_b[..k.len() * PANEL]);
-                    let chunk = Chunk { m: m.len(), k: k.len(), n: n.len(), a: wide_a, strides, b: wide_b };
-                    each(m.start, n.start, chunk);
+                    if !is_whole {
+                        b.panel(kernels, n.clone(), k.clone(), &mut wide_b[..k.len() * PANEL]);
+                    }
+                    let (b, b_stride) = if is_whole { (&wide_b[n.start..], d.n) } else { (&wide_b[..], PANEL) };
+                    let (m_len, k_len, n_len) = (m.len(), k.len(), n.len());
+                    each(m.start, n.start, Chunk { m: m_len, k: k_len, n: n_len, a, strides, b, b_stride });
                 }
             }
         }
@@ -208,12 +237,13 @@ struct Chunk<'a> {
     a: &'a [f32],
     strides: Strides,
     b: &'a [f32],
+    b_stride: usize,
 }
 
 impl<'a> Chunk<'a> {
     fn times(self, c: &'a mut [f32], c_stride: usize) -> Panel<'a> {
-        let Self { m, k, n, a, strides, b } = self;
-        let panel = Panel { m, k, n, a, strides, b, c, c_stride };
+        let Self { m, k, n, a, strides, b, b_stride } = self;
+        let panel = Panel { m, k, n, a, strides, b, b_stride, c, c_stride };
         panel.check();
         panel
     }
@@ -262,7 +292,7 @@ pub(crate) fn panel_scalar<const ROUND: bool>(p: Panel<'_>) {
         for n in 0..p.n {
             let c = &mut p.c[row * p.c_stride + n];
             for k in 0..p.k {
-                let (a, b) = (p.a[row * p.strides.row + k * p.strides.k], p.b[k * PANEL + n]);
+                let (a, b) = (p.a[row * p.strides.row + k * p.strides.k], p.b[k * p.b_stride + n]);
                 *c = if ROUND {
                     fma_f16(f16::from_f32(a), f16::from_f32(b), f16::from_f32(*c)).to_f32()
                 } else {

@@ -5,7 +5,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{PANEL, Panel};
+use super::Panel;
 
 /// Rows of a block, at most.
 const BLOCK: usize = 6;
@@ -71,17 +71,16 @@ unsafe fn block<const R: usize, const ROUND: bool>(p: &Panel<'_>, a: *const f32,
 #[inline]
 unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Panel<'_>, a: *const f32, c: *mut f32) {
     let mut acc = [[_mm256_setzero_ps(); V]; R];
-    let masks: [__m256i; V] = std::array::from_fn(|v| mask(p.n - 8 * v));
     for (r, row) in acc.iter_mut().enumerate() {
         for (v, acc) in row.iter_mut().enumerate() {
-            // SAFETY: the mask keeps the load inside the row's `p.n` elements.
-            *acc = unsafe { _mm256_maskload_ps(c.add(r * p.c_stride + 8 * v), masks[v]) };
+            // SAFETY: at most the row's `p.n` elements are read.
+            *acc = unsafe { load(c.add(r * p.c_stride + 8 * v), p.n - 8 * v) };
         }
     }
     let b = p.b.as_ptr();
     for k in 0..p.k {
-        // SAFETY: `k < p.k`, and row k of the panel has 16 elements, V vectors of 8 or more.
-        let b: [__m256; V] = std::array::from_fn(|v| unsafe { _mm256_loadu_ps(b.add(k * PANEL + 8 * v)) });
+        // SAFETY: `k < p.k`, and B is readable for V whole vectors from the start of each row.
+        let b: [__m256; V] = std::array::from_fn(|v| unsafe { _mm256_loadu_ps(b.add(k * p.b_stride + 8 * v)) });
         for (r, row) in acc.iter_mut().enumerate() {
             // SAFETY: `r < R` rows and `k < p.k` lie inside A.
             let x = unsafe { _mm256_broadcast_ss(&*a.add(r * p.strides.row + k * p.strides.k)) };
@@ -93,7 +92,7 @@ unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Pane
     for (r, row) in acc.iter().enumerate() {
         for (v, acc) in row.iter().enumerate() {
             // SAFETY: as the load.
-            unsafe { _mm256_maskstore_ps(c.add(r * p.c_stride + 8 * v), masks[v], *acc) };
+            unsafe { store(c.add(r * p.c_stride + 8 * v), p.n - 8 * v, *acc) };
         }
     }
 }
@@ -121,10 +120,46 @@ fn fma_f16(a: __m256, b: __m256, c: __m256) -> __m256 {
     _mm256_cvtph_ps(_mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(s))
 }
 
-/// The first `n` of eight lanes.
+/// The first `n` of eight elements at `c`, at most all of them; zeros behind.
+///
+/// # Safety
+/// The host has AVX2; so many elements are readable.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn mask(n: usize) -> __m256i {
+unsafe fn load(c: *const f32, n: usize) -> __m256 {
     let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    _mm256_cmpgt_epi32(_mm256_set1_epi32(n.min(8) as i32), lanes)
+    // SAFETY: the caller's; the mask keeps the load inside n elements.
+    unsafe {
+        match n {
+            8.. => _mm256_loadu_ps(c),
+            _ => _mm256_maskload_ps(c, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)),
+        }
+    }
+}
+
+/// Writes the first `n` of eight elements, at most all of them: whole, or in halves down to one.
+///
+/// # Safety
+/// The host has AVX2; so many elements are writable.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn store(c: *mut f32, n: usize, x: __m256) {
+    // SAFETY: the caller's; 4, 2 and 1 of n add up to n below 8.
+    unsafe {
+        if n >= 8 {
+            return _mm256_storeu_ps(c, x);
+        }
+        let (mut c, mut rest) = (c, _mm256_castps256_ps128(x));
+        if n & 4 != 0 {
+            _mm_storeu_ps(c, rest);
+            (c, rest) = (c.add(4), _mm256_extractf128_ps::<1>(x));
+        }
+        if n & 2 != 0 {
+            _mm_store_sd(c.cast(), _mm_castps_pd(rest));
+            (c, rest) = (c.add(2), _mm_movehl_ps(rest, rest));
+        }
+        if n & 1 != 0 {
+            _mm_store_ss(c, rest);
+        }
+    }
 }

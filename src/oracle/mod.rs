@@ -17,7 +17,7 @@ mod tests;
 
 pub use self::f64::F64Oracle;
 pub use mesh_gemv::{GemvRecipe, Sum, mesh_gemv};
-pub use serial::{Observed, Oracle};
+pub use serial::{Chunks, Observed, Oracle};
 
 /// Where the positions of a sequence live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

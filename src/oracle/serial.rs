@@ -12,6 +12,8 @@
 
 mod prefill;
 
+pub use prefill::Chunks;
+
 use super::ktree::{add, ktree};
 use super::slices::{Heads, positions_of_rows};
 use super::{KvType, Recipe, RecipeError};
@@ -135,6 +137,17 @@ impl<'a> Oracle<'a> {
             layers: (0..shape.n_layers).map(|layer| Layer::new(checkpoint, layer)).collect(),
             pos: 0,
         })
+    }
+
+    /// Goes on in another recipe's order: K and V stay as they are stored.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn change(&mut self, recipe: Recipe) -> Result<(), RecipeError> {
+        recipe.check()?;
+        self.plan.heads = Heads::new(self.plan.shape, recipe.cols);
+        self.plan.recipe = recipe;
+        Ok(())
     }
 
     /// Feeds the token `id` at the next position; gives `[vocab]` logits if they are wanted. An id that no column

@@ -236,9 +236,9 @@ impl Direct<'_> {
 }
 
 /// Logits after the first 7 ids by prefill, and of every later one by decode.
-fn run_prefilled(checkpoint: &dyn Checkpoint, recipe: Recipe, chunk: usize) -> Vec<Vec<f32>> {
+fn run_prefilled(checkpoint: &dyn Checkpoint, recipe: Recipe, chunks: Chunks) -> Vec<Vec<f32>> {
     let mut oracle = Oracle::new(checkpoint, recipe).expect("a valid recipe");
-    let first = oracle.prefill(&IDS[..7], chunk);
+    let first = oracle.prefill(&IDS[..7], chunks);
     std::iter::once(first).chain(IDS[7..].iter().map(|id| oracle.step(*id, true).expect("wanted"))).collect()
 }
 
@@ -249,12 +249,13 @@ fn prefill_is_close_to_the_f64_oracle_and_decode_goes_on_from_it() {
             let mut exact = F64Oracle::new(checkpoint, kv_type);
             let exact: Vec<f64> = IDS.iter().map(|id| exact.step(*id)).skip(6).flatten().collect();
             for recipe in recipes(kv_type) {
-                for chunk in [1, 2, 3, 7, 9] {
-                    let logits = run_prefilled(checkpoint, recipe.clone(), chunk).concat();
+                for (positions, older) in [(1, 1), (1, 3), (2, 2), (3, 1), (7, 4), (9, 1)] {
+                    let chunks = Chunks { positions, older };
+                    let logits = run_prefilled(checkpoint, recipe.clone(), chunks).concat();
                     assert_eq!(logits.len(), exact.len());
                     let differ = |(a, b): (&f32, &f64)| (f64::from(*a) - b).abs();
                     let worst = logits.iter().zip(&exact).map(differ).fold(0.0, f64::max);
-                    assert!(worst < bound, "model {i}, {recipe:?}, chunks of {chunk}: {worst:e}");
+                    assert!(worst < bound, "model {i}, {recipe:?}, {chunks:?}: {worst:e}");
                 }
             }
         }
@@ -264,7 +265,9 @@ fn prefill_is_close_to_the_f64_oracle_and_decode_goes_on_from_it() {
 #[test]
 fn the_chunk_shows_in_the_bits_of_a_prefill() {
     let recipe = recipes(KvType::F32).swap_remove(4);
-    let runs = [1, 2, 3, 7].map(|chunk| bits(&run_prefilled(&models()[1], recipe.clone(), chunk)));
+    let cuts = [(1, 1), (1, 2), (2, 1), (3, 1), (7, 1)];
+    let chunks = cuts.map(|(positions, older)| Chunks { positions, older });
+    let runs = chunks.map(|chunks| bits(&run_prefilled(&models()[1], recipe.clone(), chunks)));
     for (i, a) in runs.iter().enumerate() {
         assert!(runs[..i].iter().all(|b| a != b), "two chunk sizes with the same bits test nothing");
     }

@@ -104,6 +104,18 @@ impl StageSizes {
         sum(once.into_iter().chain([tile(&[q, cap, 4]), tile(&[q, d, 4]), moved, moved]))
     }
 
+    /// Tiles that a PE has once, in decode or in a prefill of one position on each row and each column, whichever are
+    /// more; what `kernels::prefill` declares. A prefill needs the frequencies on every row.
+    pub(super) fn with_prefill_bytes(&self, kv_bytes: usize) -> usize {
+        let Self { q, kv, d, h, f, .. } = *self;
+        let kv_words = tile(&[2, kv, d, kv_bytes]) / 4;
+        let passing = h.saturating_add(1).max(q.saturating_mul(d)).max(f).max(kv_words);
+        let state = q.saturating_mul(d.saturating_add(4));
+        let work = self.wide().max(h).max(state);
+        let words = [d, h, passing, passing, self.wide(), work, d];
+        sum(words.map(|words| tile(&[words, 4]))).max(self.fixed_bytes())
+    }
+
     /// Tiles that a PE has per layer.
     pub(super) fn layer_bytes(&self, kv_bytes: usize, bias: bool) -> usize {
         let Self { q, kv, d, h, f, cap } = *self;

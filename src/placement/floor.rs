@@ -85,6 +85,8 @@ pub struct Floor {
     pub home: Vec<Way>,
     /// Tracks in use.
     pub tracks: usize,
+    /// Row of the wafer where band 0 begins.
+    pub first_row: usize,
 }
 
 /// The regions of a head of `head_cols` columns and `stages` stages of `cols`, on `have_cols` columns.
@@ -133,7 +135,18 @@ impl Floor {
         if regions[last].band > 0 {
             home = tracks.ways(regions[last], root(last), regions[0], rows);
         }
-        Self { regions, turns, home, tracks: tracks.used }
+        Self { regions, turns, home, tracks: tracks.used, first_row: 0 }
+    }
+
+    /// The same floor, so many rows further down.
+    pub fn moved_down(mut self, rows: usize) -> Self {
+        self.first_row += rows;
+        self.regions.iter_mut().for_each(|place| place.row += rows);
+        for way in self.turns.iter_mut().flatten().chain(&mut self.home) {
+            way.from.row += rows as u32;
+            way.to.row += rows as u32;
+        }
+        self
     }
 
     /// Bands in use.
@@ -148,7 +161,7 @@ impl Floor {
 
     /// Region and its column and row at a PE; `None` where a PE only routes.
     pub fn find(&self, pe: Coord, rows: usize) -> Option<(usize, usize, usize)> {
-        let (col, row) = (pe.col as usize, pe.row as usize);
+        let (col, row) = (pe.col as usize, (pe.row as usize).checked_sub(self.first_row)?);
         let (band, row) = (row / rows, row % rows);
         let first = self.regions.partition_point(|r| r.band < band);
         let members = self.regions[first..].iter().take_while(|r| r.band == band);
@@ -225,6 +238,8 @@ mod tests {
                     let pe = place.at(col, row);
                     assert!(seen.insert(pe), "{pe} twice");
                     assert_eq!(floor.find(pe, rows), Some((i, col, row)));
+                    let (below, moved) = (Coord::new(pe.col, pe.row + 3), floor.clone().moved_down(3));
+                    assert_eq!((moved.regions[i].at(col, row), moved.find(below, rows)), (below, Some((i, col, row))));
                 }
             }
         });

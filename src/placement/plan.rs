@@ -97,6 +97,15 @@ pub enum PlanError {
     NoMesh { context: usize, chip: String, last: Box<PlanError> },
 }
 
+/// What arenas must have room for beside weights and KV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// Decode.
+    Decode,
+    /// Decode, and before it a prefill of one position on each row and each column at once.
+    Prefill,
+}
+
 /// A mesh that holds the model, before its ways are laid.
 #[derive(Clone, Debug)]
 pub(super) struct Sketch {
@@ -124,11 +133,16 @@ impl Sketch {
         r: &PlanRequest,
         (cols, rows): (usize, usize),
         head_cols: Result<usize, usize>,
+        room: Room,
     ) -> Result<Self, PlanError> {
         let have = budget::have(chip);
         let cap = positions_of_a_row(r, rows);
         let sizes = StageSizes::new(shape, cols, rows, cap);
-        let (fixed, layer) = (sizes.fixed_bytes(), sizes.layer_bytes(r.kv_bytes, shape.qkv_bias));
+        let fixed = match room {
+            Room::Decode => sizes.fixed_bytes(),
+            Room::Prefill => sizes.with_prefill_bytes(r.kv_bytes),
+        };
+        let layer = sizes.layer_bytes(r.kv_bytes, shape.qkv_bias);
         let need = fixed.saturating_add(layer);
         if need > have {
             let hint = "use more columns or rows, or a smaller -c";
@@ -183,20 +197,24 @@ impl Sketch {
 }
 
 impl Plan {
-    /// Plans `shape` on `chip`.
+    /// Plans `shape` on `chip`, with room for a prefill if this mesh (without one: any mesh) has it, else for decode.
     ///
     /// # Errors
     /// Says what does not fit and by how much.
     pub fn new(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Self, PlanError> {
         check(shape, r)?;
-        let Some((cols, rows)) = r.mesh else { return search::fastest(shape, chip, r) };
+        let Some((cols, rows)) = r.mesh else {
+            let fastest = |room| search::fastest(shape, chip, r, room);
+            return fastest(Room::Prefill).or_else(|_| fastest(Room::Decode));
+        };
         let (cols, rows) = (cols as usize, rows as usize);
         let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
         if cols == 0 || rows == 0 || rows > have_rows || cols > have_cols {
             return Err(PlanError::OffMesh { cols, rows, have_cols, have_rows });
         }
         let head_cols = budget::head_cols(shape, chip, rows);
-        Sketch::new(shape, chip, r, (cols, rows), head_cols)?.finish(shape, chip, r)
+        let sketch = |room| Sketch::new(shape, chip, r, (cols, rows), head_cols.clone(), room)?.finish(shape, chip, r);
+        sketch(Room::Prefill).or_else(|_| sketch(Room::Decode))
     }
 
     /// The plan with the fewest PEs; the mesh of the request does not count.

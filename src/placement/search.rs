@@ -20,7 +20,7 @@ use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 
 use super::budget;
-use super::plan::{Plan, PlanError, PlanRequest, Sketch};
+use super::plan::{Plan, PlanError, PlanRequest, Room, Sketch};
 
 /// Host time of one PE a token, in message-hops; see the module.
 const PE_IN_HOPS: usize = 40;
@@ -31,8 +31,8 @@ const EQUAL_PARTS: usize = 8;
 ///
 /// # Errors
 /// `NoMesh` with the last reason.
-pub(super) fn fastest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
-    let (sketches, last) = sketches(shape, chip, r);
+pub(super) fn fastest(shape: &ModelShape, chip: &Chip, r: &PlanRequest, room: Room) -> Result<Plan, PlanError> {
+    let (sketches, last) = sketches(shape, chip, r, room);
     let cost = |s: &Sketch| s.pes() * PE_IN_HOPS + hops(shape, s, r.k_tree);
     let mut costed: Vec<(usize, Sketch)> = sketches.into_iter().map(|s| (cost(&s), s)).collect();
     let least = costed.iter().map(|c| c.0).min().unwrap_or(0);
@@ -44,12 +44,12 @@ pub(super) fn fastest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resul
     first(costed.into_iter().map(|c| c.1), last, shape, chip, r)
 }
 
-/// The mesh with the fewest PEs; of equal ones that with the fewest hops.
+/// The mesh with the fewest PEs, whether or not a prefill has room; of equal ones that with the fewest hops.
 ///
 /// # Errors
 /// As `fastest`.
 pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
-    let (mut sketches, last) = sketches(shape, chip, r);
+    let (mut sketches, last) = sketches(shape, chip, r, Room::Decode);
     sketches.sort_by_key(|s| (s.pes(), hops(shape, s, r.k_tree), s.rows));
     first(sketches.into_iter(), last, shape, chip, r)
 }
@@ -81,13 +81,13 @@ fn first(
 
 /// Meshes worth a thought: for every number of rows the fewest columns for each number of stages (more columns only
 /// add PEs and hops), and where the floorplan turns for each number of tracks. And why the last one did not fit.
-fn sketches(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> (Vec<Sketch>, Option<PlanError>) {
+fn sketches(shape: &ModelShape, chip: &Chip, r: &PlanRequest, room: Room) -> (Vec<Sketch>, Option<PlanError>) {
     let (mut found, mut last) = (Vec::new(), None);
     for rows in 1..=chip.rows as usize {
         let head_cols = budget::head_cols(shape, chip, rows);
         let (mut stages, mut tracks) = (usize::MAX, usize::MAX);
         for cols in 1..=chip.cols as usize {
-            match Sketch::new(shape, chip, r, (cols, rows), head_cols) {
+            match Sketch::new(shape, chip, r, (cols, rows), head_cols, room) {
                 Ok(s) => {
                     let turns = rows.div_ceil(cols);
                     if s.stages < stages || s.bands > 1 && turns < tracks {
@@ -173,7 +173,7 @@ mod tests {
         // Measured with fused reductions at 128 positions: 94,000 message-hops a token.
         let r = PlanRequest { mesh: Some((12, 16)), ..request(128) };
         let head_cols = budget::head_cols(&smollm2(), &wse2(), 16);
-        let sketch = Sketch::new(&smollm2(), &wse2(), &r, (12, 16), head_cols).unwrap();
+        let sketch = Sketch::new(&smollm2(), &wse2(), &r, (12, 16), head_cols, Room::Decode).unwrap();
         let hops = hops(&smollm2(), &sketch, 2);
         assert!((80_000..125_000).contains(&hops), "{hops}");
     }

@@ -21,6 +21,7 @@ use indicatif::ProgressBar;
 
 use crate::exec::{RunOptions, WORKERS_MAX, Wafer};
 use crate::fabric::Chip;
+use crate::host::Recorded;
 use crate::host::trace::Phase;
 use crate::kernels::{Numerics, Row, Rows};
 
@@ -182,7 +183,7 @@ impl CommonArgs {
 /// Writes the files of the one run.
 fn write_probes(probes: &mut Option<Probes>, wafer: Option<&Wafer>, chip: &Chip, phases: Vec<Phase>) -> Result<()> {
     match (probes.take(), wafer) {
-        (Some(probes), Some(wafer)) => probes.write(wafer, chip, (phases, 0)),
+        (Some(probes), Some(wafer)) => probes.write(chip, || Recorded::of(wafer, phases)),
         _ => Ok(()),
     }
 }

@@ -117,11 +117,11 @@ impl<'a> Contents<'a> {
         let (h, f) = (d.hidden_of(row), d.ffn_of(col));
         match (id.0 - tile::LAYER) % 16 {
             tile::W_QKV => {
-                let rows = self.qkv_rows(col);
+                let rows = d.qkv_rows(col);
                 fill_packed(words, h.len(), rows.len(), |k, n| layer.qkv(rows[n], h.start + k));
             }
             tile::W_O => {
-                let ins = self.attention_dims(col);
+                let ins = d.attention_dims(col);
                 fill_packed(words, ins.len(), h.len(), |k, n| at(&layer.o, h.start + n, ins[k]));
             }
             tile::W_UP => fill_packed(words, h.len(), 2 * f.len(), |k, n| {
@@ -135,7 +135,7 @@ impl<'a> Contents<'a> {
             tile::NORM_FFN => set(words, &layer.norm_ffn[h]),
             tile::BIAS => {
                 let Some([q, k, v]) = &layer.biases else { return };
-                for (w, source) in words.iter_mut().zip(self.qkv_rows(col)) {
+                for (w, source) in words.iter_mut().zip(d.qkv_rows(col)) {
                     *w = match source {
                         Source::Q(i) => q[i],
                         Source::K(i) => k[i],
@@ -147,12 +147,14 @@ impl<'a> Contents<'a> {
             _ => {}
         }
     }
+}
 
+impl Decode {
     /// Rows of Q, K and V on a column, in the order of arith.md.
     fn qkv_rows(&self, col: usize) -> Vec<Source> {
-        let columns = self.decode.columns();
+        let columns = self.columns();
         let slice = columns.slice(col);
-        let hd = self.decode.shape.head_dim;
+        let hd = self.shape.head_dim;
         let mut rows = Vec::new();
         for kv in slice.kv_heads.clone() {
             for q in kv * columns.group..(kv + 1) * columns.group {
@@ -164,8 +166,20 @@ impl<'a> Contents<'a> {
         rows
     }
 
+    /// The same, numbered through all of Q, then K, then V.
+    pub(in crate::kernels) fn qkv_outputs(&self, col: usize) -> Vec<usize> {
+        let (shape, hd) = (&self.shape, self.shape.head_dim);
+        let (q, kv) = (shape.n_heads * hd, shape.n_kv_heads * hd);
+        let number = |source| match source {
+            Source::Q(i) => i,
+            Source::K(i) => q + i,
+            Source::V(i) => q + kv + i,
+        };
+        self.qkv_rows(col).into_iter().map(number).collect()
+    }
+
     /// Inputs of O on a column.
-    fn attention_dims(&self, col: usize) -> Vec<usize> {
+    pub(in crate::kernels) fn attention_dims(&self, col: usize) -> Vec<usize> {
         let q = |s: Source| if let Source::Q(i) = s { Some(i) } else { None };
         self.qkv_rows(col).into_iter().filter_map(q).collect()
     }

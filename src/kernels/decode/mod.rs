@@ -30,7 +30,7 @@ mod contents;
 pub(in crate::kernels) mod head;
 pub(in crate::kernels) mod layout;
 mod probe;
-mod routes;
+pub(in crate::kernels) mod routes;
 pub(in crate::kernels) mod stage;
 
 use crate::fabric::{Chip, TileId};

@@ -127,7 +127,7 @@ impl Decode {
 }
 
 /// One way: from ramp to ramp, routers between.
-fn lay(layout: &mut Layout, color: Color, way: &Way) -> Result<(), LayoutError> {
+pub(in crate::kernels) fn lay(layout: &mut Layout, color: Color, way: &Way) -> Result<(), LayoutError> {
     let cells = way.cells();
     let mut rx = Direction::Ramp;
     for (at, next) in cells.iter().zip(&cells[1..]) {

@@ -1,7 +1,7 @@
 //! Attention of a chunk: q stays on its row, blocks of K and V pass on the column's ring.
 //!
 //! Blocks of earlier chunks come from the KV tiles of the rows where decode will look for them, as many positions at a
-//! time as a chunk has on a row; then those of this chunk, which each row keeps as far as they will be its own.
+//! time as the tiles have room for; then those of this chunk, which each row keeps as far as they will be its own.
 //!
 //! | in `work`  | words              |
 //! |------------|--------------------|
@@ -42,13 +42,14 @@ impl Stage<'_> {
     pub(super) async fn attention(&self, layer: &Layer, chunk: Chunk) {
         let own = chunk.of_row(self.row).len();
         let state = self.t.work.slice(0, Prefill::state_words(&self.local, own));
-        self.pe.compute(Cycles::ZERO, |v| {
+        let cost = if own > 0 { self.d.chip.elementwise(state.words()) } else { Cycles::ZERO };
+        self.pe.compute(cost, |v| {
             let [state] = v.f32_mut([state]);
             let maxima = state.len() - own * self.local.q_heads();
             state[..maxima].fill(0.0);
             state[maxima..].fill(f32::NEG_INFINITY);
         });
-        let pass = self.p.chunk.div_ceil(self.d.plan.rows);
+        let pass = self.p.older;
         let most = (0..self.d.plan.rows).map(|row| self.older(row, chunk).len()).max().unwrap_or(0);
         for nth in 0..most.div_ceil(pass) {
             let from = |row: usize| {

@@ -89,6 +89,20 @@ impl Prefill {
         }
     }
 
+    /// Earlier positions of a row that pass at once: as many as both passing tiles and, beside o, l and m, the scores
+    /// have room for on every PE. At least the share of a row in a chunk: the tiles are made for that.
+    pub(super) fn older_at_once(&self, chunk: usize) -> usize {
+        let d = &self.decode;
+        let queries = chunk.div_ceil(d.plan.rows);
+        let fits = |col: usize, n: usize| {
+            let (sizes, local) = (self.sizes(col, d.plan.rows - 1, chunk), d.local(col));
+            let scores = local.q_heads() * queries * (n + 1);
+            self.kv_words(&local, n) <= sizes.passing && Self::state_words(&local, queries) + scores <= sizes.work
+        };
+        let all = |n: &usize| (0..d.plan.cols).all(|col| fits(col, *n));
+        (queries..=d.plan.cap.max(queries)).take_while(all).last().unwrap_or(queries)
+    }
+
     /// Bytes of what stays on a PE, and of a chunk's tiles.
     fn bytes(&self, stage: usize, col: usize, row: usize, chunk: usize) -> (usize, Sizes) {
         let d = &self.decode;
@@ -142,7 +156,7 @@ impl Prefill {
     }
 
     /// What decode has as well, in its order; then what every row needs because its positions are finished there.
-    fn kept_tiles(&self, layout: &mut Layout, stage: usize, at: Coord, col: usize, row: usize) {
+    pub(in crate::kernels) fn kept_tiles(&self, layout: &mut Layout, stage: usize, at: Coord, col: usize, row: usize) {
         let d = &self.decode;
         let (local, is_root) = (d.local(col), row == d.root_row());
         for layer in d.plan.stages[stage].clone() {

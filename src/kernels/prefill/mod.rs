@@ -12,7 +12,7 @@
 //! weights that stay and activations that move, that is what decode needs too: **weights are stored once**, never
 //! re-placed. K and V: while they pass in 3., each row keeps the positions that decode's balanced layout gives it, and
 //! those of earlier chunks come from there. So after the last chunk nothing is left to move: the transition writes
-//! routes alone.
+//! routes alone. (A prefill on a mesh of its own has a placement of its own: `kernels::transition` moves everything.)
 //!
 //! | colors   | carries                                         |   | arena          | bytes                       |
 //! |----------|-------------------------------------------------|---|----------------|-----------------------------|
@@ -23,7 +23,8 @@
 //! | 14       | probabilities to a band                         |   | work           | partial product; o, scores  |
 //! | 15 ..    | ways between regions, as in decode              |   | sine, cosine   | 8 r pairs                   |
 //!
-//! With c = ceil(S / C) and r = ceil(S / R) for a chunk of S positions; S is the most that every PE's ledger admits.
+//! With c = ceil(S / C) and r = ceil(S / R) for a chunk of S positions; what every PE's ledger admits bounds S, and
+//! `predict` chooses it: large chunks leave stages idle, small ones make many tours.
 //! Cost: per tour of n blocks of w words, n - 1 rounds of `Ser(w) + 2 T_R + 1 + 2 alpha` at least, behind products and
 //! chains of max(m, n - 1 - m) stages; executed, not assumed. A product is AXPYs along outputs or along positions,
 //! whichever take fewer cycles (`cycles`); that order does not show in the bits.
@@ -36,6 +37,7 @@
 mod attention;
 mod blocks;
 mod layout;
+mod predict;
 mod project;
 mod stage;
 
@@ -51,12 +53,16 @@ pub use layout::PrefillRefused;
 /// The kernel: decode's numbers, the prompt's length, and how many positions go at once.
 #[derive(Clone, Debug)]
 pub struct Prefill {
-    /// Regions, weights, KV and head of the decode that follows; its ways between regions begin behind these colors.
+    /// Regions, weights, KV and head, as a decode has them; its ways between regions begin behind these colors.
     pub decode: Decode,
+    /// The decode that follows, where it has a placement of its own; else it is `decode`.
+    pub apart: Option<Decode>,
     /// Positions of the prompt.
     pub prompt: usize,
     /// Positions of a chunk; the last one may be shorter.
     pub chunk: usize,
+    /// Earlier positions of a row that pass at once.
+    pub older: usize,
 }
 
 /// First colors.
@@ -92,20 +98,25 @@ pub const PHASES: [&str; 10] = [
 ];
 
 impl Prefill {
-    /// Prefill of `prompt` positions in front of `decode`, in the largest chunks that its arenas admit.
+    /// Prefill of `prompt` positions in front of `decode`, in chunks of `chunk` positions if its arenas admit as many,
+    /// else of the most that they do; `None`: chunks of about the fewest predicted cycles.
     ///
     /// # Errors
     /// When not even one position fits beside weights and KV, or the ways take more colors than there are.
-    pub fn new(decode: &Decode, prompt: usize) -> Result<Self, PrefillRefused> {
+    pub fn new(decode: &Decode, prompt: usize, chunk: Option<usize>) -> Result<Self, PrefillRefused> {
         let launch = Launch { positions: 0, ways_from: WAYS };
-        let mut prefill = Self { decode: Decode { launch, ..decode.clone() }, prompt, chunk: 1 };
-        prefill.chunk = prefill.largest_chunk()?;
+        let decode = Decode { launch, ..decode.clone() };
+        let mut prefill = Self { decode, apart: None, prompt, chunk: 1, older: 1 };
+        let largest = prefill.largest_chunk()?;
+        prefill.chunk = chunk.map_or_else(|| prefill.best_chunk(largest), |n| n.clamp(1, largest));
+        prefill.older = prefill.older_at_once(prefill.chunk);
         Ok(prefill)
     }
 
     /// The decode that goes on behind this prompt.
     pub fn then(&self) -> Decode {
-        Decode { launch: Launch { positions: self.prompt, ways_from: 0 }, ..self.decode.clone() }
+        let launch = Launch { positions: self.prompt, ways_from: 0 };
+        Decode { launch, ..self.apart.as_ref().unwrap_or(&self.decode).clone() }
     }
 }
 

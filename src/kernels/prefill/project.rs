@@ -8,10 +8,11 @@
 
 use crate::arena::Tile;
 use crate::collectives::{Moving, Way};
+use crate::kernels::decode::packed;
 use crate::kernels::decode::stage::{check, inverse_rms};
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemm::{Dims, Operand, Values, gemm_strided};
-use crate::math::gemv::PANEL;
+use crate::math::gemv::{PANEL, gemv};
 use crate::math::{Kernels, rope, vector};
 use crate::pe::{Fold, View};
 
@@ -188,6 +189,9 @@ impl Stage<'_> {
     }
 }
 
+/// Up to so many positions read the 16-bit weights once each, widening in registers; more share what is widened once.
+const ROWS_BY_GEMV: usize = 2;
+
 /// `out[i][0..n]` = `a[i][0..k]` W for a tile in decode's packing; strides of a and out in elements.
 fn by_weights(
     kernels: Kernels,
@@ -198,6 +202,12 @@ fn by_weights(
     (out, out_stride): (&mut [f32], usize),
 ) {
     let w: &[u16] = bytemuck::cast_slice(w);
+    if d.m <= ROWS_BY_GEMV {
+        for (a, out) in a.chunks(a_stride.max(1)).zip(out.chunks_mut(out_stride.max(1))).take(d.m) {
+            gemv(kernels, format, packed(d.k, d.n), w, &a[..d.k], &mut out[..d.n]);
+        }
+        return;
+    }
     out.chunks_exact_mut(out_stride.max(1)).for_each(|row| row[..d.n].fill(0.0));
     let a = Operand { values: Values::F32(a), stride: a_stride, k_stride: 1 };
     for first in (0..d.n).step_by(PANEL) {

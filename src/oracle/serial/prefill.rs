@@ -9,7 +9,7 @@
 //! ```
 //! A chain to member m: from either end inwards, each adding its own to what comes in; m adds the higher side to its
 //! own, then the lower. K and V pass a row in the order of the interleaved ring, its own first: those of earlier chunks
-//! (from the rows where decode will look for them, `pass` positions of each row at a time), then those of this chunk.
+//! (from the rows where decode will look for them, `older` positions of each row at a time), then those of this chunk.
 //! Softmax is renormalised at every block: m' = max(m, scores), o = exp(m - m') o, l = exp(m - m') l, then o and l take
 //! the block's exp(s - m') v and exp(s - m') in order of position; the output is o / l.
 //!
@@ -20,6 +20,15 @@ use crate::math::reduce::fmax;
 use crate::math::split::{part_of, split};
 use crate::math::{exp, fma};
 use std::ops::Range;
+
+/// How a prompt is cut; both counts are at least 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// Positions of a chunk; the last one may be shorter.
+    pub positions: usize,
+    /// Positions of earlier chunks that pass at once, from every row.
+    pub older: usize,
+}
 
 /// One chunk.
 struct Chunk {
@@ -36,13 +45,13 @@ struct Chunk {
 }
 
 impl Oracle<'_> {
-    /// Feeds a whole prompt from position 0, at most `chunk` positions at once; `[vocab]` logits of its last position.
-    /// `step` goes on from there. `chunk` is at least 1.
-    pub fn prefill(&mut self, ids: &[u32], chunk: usize) -> Vec<f32> {
-        assert!(self.pos == 0 && chunk > 0 && !ids.is_empty(), "a prefill starts a session");
+    /// Feeds a whole prompt from position 0; `[vocab]` logits of its last position. `step` goes on from there.
+    pub fn prefill(&mut self, ids: &[u32], chunks: Chunks) -> Vec<f32> {
+        let Chunks { positions, older } = chunks;
+        assert!(self.pos == 0 && positions * older > 0 && !ids.is_empty(), "a prefill starts a session");
         let mut last = Vec::new();
-        for ids_here in ids.chunks(chunk) {
-            let chunk = self.plan.chunk(self.pos, ids_here.len(), ids.len(), chunk.min(ids.len()));
+        for ids_here in ids.chunks(positions) {
+            let chunk = self.plan.chunk(self.pos, ids_here.len(), ids.len(), older);
             let mut x: Vec<Vec<f32>> = ids_here.iter().map(|id| self.embed(*id as usize)).collect();
             for layer in &mut self.layers {
                 self.plan.chunk_attention(layer, &chunk, &mut x);
@@ -57,12 +66,11 @@ impl Oracle<'_> {
 }
 
 impl Plan<'_> {
-    fn chunk(&self, base: usize, len: usize, prompt: usize, longest: usize) -> Chunk {
+    fn chunk(&self, base: usize, len: usize, prompt: usize, pass: usize) -> Chunk {
         let (rows, cols) = (self.recipe.rows, self.recipe.cols);
         let parts: Vec<Range<usize>> = split(len, rows).map(|r| base + r.start..base + r.end).collect();
         let held = positions_of_rows(self.recipe.kv, rows, prompt);
         let order: Vec<Vec<usize>> = (0..rows).map(|row| ring_from(row, rows)).collect();
-        let pass = longest.div_ceil(rows);
         let most = held.iter().map(|h| h.end.min(base).saturating_sub(h.start)).max().unwrap_or(0);
         let piece = |row: usize, nth: usize| {
             let end = held[row].end.min(base);
