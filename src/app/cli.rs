@@ -161,6 +161,16 @@ pub struct GenerateArgs {
     /// Write the logits of each generated step, one row each, in NumPy's format.
     #[arg(long, value_name = "FILE.npy")]
     pub logits: Option<PathBuf>,
+    /// Time the run without weights and text; the model may then be a config.json, its directory, or one of
+    /// llama3-8b, llama2-13b, codellama-34b, qwen2-72b.
+    #[arg(long)]
+    pub dry: bool,
+    /// Tokens of the prompt, where there is no text to count.
+    #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]
+    pub prompt_tokens: Option<usize>,
+    /// Time one layer on --mesh alone and multiply, whatever the wafer holds; with --prefill mesh a layer of that too.
+    #[arg(long, requires = "dry", requires = "mesh")]
+    pub one_layer: bool,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,

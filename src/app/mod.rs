@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod chips;
 pub mod cli;
+mod dry;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
+        Command::Generate(args) if args.dry => return dry::run(args),
         Command::Generate(args) => return generate::run(args),
         Command::Inspect(args) => {
             let (text, outcome) = inspect::inspect(args);

@@ -6,7 +6,7 @@
 //! Invariant: what decode finds in a tile is what prefill left in it on the same PE; the host moves none between PEs.
 
 use crate::exec::{Counters, Inject, Wafer};
-use crate::kernels::decode::{Decode, pass, tile};
+use crate::kernels::decode::{Decode, pass};
 use crate::kernels::prefill::{PHASES, Prefill, PrefillRefused};
 use crate::link::Ctrl;
 use crate::pe::Mark;
@@ -60,7 +60,7 @@ impl Session {
                 return Ok(None);
             }
         }
-        let argmax = self.wafer.read(self.decode.head_root(), tile::OWN)?.first().copied();
+        let argmax = self.found()?;
         self.logits_at = self.phase_end;
         self.transition(&kernel)?;
         Ok(Some(Step { argmax, cycles: self.logits_at }))

@@ -110,7 +110,7 @@ const STAGES_SHOWN: usize = 6;
 /// Over the PEs of regions; PEs that only route have no tiles.
 pub(super) fn arena_use(layout: &Layout, chip: &Chip) -> ArenaUse {
     let regions = layout.pes.iter().filter(|p| !p.tiles.is_empty());
-    let mut used: Vec<u64> = regions.map(|p| p.ledger().total().0 + chip.reserved_bytes).collect();
+    let mut used: Vec<u64> = regions.map(|p| p.used().0 + chip.reserved_bytes).collect();
     used.sort_unstable();
     let at = |i: usize| used.get(i).copied().unwrap_or(0);
     ArenaUse { min: at(0), median: at(used.len() / 2), max: at(used.len().max(1) - 1), budget: chip.arena_bytes }
@@ -167,7 +167,7 @@ pub(super) fn ledger_text(layout: &Layout, decode: &Decode) -> String {
             Region::Transit => false,
         };
         let members = layout.pes.iter().filter(is_member);
-        let Some(pe) = members.max_by_key(|p| p.ledger().total()) else { continue };
+        let Some(pe) = members.max_by_key(|p| p.used()) else { continue };
         let ledger = pe.ledger();
         let _ = writeln!(text, "fullest {name} PE {}:", pe.coord);
         for owner in Owner::ALL {

@@ -218,7 +218,7 @@ impl<S: Store> Net<S> {
 
     /// The stand-in of ticket `theirs` of worker `from`, whose payload was copied to `place`. The buffer is given
     /// back once, when the last of `answers` has come.
-    pub(super) fn open_stand_in(&mut self, from: u16, theirs: u32, place: u32, words: u16, answers: u16) -> u32 {
+    pub(super) fn open_stand_in(&mut self, from: u16, theirs: u32, place: u32, words: u16, answers: u32) -> u32 {
         let mut ticket = Ticket::new(TicketKind::StandIn);
         ticket.state = TicketState::InFlight;
         ticket.pe = u32::from(from);

@@ -23,7 +23,7 @@ pub trait Store {
     /// Copies words from one place to another, disjoint one.
     fn copy(&mut self, from: u32, to: u32, words: usize);
     /// A buffer outside the arenas that `readers` will read once each.
-    fn buffer(&mut self, words: usize, readers: u16) -> u32;
+    fn buffer(&mut self, words: usize, readers: u32) -> u32;
     /// One reader of a buffer is done.
     fn release(&mut self, place: u32);
 }
@@ -342,8 +342,7 @@ impl<S: Store> Net<S> {
         match message {
             Message::Freed { lane, time } => self.free(lane, time),
             Message::Answer { ticket, begun } => self.answer(ticket, begun),
-            Message::Burst { lane, mut burst, wet } => {
-                let readers = self.lanes[lane as usize].answers;
+            Message::Burst { lane, mut burst, answers: readers, wet } => {
                 let mut place = NONE;
                 if wet {
                     // A short burst is given back by each sink, a rendezvous once, by its stand-in.

@@ -48,7 +48,7 @@ pub struct Ticket {
     /// Someone waits for the end.
     pub awaited: bool,
     /// Answers outstanding.
-    pub outstanding: u16,
+    pub outstanding: u32,
     /// Payload words.
     pub words: u16,
     /// Owner PE; of a stand-in: the worker that answers go to.
@@ -113,7 +113,7 @@ pub struct Port {
     /// How many.
     pub n_outs: u8,
     /// Sinks on this worker plus crossings to others.
-    pub answers: u16,
+    pub answers: u32,
     /// Owner PE, or `NONE` for the host.
     pub pe: u32,
     /// Emitted and not ended.
