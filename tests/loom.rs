@@ -280,8 +280,12 @@ fn a_routed_ring_finishes_or_stalls_alike_in_every_interleaving() {
 fn a_ring_hands_messages_over_whole() {
     loom::model(|| {
         let (mut tx, mut rx) = ring(4);
-        let message =
-            |lane| Message::Burst { lane, burst: link::Burst { words: 20, ..link::Burst::default() }, wet: true };
+        let message = |lane| Message::Burst {
+            lane,
+            burst: link::Burst { words: 20, ..link::Burst::default() },
+            answers: 1,
+            wet: true,
+        };
         let writer = loom::thread::spawn(move || {
             for lane in 0..2u32 {
                 let payload: Vec<u32> = (0..20).map(|i| i + lane).collect();

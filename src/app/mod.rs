@@ -15,11 +15,13 @@ mod interrupt;
 mod model;
 mod npy;
 mod output;
+mod plan;
 mod probe;
 mod report;
 mod resolve;
 pub mod sample;
 mod start;
+mod sweep;
 pub mod verify;
 mod whole;
 
@@ -63,6 +65,12 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(text.as_bytes())?;
             return Ok(code);
         }
+        Command::Plan(args) => {
+            let (text, code) = plan::run(args)?;
+            print(text.as_bytes())?;
+            return Ok(code);
+        }
+        Command::Sweep(args) => return sweep::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);

@@ -88,14 +88,24 @@ pub struct Fleet {
 pub fn build(layout: &Layout, chip: &Chip, workers: usize, backing: Backing) -> Result<Fleet, LayoutError> {
     let colors_max = check_budgets(layout, chip)?;
     let mut parts: Vec<Part> = (0..workers).map(|_| Part::default()).collect();
+    let worker_of = |pe: &PeDecl| (usize::from(pe.share) * workers) >> 16;
+    let sizes = |pe: &PeDecl| {
+        let count = |f: fn(&Route) -> bool| pe.routes.iter().filter(|r| f(r)).count();
+        let sinks = count(|r| r.rx != Direction::Ramp && r.tx.has(Direction::Ramp));
+        [count(|r| r.rx == Direction::Ramp), sinks, pe.tiles.len()]
+    };
+    let mut totals = vec![(0, [0; 3]); workers];
+    for pe in &layout.pes {
+        let (pes, all) = &mut totals[worker_of(pe)];
+        *pes += 1;
+        all.iter_mut().zip(sizes(pe)).for_each(|(all, n)| *all += n);
+    }
+    parts.iter_mut().zip(totals).for_each(|(part, (pes, all))| part.endpoints.reserve(pes, all));
     let mut homes = Vec::with_capacity(layout.pes.len());
     for pe in &layout.pes {
-        let worker = (usize::from(pe.share) * workers) >> 16;
+        let (worker, [ports, lanes, _]) = (worker_of(pe), sizes(pe));
         let endpoints = &mut parts[worker].endpoints;
         homes.push((worker as u16, endpoints.len() as u32));
-        let count = |f: fn(&Route) -> bool| pe.routes.iter().filter(|r| f(r)).count();
-        let ports = count(|r| r.rx == Direction::Ramp);
-        let lanes = count(|r| r.rx != Direction::Ramp && r.tx.has(Direction::Ramp));
         endpoints.add(pe.coord, (ports, lanes), pe.tiles.iter().map(|t| (t.id, 0, t.bytes.div_ceil(4))));
     }
     match backing {

@@ -30,6 +30,11 @@ impl<T: Clone> Lists<T> {
         &mut self.items[self.starts[pe as usize] as usize..self.starts[pe as usize + 1] as usize]
     }
 
+    fn reserve(&mut self, lists: usize, items: usize) {
+        self.starts.reserve(lists);
+        self.items.reserve(items);
+    }
+
     fn add(&mut self, items: impl IntoIterator<Item = T>) {
         self.items.extend(items);
         self.starts.push(self.items.len() as u32);
@@ -82,6 +87,14 @@ impl Endpoints {
     /// The lists of all PEs, by local id.
     pub fn iter(&self) -> impl Iterator<Item = Ends<'_>> {
         (0..self.coords.len() as u32).map(|pe| self.of(pe))
+    }
+
+    /// Room for PEs with so many ports, lanes and tiles in all.
+    pub(super) fn reserve(&mut self, pes: usize, [tx, rx, tiles]: [usize; 3]) {
+        self.coords.reserve(pes);
+        self.tx.reserve(pes, tx);
+        self.rx.reserve(pes, rx);
+        self.tiles.reserve(pes, tiles);
     }
 
     /// The next PE: room for its ports and lanes, which get their ids later, and its tiles, placed later.

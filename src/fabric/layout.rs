@@ -30,8 +30,8 @@ pub struct TileDecl {
     pub visit: u64,
 }
 
-/// Routes of a PE that need no memory of their own: kernels of a few colors run on whole wafers.
-const ROUTES_INLINE: usize = 8;
+/// Routes of a PE that need no memory of their own: a decode of two levels has 18 colors and a lane from the host.
+const ROUTES_INLINE: usize = 19;
 
 /// One PE in use.
 #[derive(Clone, Debug)]
@@ -155,6 +155,11 @@ impl Layout {
             self.pes.push(PeDecl { coord, share: 0, region: 0, routes: SmallVec::new(), tiles: Vec::new() });
         }
         &mut self.pes[at]
+    }
+
+    /// Makes room for so many PEs more.
+    pub fn reserve(&mut self, pes: usize) {
+        self.pes.reserve(pes);
     }
 
     /// Index of the PE at `coord`.

@@ -7,7 +7,7 @@
 //! out of it, up to the next worker; so every rendezvous gets exactly the answers that it waits for.
 //! Called by `build`.
 
-use crate::link::{Lane, LaneFlags, NONE, Port, Upstream};
+use crate::link::{Lane, LaneFlags, NONE, Port, Upstream, vec_on_large_pages};
 use crate::units::Color;
 
 use super::build::{HostLane, Part, Region};
@@ -31,6 +31,15 @@ pub(super) fn connect(
         total - pe.routes.len() as u32
     };
     let starts: Vec<u32> = layout.pes.iter().map(start).collect();
+    for (worker, part) in parts.iter_mut().enumerate() {
+        let own = || layout.pes.iter().zip(homes).filter(|(_, home)| usize::from(home.0) == worker);
+        let count = |is_port: bool| {
+            let of = |r: &&Route| matches!(r.rx, Direction::Ramp | Direction::Host) == is_port;
+            own().map(|(pe, _)| pe.routes.iter().filter(of).count()).sum()
+        };
+        part.net.ports = vec_on_large_pages(count(true));
+        part.net.lanes = vec_on_large_pages(count(false));
+    }
     let mut wiring = Wiring { layout, chip, homes, parts, reached: vec![false; total as usize], starts };
     let host = wiring.ports()?;
     wiring.check_fed()?;

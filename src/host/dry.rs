@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!   whole model   Session::dry: every pass as in a session                        cycles and counters of the wet run
-//!   one layer     T(1), T(2): a pass through a stage of one layer, of two layers
-//!                 layer = T(2) - T(1)    rest = 2 T(1) - T(2)    a stage of L layers: rest + L layer
+//!   one layer     a pass through a stage of two layers: from the end of O in the first to the end of O in the second
 //! ```
-//! The layer is one in the middle of a stage; a model's uniform layers are timed once and multiplied. Its region stands
-//! alone, with a head of one column and one token beside it, on arenas without an end: what it needs of an arena is
-//! reported, not enforced, so a model too large for a wafer has its time too.
+//! O ends in a reduction along every row, so what came before it is over: that span is the period of a layer in the
+//! middle of a stage, exactly, and a stage takes as much longer for every layer more. A model's uniform layers are timed
+//! once and multiplied. The region stands alone, with a head of one column and one token beside it, on arenas without an
+//! end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time too.
 //!
 //! Invariant: positions are shape, so a pass at any position needs none of the passes before it.
 //! Called by `app` and `plan`.
@@ -35,20 +35,20 @@ pub struct LayerTime {
     pub position: usize,
     /// Virtual time of the layer.
     pub cycles: u64,
-    /// Of a pass through one layer, what is not the layer: head of one token, hand-over, return.
-    pub rest_cycles: u64,
     /// Cycles of the critical path by phase; they sum to `cycles`.
     pub by_phase: Vec<(&'static str, u64)>,
-    /// Bursts x links, wavelets x links, bursts, busy cycles of the layer.
+    /// Layers of the pass that was run to find it.
+    pub layers: usize,
+    /// Counters of that pass, the ways in and out included.
     pub counters: Counters,
-    /// Busy cycles of the region in a pass through it alone.
+    /// Busy cycles of the region in that pass.
     pub busy: RegionBusy,
     /// Most colors at one PE.
     pub colors_max: u32,
-    /// Bytes that the fullest PE needs for this one layer, code included.
+    /// Bytes that the fullest PE needs for one layer, code included.
     pub arena_need: u64,
-    /// Host seconds: layouts, launches and passes.
-    pub seconds: f64,
+    /// Host seconds in all, and of the pass alone.
+    pub seconds: (f64, f64),
 }
 
 /// Busy cycles (compute and issue) of a region's PEs.
@@ -82,15 +82,22 @@ pub fn busy_by_region(decode: &Decode, wafer: &Wafer) -> Result<Vec<RegionBusy>,
     Ok(regions)
 }
 
+impl LayerTime {
+    /// Busy cycles of one layer: those of the pass, shared out evenly.
+    pub fn busy_of_layer(&self) -> RegionBusy {
+        let n = self.layers as u64;
+        RegionBusy { busy: self.busy.busy / n, edge_busy: self.busy.edge_busy / n, ..self.busy }
+    }
+}
+
 /// What a pass without payloads gave.
 struct Pass {
     counters: Counters,
-    /// When the last PE that marks was done.
-    end: u64,
     marks: Vec<Mark>,
     busy: RegionBusy,
     colors_max: u32,
     arena_need: u64,
+    seconds: f64,
 }
 
 /// Times a layer of decode at `position` on the mesh of `config`.
@@ -104,29 +111,15 @@ pub fn decode_layer(
     position: usize,
 ) -> Result<LayerTime, SessionError> {
     let begin = Instant::now();
-    let run = |layers: usize| -> Result<(Decode, Pass), SessionError> {
-        let decode = alone(shape, format, config, layers, position)?;
-        let layout = decode.layout()?;
-        let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
-        let pass = run(decode.clone(), layout, &decode, &[ctrl])?;
-        Ok((decode, pass))
-    };
-    let (_, two) = run(2)?;
-    let (decode, one) = run(1)?;
-    let mut by_phase = Vec::new();
-    phases_of_layer(&mut by_phase, &two.marks);
-    Ok(LayerTime {
-        mesh: (decode.plan.cols, decode.plan.rows),
-        position,
-        cycles: two.end - one.end,
-        rest_cycles: 2 * one.end - two.end,
-        by_phase,
-        counters: less(two.counters, one.counters),
-        busy: one.busy,
-        colors_max: one.colors_max,
-        arena_need: one.arena_need + config.chip.reserved_bytes,
-        seconds: begin.elapsed().as_secs_f64(),
-    })
+    let decode = alone(shape, format, config, 2, position)?;
+    let layout = decode.layout()?;
+    let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
+    let mut pass = run(decode.clone(), layout, &decode, &[ctrl])?;
+    let one = ModelShape { n_layers: 1, ..decode.shape.clone() };
+    pass.arena_need =
+        alone(&one, format, config, 1, position)?.plan.fullest_bytes(&one, config.kv_type.bytes())[0] as u64;
+    let (by_phase, cycles) = phases_between(&pass.marks, point::O, &point::NAMES);
+    Ok(pass.time(2, &decode, config, position, (by_phase, cycles), begin))
 }
 
 /// Times a layer of a prefill of `positions` on the mesh of `config`: from the chunk's arrival to the end of its layer.
@@ -145,24 +138,14 @@ pub fn prefill_layer(
     let layout = kernel.layout()?;
     let ctrls = (0..positions as u32).map(|position| Ctrl { kind_slot: 0, position });
     let pass = run(kernel.clone(), layout, &decode, &ctrls.collect::<Vec<_>>())?;
-    let marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
+    let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
+    // Chunks follow each other; the last one has all positions before it.
     let arrived = marks.iter().filter(|m| m.id == point::ARRIVED).map(|m| m.now).max().unwrap_or(0);
+    marks.retain(|m| m.now >= arrived);
     let mut by_phase = Vec::new();
-    let inside: Vec<Mark> = marks.into_iter().filter(|m| m.now > arrived).collect();
-    let end = report::add_phases(&mut by_phase, &PHASES, &inside, arrived);
+    let end = report::add_phases(&mut by_phase, &PHASES, &marks, arrived);
     by_phase.retain(|p| p.1 > 0);
-    Ok(LayerTime {
-        mesh: (decode.plan.cols, decode.plan.rows),
-        position: positions,
-        cycles: end - arrived,
-        rest_cycles: arrived,
-        by_phase,
-        counters: pass.counters,
-        busy: pass.busy,
-        colors_max: pass.colors_max,
-        arena_need: pass.arena_need + config.chip.reserved_bytes,
-        seconds: begin.elapsed().as_secs_f64(),
-    })
+    Ok(pass.time(1, &decode, config, positions, (by_phase, end - arrived), begin))
 }
 
 /// The kernel of `layers` layers alone: one stage, a head of one column, arenas without an end.
@@ -189,29 +172,48 @@ fn run<K: Kernel>(kernel: K, layout: Layout, decode: &Decode, ctrls: &[Ctrl]) ->
     let mut wafer = Wafer::launch(kernel, layout, &decode.chip, &options, |_, _, _| {})?;
     wafer.run(&[])?;
     let injects: Vec<Inject> = ctrls.iter().map(|&ctrl| Inject { lane: 0, ctrl, word: 0, ready: 0 }).collect();
+    let begin = Instant::now();
     wafer.run(&injects)?;
+    let seconds = begin.elapsed().as_secs_f64();
     let marks = wafer.take_marks();
-    let end = marks.iter().map(|m| m.now).max().unwrap_or(0);
     let busy = busy_by_region(decode, &wafer)?[1];
-    Ok(Pass { counters: wafer.counters()?, end, marks, busy, colors_max: wafer.colors_max, arena_need })
+    let (counters, colors_max) = (wafer.counters()?, wafer.colors_max);
+    Ok(Pass { counters, marks, busy, colors_max, arena_need, seconds })
 }
 
-/// Phases of the second of two layers: between its marks and those of the layer before.
-fn phases_of_layer(by_phase: &mut Vec<(&'static str, u64)>, marks: &[Mark]) {
+/// Phases of stage 0 between its first two marks of a point, and their sum.
+fn phases_between(marks: &[Mark], id: u16, names: &[&'static str]) -> (Vec<(&'static str, u64)>, u64) {
     let mut stage: Vec<Mark> = marks.iter().filter(|m| m.who == 0).copied().collect();
     stage.sort_by_key(|m| m.now);
-    let Some(first) = stage.iter().position(|m| m.id == point::FFN) else { return };
-    report::add_phases(by_phase, &point::NAMES, &stage[first + 1..], stage[first].now);
+    let ends: Vec<usize> = (0..stage.len()).filter(|&i| stage[i].id == id).collect();
+    let [first, second] = ends[..] else { return (Vec::new(), 0) };
+    let mut by_phase = Vec::new();
+    report::add_phases(&mut by_phase, names, &stage[first + 1..=second], stage[first].now);
     by_phase.retain(|p| p.1 > 0);
+    (by_phase, stage[second].now - stage[first].now)
 }
 
-fn less(a: Counters, b: Counters) -> Counters {
-    Counters {
-        cycles: a.cycles - b.cycles,
-        hops: a.hops - b.hops,
-        wavelets: a.wavelets - b.wavelets,
-        bursts: a.bursts - b.bursts,
-        depth: a.depth - b.depth,
-        busy: a.busy - b.busy,
+impl Pass {
+    fn time(
+        self,
+        layers: usize,
+        decode: &Decode,
+        config: &SessionConfig,
+        position: usize,
+        (by_phase, cycles): (Vec<(&'static str, u64)>, u64),
+        begin: Instant,
+    ) -> LayerTime {
+        LayerTime {
+            mesh: (decode.plan.cols, decode.plan.rows),
+            position,
+            cycles,
+            by_phase,
+            layers,
+            counters: self.counters,
+            busy: self.busy,
+            colors_max: self.colors_max,
+            arena_need: self.arena_need + config.chip.reserved_bytes,
+            seconds: (begin.elapsed().as_secs_f64(), self.seconds),
+        }
     }
 }

@@ -81,6 +81,14 @@ impl Session {
         Ok((decode, layout))
     }
 
+    /// What a configuration asks of a plan.
+    ///
+    /// # Errors
+    /// `Levels`.
+    pub fn request(config: &SessionConfig) -> Result<PlanRequest, SessionError> {
+        request(config)
+    }
+
     /// Is there a plan for these sizes under this configuration?
     ///
     /// # Errors

@@ -57,9 +57,9 @@ pub(super) struct Outbox {
 /// What a `Net` is made of; ids are indices.
 #[derive(Default)]
 pub struct NetBuilder {
-    /// Lanes.
+    /// Lanes; on large pages (`vec_on_large_pages`) where they are many.
     pub lanes: Vec<Lane>,
-    /// Ports.
+    /// Ports; likewise.
     pub ports: Vec<Port>,
     /// PEs.
     pub pes: usize,
@@ -107,8 +107,8 @@ impl<S: Store> Net<S> {
         let n_lanes = parts.lanes.len();
         Self {
             timing,
-            lanes: on_large_pages(parts.lanes),
-            ports: on_large_pages(parts.ports),
+            lanes: parts.lanes,
+            ports: parts.ports,
             records,
             tickets: Tickets::default(),
             store,
@@ -372,12 +372,6 @@ impl<S: Store> Net<S> {
     pub(super) fn is_remote(&self, lane: u32) -> bool {
         self.lanes[lane as usize].flags.has(LaneFlags::REMOTE)
     }
-}
-
-fn on_large_pages<T>(from: Vec<T>) -> Vec<T> {
-    let mut to = vec_on_large_pages(from.len());
-    to.extend(from);
-    to
 }
 
 /// Steele, Lea and Flood's SplitMix64: the seeded choice of random schedules.

@@ -13,7 +13,7 @@ use crate::fabric::Chip;
 use crate::host::dry::RegionBusy;
 
 /// Shares of 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Utilisation {
     /// Multiplications at the chip's rate, of the PEs in use.
     pub mac: f64,
@@ -27,6 +27,8 @@ pub struct Utilisation {
     pub edge_cores: f64,
     /// PE-cycles in which a region waits because the token is in another.
     pub bubbles: f64,
+    /// Busy share of each region: the head's, if there is one, then each stage's.
+    pub busy_by_region: Vec<f64>,
 }
 
 fn ratio(a: f64, b: f64) -> f64 {
@@ -49,18 +51,23 @@ impl Utilisation {
             edge_busy: ratio(sum(|r| r.edge_busy), span * edge),
             edge_cores: ratio(edge, pes),
             bubbles: 1.0 - ratio(at_work, span * pes),
+            busy_by_region: regions.iter().map(|r| ratio(r.busy as f64, span * r.pes as f64)).collect(),
         }
     }
 
     /// One line for people.
     pub fn line(&self) -> String {
         let p = |share: f64| share * 100.0;
+        let most = self.busy_by_region.iter().copied().fold(0.0, f64::max);
+        let least = self.busy_by_region.iter().copied().fold(1.0, f64::min);
         format!(
-            "{:.2} % of MACs ({:.2} % of the chip's), cores busy {:.2} %, {:.1} % of them on an edge and busy {:.2} %, \
-             pipeline bubbles {:.1} %",
+            "{:.2} % of MACs ({:.2} % of the chip's), cores busy {:.2} % ({:.2} to {:.2} by stage), {:.1} % of them on an \
+             edge and busy {:.2} %, pipeline bubbles {:.1} %",
             p(self.mac),
             p(self.mac_of_chip),
             p(self.busy),
+            p(least),
+            p(most),
             p(self.edge_cores),
             p(self.edge_busy),
             p(self.bubbles)
@@ -78,6 +85,7 @@ mod tests {
         let region = RegionBusy { pes: 10, busy: 200, edge_pes: 4, edge_busy: 40 };
         let u = Utilisation::of(&chip, 100, 500, &[region, region], &[50, 50]);
         assert_eq!((u.bubbles, u.busy, u.edge_busy, u.edge_cores), (0.5, 0.2, 0.1, 0.4));
+        assert_eq!(u.busy_by_region, [0.2, 0.2]);
         assert_eq!(u.mac, 500.0 * chip.f32.mac / 2000.0);
         assert_eq!(u.mac_of_chip, 500.0 * chip.f32.mac / (100.0 * 750.0 * 994.0));
     }
