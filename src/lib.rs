@@ -15,6 +15,7 @@ pub mod model;
 pub mod oracle;
 pub mod pe;
 pub mod placement;
+pub mod plan;
 pub mod prelude;
 pub mod sync;
 pub mod units;

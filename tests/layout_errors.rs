@@ -4,7 +4,7 @@
 
 use plummer::arena::Owner;
 use plummer::exec::{LaunchError, RunOptions, Wafer};
-use plummer::fabric::{Chip, Direction, Layout, LayoutError, TileDecl, TileId, Tx, build};
+use plummer::fabric::{Backing, Chip, Direction, Layout, LayoutError, TileDecl, TileId, Tx, build};
 use plummer::pe::{Kernel, Pe};
 use plummer::units::{Bytes, Color, Coord};
 
@@ -33,9 +33,9 @@ fn layout(routes: &[(Coord, u8, Direction, Tx)]) -> Layout {
 
 /// The verdict, which no worker count changes.
 fn verdict(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
-    let one = build(layout, chip, 1, false).map(|fleet| fleet.colors_max);
-    for (workers, full) in [(2, false), (3, false), (1, true)] {
-        assert_eq!(build(layout, chip, workers, full).map(|fleet| fleet.colors_max), one, "{workers} workers");
+    let one = build(layout, chip, 1, Backing::Packed).map(|fleet| fleet.colors_max);
+    for (workers, backing) in [(2, Backing::Packed), (3, Backing::Dry), (1, Backing::Full)] {
+        assert_eq!(build(layout, chip, workers, backing).map(|fleet| fleet.colors_max), one, "{workers} {backing:?}");
     }
     one
 }

@@ -57,7 +57,7 @@ impl Store for Words {
     fn copy(&mut self, from: u32, to: u32, words: usize) {
         self.0.copy_within(from as usize..from as usize + words, to as usize);
     }
-    fn buffer(&mut self, words: usize, _readers: u16) -> u32 {
+    fn buffer(&mut self, words: usize, _readers: u32) -> u32 {
         self.0.resize(self.0.len() + words, 0);
         (self.0.len() - words) as u32
     }
@@ -107,12 +107,13 @@ fn half(
     let mut lanes = vec![Lane::new(), Lane::new(), Lane::new()];
     for (id, lane) in lanes.iter_mut().enumerate().take(2) {
         lane.flags.0 = LaneFlags::RAMP;
-        (lane.reader, lane.path, lane.answers) = (id as u32, 1, 1);
+        (lane.reader, lane.path) = (id as u32, 1);
     }
     (lanes[0].upstream_kind, lanes[0].upstream, lanes[0].peer) = (Upstream::Worker, 2, other);
     (lanes[1].upstream_kind, lanes[1].upstream) = (Upstream::Port, 0);
     lanes[2].flags.0 = LaneFlags::REMOTE;
     (lanes[2].peer, lanes[2].reader, lanes[2].upstream) = (other, 0, 1);
+    lanes[2].path = 1; // the one sink behind the crossing answers
     let ports = (0..2)
         .map(|pe| {
             let mut port = Port::new(pe);
@@ -279,8 +280,12 @@ fn a_routed_ring_finishes_or_stalls_alike_in_every_interleaving() {
 fn a_ring_hands_messages_over_whole() {
     loom::model(|| {
         let (mut tx, mut rx) = ring(4);
-        let message =
-            |lane| Message::Burst { lane, burst: link::Burst { words: 20, ..link::Burst::default() }, wet: true };
+        let message = |lane| Message::Burst {
+            lane,
+            burst: link::Burst { words: 20, ..link::Burst::default() },
+            answers: 1,
+            wet: true,
+        };
         let writer = loom::thread::spawn(move || {
             for lane in 0..2u32 {
                 let payload: Vec<u32> = (0..20).map(|i| i + lane).collect();

@@ -2,7 +2,7 @@
 //! the layout check of its chip (arenas, routes, colors), on straight and on turning floorplans.
 
 use plummer::collectives::Tree;
-use plummer::fabric::{Chip, LayoutError, build};
+use plummer::fabric::{Backing, Chip, LayoutError, build};
 use plummer::kernels::decode::{Decode, KvFormat, Launch};
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::placement::{Plan, PlanRequest, tree_root};
@@ -102,7 +102,7 @@ proptest! {
         let launch = Launch::default();
         let decode = Decode { shape, plan, format: WeightFormat::F16, kv, concat_prompt, chip, launch };
         let layout = decode.layout().map_err(|e| TestCaseError::fail(e.to_string()))?;
-        match build(&layout, &decode.chip, 2, false) {
+        match build(&layout, &decode.chip, 2, Backing::Packed) {
             Ok(_) => {}
             Err(LayoutError::Colors { need, have, .. }) => {
                 prop_assert!(need <= decode.colors(), "the plan counts {}, the check {need}", decode.colors());

@@ -9,7 +9,7 @@ fn messages_of_every_length_come_out_as_they_went_in() {
     for round in 0..200u32 {
         let words = (round * 7 % 190) as u16;
         let payload: Vec<u32> = (0..u32::from(words)).map(|i| i ^ round).collect();
-        let m = Message::Burst { lane: round, burst: Burst { words, ..Burst::default() }, wet: true };
+        let m = Message::Burst { lane: round, burst: Burst { words, ..Burst::default() }, answers: 1, wet: true };
         assert!(tx.push(&m.encode(), &payload), "round {round}");
         assert_eq!(rx.pop(&mut got), Some(m));
         assert_eq!(got, payload);

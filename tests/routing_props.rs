@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plummer::arena::Owner;
 use plummer::exec::{RunOptions, Wafer};
-use plummer::fabric::{Chip, Direction, Layout, LayoutError, TileDecl, TileId, Tx, build};
+use plummer::fabric::{Backing, Chip, Direction, Layout, LayoutError, TileDecl, TileId, Tx, build};
 use plummer::link::Schedule;
 use plummer::pe::{Kernel, Pe};
 use plummer::units::{Color, Coord};
@@ -235,12 +235,12 @@ proptest! {
         let Some(tree) = tree else { return Ok(()) };
         let chip = Chip { cols: COLS, rows: ROWS, ..Chip::preset("wse2").expect("a preset") };
         let mut layout = Forest(vec![tree.clone()]).layout();
-        prop_assert!(build(&layout, &chip, 2, false).is_ok());
+        prop_assert!(build(&layout, &chip, 2, Backing::Packed).is_ok());
         // Without its source nothing feeds the rest; without another router somebody sends into nothing.
         let on: Vec<Coord> = std::iter::once(tree.source).chain(tree.up.keys().copied()).collect();
         let gone = on[which.index(on.len())];
         layout.pe(gone).routes.clear();
-        let error = build(&layout, &chip, 2, false).err();
+        let error = build(&layout, &chip, 2, Backing::Packed).err();
         if gone == tree.source {
             let unfed = matches!(error, Some(LayoutError::Unfed { .. }));
             prop_assert!(unfed, "{:?}", error);

@@ -37,6 +37,10 @@ pub enum Command {
     Check(CheckArgs),
     /// Compare the wafer with the serial oracle bit for bit, on this machine, in every way of running it.
     Verify(VerifyArgs),
+    /// Choose mesh, stages and trees for a model, say what it would take, and draw the wafer.
+    Plan(Box<super::plan::PlanArgs>),
+    /// Plan a model again and again with another constant of the chip, or on another mesh.
+    Sweep(Box<super::sweep::SweepArgs>),
     /// List the chips that are known, with the source of every constant.
     Chips {
         /// Print this one as a TOML file for `--chip`, to be edited.
@@ -167,6 +171,19 @@ pub struct GenerateArgs {
     /// Write the logits of each generated step, one row each, in NumPy's format.
     #[arg(long, value_name = "FILE.npy")]
     pub logits: Option<PathBuf>,
+    /// Time the run without weights and text; the model may then be a config.json, its directory, or one of
+    /// llama3-8b, llama2-13b, codellama-34b, qwen2-72b.
+    #[arg(long)]
+    pub dry: bool,
+    /// Tokens of the prompt, where there is no text to count.
+    #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]
+    pub prompt_tokens: Option<usize>,
+    /// Run on the mesh and trees of the best plan for latency (see `plummer plan`).
+    #[arg(long, conflicts_with_all = ["mesh", "k_tree", "one_layer"])]
+    pub auto: bool,
+    /// Time one layer on --mesh alone and multiply, whatever the wafer holds; with --prefill mesh a layer of that too.
+    #[arg(long, requires = "dry", requires = "mesh")]
+    pub one_layer: bool,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,

@@ -8,17 +8,20 @@ mod bench;
 mod check;
 mod chips;
 pub mod cli;
+mod dry;
 mod generate;
 mod inspect;
 mod interrupt;
 mod model;
 mod npy;
 mod output;
+mod plan;
 mod probe;
 mod report;
 mod resolve;
 pub mod sample;
 mod start;
+mod sweep;
 pub mod verify;
 mod whole;
 
@@ -43,6 +46,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: &Command) -> anyhow::Result<u8> {
     match command {
+        Command::Generate(args) if args.dry => return dry::run(args),
         Command::Generate(args) => return generate::run(args),
         Command::Inspect(args) => {
             let (text, outcome) = inspect::inspect(args);
@@ -61,6 +65,12 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(text.as_bytes())?;
             return Ok(code);
         }
+        Command::Plan(args) => {
+            let (text, code) = plan::run(args)?;
+            print(text.as_bytes())?;
+            return Ok(code);
+        }
+        Command::Sweep(args) => return sweep::run(args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "plummer", &mut script);

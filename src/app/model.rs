@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use crate::model::huggingface::EmbeddedModel;
+use crate::model::sizes::Sizes;
 use crate::model::{Model, ModelError};
 
 /// The model of `weights/`.
@@ -22,4 +23,9 @@ pub fn open(path: Option<&Path>) -> Result<Model, ModelError> {
         Some(path) => Model::open(path),
         None => Model::open_embedded(&EMBEDDED),
     }
+}
+
+/// What the embedded model's configuration says.
+pub fn embedded_sizes() -> Result<Sizes, ModelError> {
+    Sizes::from_json(EMBEDDED.name, Path::new(EMBEDDED.name), EMBEDDED.config)
 }

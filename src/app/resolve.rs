@@ -63,6 +63,11 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     let mut session = session(&args.place, context, prompt_ids.len())?;
     session.arena_full = args.arena == ArenaArg::Full;
     session.workers = args.workers.map_or(session.workers, usize::from);
+    if args.auto {
+        let sizes = super::dry::sizes(args.model.as_deref())?;
+        let (mesh, k_tree) = super::plan::auto(&sizes, &session, args.n)?;
+        (session.mesh, session.k_tree) = (Some(mesh), k_tree);
+    }
     let sample = SampleOptions {
         temperature: args.temp.unwrap_or(if bare { TEMPERATURE } else { 0.0 }),
         top_k: args.top_k,

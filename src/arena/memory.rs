@@ -128,7 +128,7 @@ impl Store for Memory {
         self.all_mut().copy_within(from..from + words, to as usize);
     }
 
-    fn buffer(&mut self, words: usize, readers: u16) -> u32 {
+    fn buffer(&mut self, words: usize, readers: u32) -> u32 {
         let class = words.max(4).next_power_of_two().trailing_zeros() as usize;
         let place = self.free[class].pop().unwrap_or_else(|| {
             let place = self.bump + HEADER;
@@ -137,7 +137,7 @@ impl Store for Memory {
             place as u32
         });
         let header = self.words_mut(place - HEADER as u32, 2);
-        header.copy_from_slice(&[u32::from(readers), class as u32]);
+        header.copy_from_slice(&[readers, class as u32]);
         place
     }
 

@@ -12,9 +12,11 @@
 //!
 //! Cost of a level: (w + 5 + hops) per dependent stage as in `chip-facts.md`; executed, not assumed.
 
+use smallvec::SmallVec;
+
 use crate::arena::Tile;
 use crate::fabric::{Layout, LayoutError};
-use crate::math::split::split;
+use crate::math::split::{part, part_of};
 use crate::pe::{After, Fold, Pe, Relay, Role};
 use crate::units::{Color, Coord};
 
@@ -63,37 +65,44 @@ impl Tree {
         Color(self.base + 2 * self.levels() as u8)
     }
 
-    /// Members of every level: level 0 is the whole line, level k the roots of level k - 1.
-    fn members(&self) -> Vec<Vec<usize>> {
-        let mut levels = vec![(0..self.line.len()).collect::<Vec<_>>()];
-        for &g in &self.groups {
-            let list = &levels[levels.len() - 1];
-            let roots = groups_of(list, g).map(|group| group[group.len() / 2]).collect();
-            levels.push(roots);
-        }
-        levels
+    /// Members of level `level` (0: the whole line; k: the roots of level k - 1), and its groups.
+    fn sizes(&self, level: usize) -> (usize, usize) {
+        let members = self.groups[..level].iter().fold(self.line.len(), |n, g| n.min(*g));
+        (members, self.groups.get(level).map_or(members, |g| members.min(*g)))
+    }
+
+    /// Index in the line of member `at` of a level: the middle of its group below, level by level.
+    fn place(&self, level: usize, at: usize) -> usize {
+        (0..level).rev().fold(at, |at, below| {
+            let (members, groups) = self.sizes(below);
+            let group = part(members, groups, at);
+            group.start + group.len() / 2
+        })
     }
 
     /// Index in the line of the last root.
     pub fn root(&self) -> usize {
-        self.members().last().map_or(0, |roots| roots[0])
+        self.place(self.levels(), 0)
     }
 
-    fn seats(&self, member: usize) -> Vec<Seat> {
-        let mut seats = Vec::new();
-        for (list, &g) in self.members().iter().zip(&self.groups) {
-            let Some(group) = groups_of(list, g).find(|group| group.contains(&member)) else { break };
-            let (root, at) = (group.len() / 2, group.iter().position(|m| *m == member).unwrap_or(0));
+    fn seats(&self, member: usize) -> SmallVec<[Seat; 2]> {
+        let (mut seats, mut index) = (SmallVec::new(), member);
+        for level in 0..self.levels() {
+            let (members, groups) = self.sizes(level);
+            let number = part_of(members, groups, index);
+            let group = part(members, groups, number);
+            let (root, at, len) = (group.len() / 2, index - group.start, group.len());
             let inward = match at.cmp(&root) {
-                std::cmp::Ordering::Less => Some(group[at + 1]),
+                std::cmp::Ordering::Less => Some(self.place(level, index + 1)),
                 std::cmp::Ordering::Equal => None,
-                std::cmp::Ordering::Greater => Some(group[at - 1]),
+                std::cmp::Ordering::Greater => Some(self.place(level, index - 1)),
             };
-            let outward = (at + 1 < group.len() && at >= root, at > 0 && at <= root);
+            let outward = (at + 1 < len && at >= root, at > 0 && at <= root);
             seats.push(Seat { inward, distance: at.abs_diff(root), high: at > root, outward });
             if inward.is_some() {
                 break;
             }
+            index = number;
         }
         seats
     }
@@ -157,11 +166,6 @@ impl Tree {
         (self.line.len() > 1)
             .then(|| if member == self.root() { Role::Leaf(pe.tx(color)) } else { Role::Root(pe.rx(color)) })
     }
-}
-
-/// `list` in at most `groups` contiguous, non-empty groups, the first ones one longer.
-fn groups_of(list: &[usize], groups: usize) -> impl Iterator<Item = &[usize]> {
-    split(list.len(), groups.min(list.len())).map(move |r| &list[r])
 }
 
 /// Runs the reduction at one member: `tile` ends as the result at the root.

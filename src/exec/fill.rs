@@ -37,10 +37,10 @@ pub(super) fn fill_memories(
         return Ok(memories);
     }
     let one = |part: &Part, mut memory: Memory| {
-        for pe in &part.endpoints {
-            for &(id, place, words) in &pe.tiles {
+        for pe in part.endpoints.iter() {
+            for &(id, place, words) in pe.tiles {
                 let [tile] = memory.tiles_mut([Tile { place, words }]);
-                fill(pe.coord.unwrap_or(Coord::new(0, 0)), id, tile);
+                fill(pe.coord, id, tile);
             }
         }
         memory

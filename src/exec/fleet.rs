@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::arena::{Memory, Tile};
-use crate::fabric::{Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
+use crate::fabric::{Backing, Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
 use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part, Probes};
@@ -56,6 +56,15 @@ impl RunOptions {
             kernels: Kernels::detect(),
             trace: None,
             probes: None,
+        }
+    }
+
+    /// Visits are noted by place, so places must differ then.
+    fn backing(&self) -> Backing {
+        match (self.dry && !self.log_visits, self.full_arenas) {
+            (true, _) => Backing::Dry,
+            (false, true) => Backing::Full,
+            (false, false) => Backing::Packed,
         }
     }
 }
@@ -134,7 +143,7 @@ pub struct Wafer {
     homes: Vec<(u16, u32)>,
     pub(super) layout: Arc<Layout>,
     host: Vec<HostLane>,
-    tiles: Vec<Vec<Endpoints>>,
+    ends: Vec<Arc<Endpoints>>,
     idle: Arc<Idle>,
     marks: Vec<Mark>,
     /// Most colors at one PE.
@@ -156,21 +165,22 @@ impl Wafer {
         if !(1..=WORKERS_MAX).contains(&options.workers) {
             return Err(LaunchError::Workers { found: options.workers, most: WORKERS_MAX });
         }
-        let fleet = build(&layout, chip, options.workers, options.full_arenas)?;
+        let fleet = build(&layout, chip, options.workers, options.backing())?;
         let Fleet { parts, homes, host, colors_max } = fleet;
         let kernel = Arc::new(kernel);
         let idle = Arc::new(Idle::new(options.workers));
-        let tiles: Vec<Vec<Endpoints>> = parts.iter().map(|p| p.endpoints.clone()).collect();
         let memories = memories(&parts, options)?;
         let memories = fill_memories(&parts, memories, options, &fill)?;
         let cores = core_affinity::get_core_ids().unwrap_or_default();
         let traced = options.trace.map(|trace| Arc::new(trace.choose(&layout)));
-        let mut hands = Vec::new();
+        let (mut hands, mut ends) = (Vec::new(), Vec::new());
         for (me, (part, memory)) in parts.into_iter().zip(memories).enumerate() {
             let (commands, inbox) = unbounded();
             let (outbox, answers) = unbounded();
             let (kernel, idle, options) = (Arc::clone(&kernel), Arc::clone(&idle), options.clone());
             let traced = traced.clone();
+            let endpoints = Arc::new(part.endpoints);
+            ends.push(Arc::clone(&endpoints));
             let need = options.workers;
             let timing = chip.timing();
             // Pinned only where every worker has a core of its own.
@@ -186,7 +196,7 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let net = Net::new(timing, schedule, options.dry, memory, part.net);
-                let mut part = Part::new(net, part.endpoints, options.kernels).with_probes(options.probes);
+                let mut part = Part::new(net, endpoints, options.kernels).with_probes(options.probes);
                 if options.log_visits {
                     part.log_visits();
                 }
@@ -200,7 +210,7 @@ impl Wafer {
             let thread = thread.map_err(|error| LaunchError::Threads { need, have: me, error })?;
             hands.push(Hand { commands, answers, thread: Some(thread) });
         }
-        Ok(Self { hands, homes, layout: Arc::new(layout), host, tiles, idle, marks: Vec::new(), colors_max })
+        Ok(Self { hands, homes, layout: Arc::new(layout), host, ends, idle, marks: Vec::new(), colors_max })
     }
 
     /// Runs until nothing moves. Programs parked at the first receive of a pass count as finished.
@@ -244,13 +254,12 @@ impl Wafer {
     /// `Lost` when a worker is gone.
     pub fn take_visits(&self) -> Result<Vec<(Coord, TileId)>, PassError> {
         let mut order = Vec::new();
-        for (hand, ends) in self.hands.iter().zip(&self.tiles) {
+        for (hand, ends) in self.hands.iter().zip(&self.ends) {
             hand.commands.send(Command::Visits).map_err(|_| PassError::Lost)?;
             let Ok(Answer::Words(places)) = hand.answers.recv() else { return Err(PassError::Lost) };
-            let tiles = ends.iter().flat_map(|pe| pe.tiles.iter().map(|t| (t.1, (pe.coord, t.0))));
-            let owners: std::collections::HashMap<u32, (Option<Coord>, TileId)> = tiles.collect();
-            let found = places.iter().filter_map(|place| owners.get(place));
-            order.extend(found.filter_map(|&(coord, id)| Some((coord?, id))));
+            let tiles = ends.iter().flat_map(|pe| pe.tiles.iter().map(move |t| (t.1, (pe.coord, t.0))));
+            let owners: std::collections::HashMap<u32, (Coord, TileId)> = tiles.collect();
+            order.extend(places.iter().filter_map(|place| owners.get(place)));
         }
         Ok(order)
     }
@@ -267,7 +276,7 @@ impl Wafer {
     pub fn read(&self, pe: Coord, tile: TileId) -> Result<Vec<u32>, PassError> {
         let at = self.layout.find(pe).ok_or(PassError::Lost)?;
         let (worker, local) = self.homes[at as usize];
-        let tiles = &self.tiles[usize::from(worker)][local as usize].tiles;
+        let tiles = self.ends[usize::from(worker)].of(local).tiles;
         let &(_, place, words) = tiles.iter().find(|t| t.0 == tile).ok_or(PassError::Lost)?;
         let hand = &self.hands[usize::from(worker)];
         hand.commands.send(Command::Read { tile: Tile { place, words } }).map_err(|_| PassError::Lost)?;
@@ -285,7 +294,12 @@ impl Wafer {
     /// `Lost` when a worker is gone.
     pub fn into_arenas(mut self) -> Result<Arenas, PassError> {
         let memories = self.stop().ok_or(PassError::Lost)?;
-        Ok(Arenas::new(memories, std::mem::take(&mut self.tiles)))
+        Ok(Arenas::new(
+            memories,
+            Arc::clone(&self.layout),
+            std::mem::take(&mut self.homes),
+            std::mem::take(&mut self.ends),
+        ))
     }
 
     /// Ends the workers; their memories, unless one of them panicked.

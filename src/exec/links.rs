@@ -154,7 +154,7 @@ impl Wafer {
     /// The PE on the link that feeds a color at a router.
     fn upstream(&self, at: Coord, color: Color) -> Option<Coord> {
         let pe = &self.layout.pes[self.layout.find(at)? as usize];
-        let route = pe.routes.iter().find(|r| r.color == color)?;
+        let route = pe.route(color)?;
         Direction::neighbour(route.rx, at, u32::MAX, u32::MAX)
     }
 

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use crate::fabric::{Endpoints, Layout, Route};
+use crate::fabric::{Ends, Layout, Route};
 use crate::link::NONE;
 use crate::pe::{Part, Step, Traced};
 use crate::units::{Color, Coord};
@@ -40,19 +40,18 @@ pub(super) fn report(strict: &Strict, part: &Part, layout: &Layout, steps: &[Vec
 }
 
 /// Does the step send, and on which color? (A combine shows as the send that it is.)
-fn side(ends: &Endpoints, step: Step) -> (bool, Color) {
+fn side(ends: Ends<'_>, step: Step) -> (bool, Color) {
     let of = |list: &[(Color, u32)], id: u32| list.iter().find(|e| e.1 == id).map_or(Color(u8::MAX), |e| e.0);
     match step {
         Step::Send(port) | Step::PostSend(port) | Step::JoinSend { port, .. } | Step::Combine { port, .. } => {
-            (true, of(&ends.tx, port))
+            (true, of(ends.tx, port))
         }
-        Step::Recv(lane) | Step::PostRecv(lane) | Step::JoinRecv { lane, .. } => (false, of(&ends.rx, lane)),
+        Step::Recv(lane) | Step::PostRecv(lane) | Step::JoinRecv { lane, .. } => (false, of(ends.rx, lane)),
     }
 }
 
 fn port_of(layout: &Layout, pe: Coord, color: Color, sends: bool) -> String {
-    let routes = layout.find(pe).map(|at| &layout.pes[at as usize].routes);
-    let route: Option<&Route> = routes.and_then(|routes| routes.iter().find(|r| r.color == color));
+    let route: Option<&Route> = layout.find(pe).and_then(|at| layout.pes[at as usize].route(color));
     match route {
         Some(r) if sends => {
             let sides: Vec<String> = r.tx.links().map(|d| format!("{d:?}")).collect();

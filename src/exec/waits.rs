@@ -12,7 +12,7 @@
 
 use std::collections::HashMap;
 
-use crate::fabric::{Direction, Endpoints, Layout, Route};
+use crate::fabric::{Direction, Ends, Layout, Route};
 use crate::link::{NONE, Status, TicketKind};
 use crate::pe::Part;
 use crate::units::{Color, Coord};
@@ -37,11 +37,11 @@ pub(super) fn remains(part: &Part) -> Remains {
     let mut out = Remains { blocked: Vec::new(), taken: Vec::new(), sent: Vec::new() };
     for pe in 0..part.pes() {
         let (coord, ends) = (part.coord(pe), part.endpoints(pe));
-        for &(color, lane) in &ends.rx {
+        for &(color, lane) in ends.rx {
             let l = &net.lanes[lane as usize];
             out.taken.push((coord, color, u64::from(l.bursts) - u64::from(l.held())));
         }
-        for &(color, port) in &ends.tx {
+        for &(color, port) in ends.tx {
             let p = &net.ports[port as usize];
             out.sent.push((coord, color, p.emitted, p.queued() != NONE));
         }
@@ -65,13 +65,13 @@ pub(super) fn remains(part: &Part) -> Remains {
 type Net = crate::link::Net<crate::arena::Memory>;
 
 /// A wait on a lane: what it holds (bursts that cannot be forwarded to all outputs yet).
-fn receive(net: &Net, ends: &Endpoints, lane: u32) -> (bool, Color, (u32, u32)) {
+fn receive(net: &Net, ends: Ends<'_>, lane: u32) -> (bool, Color, (u32, u32)) {
     let held = net.held(lane).fold((0, 0), |sum, b| (sum.0 + 1, sum.1 + b.wavelets()));
-    (false, color_of(&ends.rx, lane), held)
+    (false, color_of(ends.rx, lane), held)
 }
 
 /// A wait on a send: the burst in flight and those queued behind it.
-fn send(net: &Net, ends: &Endpoints, port: u32) -> (bool, Color, (u32, u32)) {
+fn send(net: &Net, ends: Ends<'_>, port: u32) -> (bool, Color, (u32, u32)) {
     let p = &net.ports[port as usize];
     let mut held = (0, 0);
     let mut add = |id: u32| {
@@ -87,7 +87,7 @@ fn send(net: &Net, ends: &Endpoints, port: u32) -> (bool, Color, (u32, u32)) {
     while at != NONE {
         at = add(at);
     }
-    (true, color_of(&ends.tx, port), held)
+    (true, color_of(ends.tx, port), held)
 }
 
 fn color_of(list: &[(Color, u32)], id: u32) -> Color {
@@ -124,7 +124,7 @@ struct Map<'a> {
 impl Map<'_> {
     fn route(&self, pe: Coord, color: Color) -> Option<Route> {
         let at = self.layout.find(pe)?;
-        self.layout.pes[at as usize].routes.iter().find(|r| r.color == color).copied()
+        self.layout.pes[at as usize].route(color).copied()
     }
 
     /// The port in words, and the PEs that would have to act.

@@ -177,9 +177,12 @@ fn pass<F: Future<Output = ()>>(
     let mut net = part.net.borrow_mut();
     let mut places = Vec::with_capacity(injects.len());
     for (port, inject) in injects {
-        let place = Store::buffer(&mut net.store, 1, 1);
-        places.push(place);
-        Store::words_mut(&mut net.store, place, 1)[0] = inject.word;
+        let mut place = NONE;
+        if !net.dry {
+            place = Store::buffer(&mut net.store, 1, 1);
+            places.push(place);
+            Store::words_mut(&mut net.store, place, 1)[0] = inject.word;
+        }
         net.post_send(SendRequest {
             pe: NONE,
             port,

@@ -4,8 +4,10 @@
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::arena::{Ledger, LedgerError, Owner};
-use crate::units::{Color, Coord};
+use crate::units::{Bytes, Color, Coord};
 
 use super::route::{Direction, Route, Tx};
 
@@ -28,6 +30,9 @@ pub struct TileDecl {
     pub visit: u64,
 }
 
+/// Routes of a PE that need no memory of their own: a decode of two levels has 18 colors and a lane from the host.
+const ROUTES_INLINE: usize = 19;
+
 /// One PE in use.
 #[derive(Clone, Debug)]
 pub struct PeDecl {
@@ -38,7 +43,7 @@ pub struct PeDecl {
     /// Which PEs work at the same time: the host warms their state together. Neighbours in the list of PEs share one.
     pub region: u16,
     /// Routes by color.
-    pub routes: Vec<Route>,
+    pub routes: SmallVec<[Route; ROUTES_INLINE]>,
     /// Tiles in address order.
     pub tiles: Vec<TileDecl>,
 }
@@ -50,6 +55,55 @@ impl PeDecl {
         self.tiles.iter().for_each(|t| ledger.charge(t.name, t.owner, u64::from(t.bytes)));
         ledger
     }
+
+    /// Total of its ledger.
+    pub fn used(&self) -> Bytes {
+        Bytes(self.tiles.iter().map(|t| u64::from(t.bytes).next_multiple_of(16)).sum())
+    }
+
+    /// Its route of a color.
+    pub fn route(&self, color: Color) -> Option<&Route> {
+        self.routes.iter().find(|r| r.color == color)
+    }
+}
+
+/// Which PE is where: rows of columns, and a map for coordinates that no chip has (refused before a launch).
+#[derive(Clone, Debug, Default)]
+struct Grid {
+    rows: Vec<Vec<u32>>,
+    far: HashMap<Coord, u32>,
+}
+
+impl Grid {
+    /// Columns and rows of the largest chip.
+    const SIDE: u32 = 4096;
+    const FREE: u32 = u32::MAX;
+
+    fn get(&self, at: Coord) -> Option<u32> {
+        if at.col >= Self::SIDE || at.row >= Self::SIDE {
+            return self.far.get(&at).copied();
+        }
+        self.rows.get(at.row as usize)?.get(at.col as usize).copied().filter(|i| *i != Self::FREE)
+    }
+
+    /// What is there now: `next` if nothing was.
+    fn get_or(&mut self, at: Coord, next: u32) -> u32 {
+        if at.col >= Self::SIDE || at.row >= Self::SIDE {
+            return *self.far.entry(at).or_insert(next);
+        }
+        let (col, row) = (at.col as usize, at.row as usize);
+        if self.rows.len() <= row {
+            self.rows.resize(row + 1, Vec::new());
+        }
+        let columns = &mut self.rows[row];
+        if columns.len() <= col {
+            columns.resize(col + 1, Self::FREE);
+        }
+        if columns[col] == Self::FREE {
+            columns[col] = next;
+        }
+        columns[col]
+    }
 }
 
 /// See the module.
@@ -57,7 +111,7 @@ impl PeDecl {
 pub struct Layout {
     /// PEs, in the order in which they were named.
     pub pes: Vec<PeDecl>,
-    index: HashMap<Coord, u32>,
+    grid: Grid,
 }
 
 /// Why a layout cannot run.
@@ -81,6 +135,9 @@ pub enum LayoutError {
          the chip has {have} usable"
     )]
     Colors { pe: Coord, routed: u32, need: u32, have: u32 },
+    /// A way whose length no clock holds.
+    #[error("{color} from PE {pe} is too long: need at most 2^32 - 1 cycles from end to end")]
+    TooLong { pe: Coord, color: Color },
     /// A PE outside the mesh.
     #[error("PE {pe} is outside the chip's mesh of {cols}x{rows}")]
     OffMesh { pe: Coord, cols: u32, rows: u32 },
@@ -92,16 +149,22 @@ pub enum LayoutError {
 impl Layout {
     /// The PE at `coord`, made known if it is new.
     pub fn pe(&mut self, coord: Coord) -> &mut PeDecl {
-        let at = *self.index.entry(coord).or_insert_with(|| {
-            self.pes.push(PeDecl { coord, share: 0, region: 0, routes: Vec::new(), tiles: Vec::new() });
-            (self.pes.len() - 1) as u32
-        });
-        &mut self.pes[at as usize]
+        let next = self.pes.len();
+        let at = self.grid.get_or(coord, next as u32) as usize;
+        if at == next {
+            self.pes.push(PeDecl { coord, share: 0, region: 0, routes: SmallVec::new(), tiles: Vec::new() });
+        }
+        &mut self.pes[at]
+    }
+
+    /// Makes room for so many PEs more.
+    pub fn reserve(&mut self, pes: usize) {
+        self.pes.reserve(pes);
     }
 
     /// Index of the PE at `coord`.
     pub fn find(&self, coord: Coord) -> Option<u32> {
-        self.index.get(&coord).copied()
+        self.grid.get(coord)
     }
 
     /// Adds a route. Routes of the same color and receive port at one PE unite.

@@ -5,13 +5,16 @@
 
 mod build;
 mod chip;
+mod ends;
 mod layout;
 mod presets;
 mod route;
 mod survey;
+mod wire;
 
-pub use build::{Endpoints, Fleet, HostLane, Part, Region, build};
+pub use build::{Backing, Fleet, HostLane, Part, Region, build};
 pub use chip::{Chip, ChipError, Provenance, Rates};
+pub use ends::{Endpoints, Ends};
 pub use layout::{Layout, LayoutError, PeDecl, TileDecl, TileId};
 pub use route::{Direction, Route, Tx};
 pub use survey::Survey;

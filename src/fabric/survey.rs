@@ -25,7 +25,7 @@ impl Survey {
         for pe in &layout.pes {
             let colors = pe.routes.iter().filter(|r| r.rx != Direction::Host).count() as u32;
             survey.colors_per_core = survey.colors_per_core.max(colors);
-            survey.arena_peak = survey.arena_peak.max(pe.ledger().total());
+            survey.arena_peak = survey.arena_peak.max(pe.used());
             for route in pe.routes.iter().filter(|r| r.rx == Direction::Ramp) {
                 survey.longest_hop = survey.longest_hop.max(reach(layout, pe.coord, route.color));
             }
@@ -40,7 +40,7 @@ fn reach(layout: &Layout, from: Coord, color: Color) -> u32 {
     let mut open = vec![(from, 0u32)];
     while let Some((at, links)) = open.pop() {
         let Some(pe) = layout.find(at).map(|i| &layout.pes[i as usize]) else { continue };
-        let Some(route) = pe.routes.iter().find(|r| r.color == color) else { continue };
+        let Some(route) = pe.route(color) else { continue };
         if route.tx.has(Direction::Ramp) {
             farthest = farthest.max(links);
         }

@@ -4,6 +4,7 @@
 
 pub mod bench;
 mod check;
+pub mod dry;
 pub mod gemm;
 mod planning;
 mod prefill;

@@ -2,13 +2,13 @@
 //!
 //! Invariant: nothing here touches weights or workers. Called by `session` and `prefill`.
 
-use crate::fabric::Layout;
+use crate::fabric::{Backing, Layout, build};
 use crate::kernels::decode::{Decode, Launch};
-use crate::math::checkpoint::{Checkpoint, WeightFormat};
+use crate::math::checkpoint::{Checkpoint, MatrixId, ModelShape, WeightFormat};
 use crate::placement::{Plan, PlanRequest};
 
 use super::report::{self, PlacementSummary};
-use super::session::{Kv, SessionConfig, SessionError};
+use super::session::{Kv, Session, SessionConfig, SessionError};
 
 /// What a configuration asks of a plan.
 ///
@@ -28,15 +28,19 @@ pub(super) fn request(config: &SessionConfig) -> Result<PlanRequest, SessionErro
     })
 }
 
+/// Format of a model's matrices.
+pub(super) fn format(model: &dyn Checkpoint) -> WeightFormat {
+    model.matrix(MatrixId::Q(0)).format
+}
+
 /// The kernel for a model under a configuration.
 ///
 /// # Errors
 /// What does not fit.
-pub(super) fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Decode, SessionError> {
-    let (shape, request) = (model.shape().clone(), request(config)?);
+pub(super) fn plan(shape: &ModelShape, format: WeightFormat, config: &SessionConfig) -> Result<Decode, SessionError> {
+    let (shape, request) = (shape.clone(), request(config)?);
     let concat_prompt = request.concat_prompt;
     let plan = Plan::new(&shape, &config.chip, &request)?;
-    let format: WeightFormat = model.matrix(crate::math::checkpoint::MatrixId::Q(0)).format;
     Ok(Decode {
         shape,
         plan,
@@ -54,7 +58,8 @@ pub(super) fn plan(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Dec
 /// # Errors
 /// `PrefillMesh`, `PrefillRows`.
 pub(super) fn apart(
-    model: &dyn Checkpoint,
+    shape: &ModelShape,
+    format: WeightFormat,
     config: &SessionConfig,
     decode: &Decode,
     mesh: Option<(u32, u32)>,
@@ -62,7 +67,7 @@ pub(super) fn apart(
     let Some(mesh) = mesh.filter(|m| (m.0 as usize, m.1 as usize) != (decode.plan.cols, decode.plan.rows)) else {
         return Ok(None);
     };
-    let mut other = plan(model, &SessionConfig { mesh: Some(mesh), context: config.prompt, ..config.clone() })
+    let mut other = plan(shape, format, &SessionConfig { mesh: Some(mesh), context: config.prompt, ..config.clone() })
         .map_err(|error| match error {
             SessionError::Plan(error) => SessionError::PrefillMesh(error),
             other => other,
@@ -90,5 +95,63 @@ pub(super) fn summary(decode: &Decode, layout: &Layout) -> PlacementSummary {
         colors_max: report::colors_max(layout),
         ledger: report::ledger_text(layout, decode),
         floorplan: report::floorplan(decode),
+    }
+}
+
+impl Session {
+    /// Plans and lays out without weights or workers.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn plan_only(model: &dyn Checkpoint, config: &SessionConfig) -> Result<(Decode, Layout), SessionError> {
+        let decode = plan(model.shape(), format(model), config)?;
+        let layout = decode.layout()?;
+        build(&layout, &decode.chip, 1, Backing::Dry)?;
+        Ok((decode, layout))
+    }
+
+    /// What a configuration asks of a plan.
+    ///
+    /// # Errors
+    /// `Levels`.
+    pub fn request(config: &SessionConfig) -> Result<PlanRequest, SessionError> {
+        request(config)
+    }
+
+    /// Is there a plan for these sizes under this configuration?
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn fits(shape: &ModelShape, format: WeightFormat, config: &SessionConfig) -> Result<Plan, SessionError> {
+        Ok(plan(shape, format, config)?.plan)
+    }
+
+    /// The mesh with the fewest PEs under this configuration (its own mesh does not count).
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn smallest(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Plan, SessionError> {
+        Ok(Plan::smallest(model.shape(), &config.chip, &request(config)?)?)
+    }
+
+    /// The most positions, up to `config.context`, for which there is a plan; 0 if none.
+    pub fn context_max(model: &dyn Checkpoint, config: &SessionConfig) -> usize {
+        let (shape, format) = (model.shape(), format(model));
+        let fits = |context| plan(shape, format, &SessionConfig { context, ..config.clone() }).is_ok();
+        let (mut good, mut bad) = (0, config.context.saturating_add(1));
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    /// A layout in numbers and pictures.
+    pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
+        summary(decode, layout)
     }
 }

@@ -3,13 +3,14 @@
 //! Invariant: one pass a position; a chunk runs when its last position is there.
 
 use crate::exec::{Counters, Inject, TraceOptions};
-use crate::kernels::decode::{Decode, pass, tile};
+use crate::kernels::decode::{Decode, pass};
 use crate::kernels::prefill::{Prefill, PrefillRefused};
 use crate::link::Ctrl;
-use crate::math::checkpoint::Checkpoint;
+use crate::math::checkpoint::{Checkpoint, ModelShape, WeightFormat};
 use crate::pe::Mark;
 use crate::placement::Plan;
 
+use super::planning::apart;
 use super::report;
 use super::session::{Session, SessionConfig, SessionError, Step};
 
@@ -25,6 +26,20 @@ pub(super) enum Start {
 impl Start {
     pub(super) fn is_prefill(self) -> bool {
         matches!(self, Self::Prefill(_))
+    }
+
+    /// The kernel of a prefill that is not on the mesh of `decode`.
+    pub(super) fn apart(
+        self,
+        shape: &ModelShape,
+        format: WeightFormat,
+        config: &SessionConfig,
+        decode: &Decode,
+    ) -> Result<Option<Decode>, SessionError> {
+        match self {
+            Self::Decode => Ok(None),
+            Self::Prefill(how) => apart(shape, format, config, decode, how.mesh),
+        }
     }
 }
 
@@ -114,7 +129,7 @@ impl Session {
                 return Ok(None);
             }
         }
-        let argmax = self.wafer.read(kernel.decode.head_root(), tile::OWN)?.first().copied();
+        let argmax = self.found(kernel.decode.head_root())?;
         self.logits_at = self.phase_end;
         self.transition(&kernel)?;
         Ok(Some(Step { argmax, cycles: self.logits_at }))

@@ -131,7 +131,7 @@ pub(super) fn arena_use(launches: &[&Layout], chip: &Chip) -> ArenaUse {
     let mut by_pe: HashMap<Coord, u64> = HashMap::new();
     for pe in launches.iter().flat_map(|l| &l.pes).filter(|p| !p.tiles.is_empty()) {
         let most = by_pe.entry(pe.coord).or_default();
-        *most = (*most).max(pe.ledger().total().0 + chip.reserved_bytes);
+        *most = (*most).max(pe.used().0 + chip.reserved_bytes);
     }
     let mut used: Vec<u64> = by_pe.into_values().collect();
     used.sort_unstable();
@@ -190,7 +190,7 @@ pub(super) fn ledger_text(layout: &Layout, decode: &Decode) -> String {
             Region::Transit => false,
         };
         let members = layout.pes.iter().filter(is_member);
-        let Some(pe) = members.max_by_key(|p| p.ledger().total()) else { continue };
+        let Some(pe) = members.max_by_key(|p| p.used()) else { continue };
         let ledger = pe.ledger();
         let _ = writeln!(text, "fullest {name} PE {}:", pe.coord);
         for owner in Owner::ALL {

@@ -4,19 +4,19 @@
 //! modelled time; a sampled id is charged one round trip to the host.
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
-use crate::fabric::{Chip, Layout, LayoutError};
+use crate::fabric::{Chip, LayoutError, TileId};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, point, tile};
 use crate::kernels::prefill::{PHASES, PrefillRefused};
 use crate::link::{Ctrl, Schedule};
 use crate::math::Kernels;
-use crate::math::checkpoint::Checkpoint;
+use crate::math::checkpoint::{Checkpoint, ModelShape, WeightFormat};
 use crate::pe::Mark;
 use crate::pe::Probes;
-use crate::placement::{Plan, PlanError};
+use crate::placement::PlanError;
 use crate::units::Coord;
 
-use super::planning::{apart, plan, request, summary};
-use super::prefill::{Prompt, Start};
+use super::planning::{format, plan, summary};
+use super::prefill::{PrefillOptions, Prompt, Start};
 use super::recorded::Recorded;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
 use super::visit::sort_by_visit;
@@ -201,30 +201,58 @@ impl Session {
         start: Start,
         (trace, probes): (Option<TraceOptions>, Option<Probes>),
     ) -> Result<Self, SessionError> {
-        let decode = plan(model, &config)?;
-        let apart = match start {
-            Start::Decode => None,
-            Start::Prefill(how) => apart(model, &config, &decode, how.mesh)?,
-        };
-        let first = apart.as_ref().unwrap_or(&decode);
-        let contents = Contents::new(first, model);
+        let (shape, format) = (model.shape(), format(model));
+        let decode = plan(shape, format, &config)?;
+        let apart = start.apart(shape, format, &config, &decode)?;
+        let contents = Contents::new(apart.as_ref().unwrap_or(&decode), model);
         if contents.formats().any(|f| f != decode.format) {
             return Err(SessionError::MixedFormats);
         }
+        let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
+        Self::begin((decode.clone(), apart.clone()), config, start, false, (trace, probes), fill)
+    }
+
+    /// As `new`, or `with_prefill`, from a model's sizes alone: bursts carry no payload, and no step has an id.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn dry(
+        shape: &ModelShape,
+        format: WeightFormat,
+        config: SessionConfig,
+        prefill: Option<PrefillOptions>,
+    ) -> Result<Self, SessionError> {
+        let start = prefill.map_or(Start::Decode, Start::Prefill);
+        let decode = plan(shape, format, &config)?;
+        let apart = start.apart(shape, format, &config, &decode)?;
+        Self::begin((decode, apart), config, start, true, (None, None), |_, _, _| {})
+    }
+
+    fn begin(
+        (decode, apart): (Decode, Option<Decode>),
+        config: SessionConfig,
+        start: Start,
+        dry: bool,
+        (trace, probes): (Option<TraceOptions>, Option<Probes>),
+        fill: impl Fn(Coord, TileId, &mut [u32]) + Sync,
+    ) -> Result<Self, SessionError> {
         let mut layout = decode.layout()?;
         let placement = summary(&decode, &layout);
         let mut arena = report::arena_use(&[&layout], &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
+        options.dry = dry;
         options.full_arenas = config.arena_full;
         options.probes = probes;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);
         }
-        let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
         let prompt = match start {
             Start::Decode => None,
-            Start::Prefill(how) => Some(Prompt::new(first, &decode, config.prompt, how.chunk)?),
+            Start::Prefill(how) => {
+                let first = apart.as_ref().unwrap_or(&decode);
+                Some(Prompt::new(first, &decode, config.prompt, how.chunk)?)
+            }
         };
         let spans_max = trace.map_or(0, |t| t.spans_max);
         let here = if prompt.is_some() { spans_max.div_ceil(2) } else { spans_max };
@@ -240,7 +268,6 @@ impl Session {
                 Wafer::launch(decode.clone(), layout, &decode.chip, &options, fill)?
             }
         };
-        drop(contents);
         wafer.run(&[])?;
         Ok(Self {
             wafer,
@@ -263,45 +290,6 @@ impl Session {
             past: Recorded::default(),
             spans_max,
         })
-    }
-
-    /// Plans and lays out without weights or workers.
-    ///
-    /// # Errors
-    /// As `new`.
-    pub fn plan_only(model: &dyn Checkpoint, config: &SessionConfig) -> Result<(Decode, Layout), SessionError> {
-        let decode = plan(model, config)?;
-        let layout = decode.layout()?;
-        crate::fabric::build(&layout, &decode.chip, 1, false)?;
-        Ok((decode, layout))
-    }
-
-    /// The mesh with the fewest PEs under this configuration (its own mesh does not count).
-    ///
-    /// # Errors
-    /// As `new`.
-    pub fn smallest(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Plan, SessionError> {
-        Ok(Plan::smallest(model.shape(), &config.chip, &request(config)?)?)
-    }
-
-    /// The most positions, up to `config.context`, for which there is a plan; 0 if none.
-    pub fn context_max(model: &dyn Checkpoint, config: &SessionConfig) -> usize {
-        let fits = |context| plan(model, &SessionConfig { context, ..config.clone() }).is_ok();
-        let (mut good, mut bad) = (0, config.context.saturating_add(1));
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            if fits(middle) {
-                good = middle;
-            } else {
-                bad = middle;
-            }
-        }
-        good
-    }
-
-    /// A layout in numbers and pictures.
-    pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
-        summary(decode, layout)
     }
 
     /// Runs one token through the wafer.
@@ -339,9 +327,17 @@ impl Session {
         let mut argmax = None;
         if want_logits {
             self.logits_at = cycles;
-            argmax = self.wafer.read(self.decode.head_root(), tile::OWN)?.first().copied();
+            argmax = self.found(self.decode.head_root())?;
         }
         Ok(Step { argmax, cycles })
+    }
+
+    /// The id that the head found in the last pass that wanted logits; none in a dry run.
+    pub(super) fn found(&self, head: Coord) -> Result<Option<u32>, SessionError> {
+        if self.options.dry {
+            return Ok(None);
+        }
+        Ok(self.wafer.read(head, tile::OWN)?.first().copied())
     }
 
     /// Logits of the last step that wanted them: an uncharged probe.
@@ -364,6 +360,11 @@ impl Session {
             all.extend(words[..words.len() - 1].iter().map(|w| f32::from_bits(*w)));
         }
         Ok(all)
+    }
+
+    /// Cycles of the critical path by phase so far.
+    pub fn by_phase(&self) -> &[(&'static str, u64)] {
+        &self.by_phase
     }
 
     /// Positions that the arenas hold.

@@ -20,7 +20,7 @@ use super::session::SessionError;
 /// # Errors
 /// Why the layout cannot run.
 pub(super) fn sort_by_visit(decode: &Decode, layout: &mut Layout, options: &RunOptions) -> Result<(), SessionError> {
-    if options.full_arenas || options.schedule != Schedule::DepthFirst {
+    if options.dry || options.full_arenas || options.schedule != Schedule::DepthFirst {
         return Ok(());
     }
     // A prompt that fills the arenas leaves no position to try.

@@ -61,7 +61,7 @@ impl<S: Store> Net<S> {
         ticket.has_ctrl = r.ctrl.is_some();
         ticket.ctrl = r.ctrl.unwrap_or_default();
         (ticket.ready, ticket.tail) = (r.ready, r.min_tail);
-        ticket.depth = r.depth;
+        ticket.tally = r.depth;
         let id = self.tickets.open(ticket);
         self.list_open(r.pe, id);
         let port = &mut self.ports[r.port as usize];
@@ -150,7 +150,7 @@ impl<S: Store> Net<S> {
             words: t.words,
             has_ctrl: t.has_ctrl,
             ctrl: t.ctrl,
-            depth: t.depth,
+            depth: t.tally,
             payload: NONE,
             ..Burst::default()
         };
@@ -164,7 +164,7 @@ impl<S: Store> Net<S> {
         port.emitted += 1;
         t.tail = tail;
         if burst.rendezvous {
-            (t.state, t.next, t.outstanding) = (TicketState::InFlight, burst.span, answers);
+            (t.state, t.next, t.tally) = (TicketState::InFlight, burst.span, answers);
             (port.current, burst.payload) = (id, id);
         } else {
             let place = t.place;
@@ -199,8 +199,8 @@ impl<S: Store> Net<S> {
     pub(super) fn answer(&mut self, id: u32, begun: u64) {
         let t = &mut self.tickets[id];
         t.end = t.end.max(begun);
-        t.outstanding -= 1;
-        if t.outstanding > 0 {
+        t.tally -= 1;
+        if t.tally > 0 {
             return;
         }
         let (pe, at, place, end, span) = (t.pe, t.at, t.place, t.end, t.next);
@@ -219,14 +219,14 @@ impl<S: Store> Net<S> {
 
     /// The stand-in of ticket `theirs` of worker `from`, whose payload was copied to `place`. The buffer is given
     /// back once, when the last of `answers` has come.
-    pub(super) fn open_stand_in(&mut self, from: u16, theirs: u32, place: u32, words: u16, answers: u16) -> u32 {
+    pub(super) fn open_stand_in(&mut self, from: u16, theirs: u32, place: u32, words: u16, answers: u32) -> u32 {
         let mut ticket = Ticket::new(TicketKind::StandIn);
         ticket.state = TicketState::InFlight;
         ticket.pe = u32::from(from);
         ticket.at = theirs;
         ticket.place = place;
         ticket.words = words;
-        ticket.outstanding = answers;
+        ticket.tally = answers;
         self.tickets.open(ticket)
     }
 
@@ -276,7 +276,7 @@ impl<S: Store> Net<S> {
             let t = &mut self.tickets[id];
             t.state = TicketState::Done;
             t.words = taken.burst.words;
-            (t.end, t.depth, t.ctrl) = (taken.end, taken.burst.depth, taken.burst.ctrl);
+            (t.end, t.tally, t.ctrl) = (taken.end, taken.burst.depth, taken.burst.ctrl);
             let awaited = t.awaited;
             self.records[pe as usize].n_receives -= 1;
             if awaited {

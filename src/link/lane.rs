@@ -57,13 +57,12 @@ pub struct Lane {
     pub n_outs: u8,
     /// Ramp, remote, turns.
     pub flags: LaneFlags,
-    /// Answers that a burst entering this worker here waits for (sinks and crossings below).
-    pub answers: u16,
     /// Id of the writer, read as `upstream_kind` says.
     pub upstream: u32,
     /// Reader PE (on this worker); of a remote lane: its id on the other worker.
     pub reader: u32,
-    /// Cycles from the sender's router to here without waiting: alpha x hops + turns.
+    /// Cycles from the sender's router to here without waiting: alpha x hops + turns. Of a remote lane: the answers
+    /// that a burst waits for behind the crossing (sinks there and crossings further on).
     pub path: u32,
     /// What `upstream` is.
     pub upstream_kind: Upstream,
@@ -94,7 +93,6 @@ impl Lane {
             outs: [NONE; 3],
             n_outs: 0,
             flags: LaneFlags::default(),
-            answers: 0,
             upstream: NONE,
             reader: NONE,
             path: 0,

@@ -16,6 +16,8 @@ pub enum Message {
         lane: u32,
         /// The burst; its payload words follow the header.
         burst: Burst,
+        /// Sinks and further crossings behind that lane.
+        answers: u32,
         /// Are there payload words? (Not in a dry run.)
         wet: bool,
     },
@@ -57,7 +59,7 @@ impl Message {
         };
         let (lo, hi) = (time as u32, (time >> 32) as u32);
         match self {
-            Self::Burst { lane, burst: b, wet } => {
+            Self::Burst { lane, burst: b, answers, wet } => {
                 let bits = u32::from(b.has_ctrl) | u32::from(b.rendezvous) << 1 | u32::from(*wet) << 2;
                 [
                     BURST,
@@ -71,7 +73,7 @@ impl Message {
                     bits,
                     b.ctrl.kind_slot,
                     b.ctrl.position,
-                    0,
+                    *answers,
                 ]
             }
             Self::Freed { lane, .. } => [FREED, *lane, lo, hi, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -97,7 +99,7 @@ impl Message {
                     rendezvous: w[8] & 2 != 0,
                     ctrl: Ctrl { kind_slot: w[9], position: w[10] },
                 };
-                Self::Burst { lane: w[1], burst, wet: w[8] & 4 != 0 }
+                Self::Burst { lane: w[1], burst, answers: w[11], wet: w[8] & 4 != 0 }
             }
         }
     }
@@ -120,8 +122,8 @@ mod tests {
             ctrl: Ctrl { kind_slot: 0x1_0002, position: 77 },
         };
         for m in [
-            Message::Burst { lane: 5, burst, wet: true },
-            Message::Burst { lane: 5, burst: Burst { rendezvous: false, ..burst }, wet: false },
+            Message::Burst { lane: 5, burst, answers: 90_000, wet: true },
+            Message::Burst { lane: 5, burst: Burst { rendezvous: false, ..burst }, answers: 1, wet: false },
             Message::Freed { lane: 8, time: u64::MAX / 3 },
             Message::Answer { ticket: 2, begun: 1 << 33 },
         ] {

@@ -22,7 +22,7 @@ pub trait Store {
     /// Copies words from one place to another, disjoint one.
     fn copy(&mut self, from: u32, to: u32, words: usize);
     /// A buffer outside the arenas that `readers` will read once each.
-    fn buffer(&mut self, words: usize, readers: u16) -> u32;
+    fn buffer(&mut self, words: usize, readers: u32) -> u32;
     /// One reader of a buffer is done.
     fn release(&mut self, place: u32);
 }
@@ -56,9 +56,9 @@ pub(super) struct Outbox {
 /// What a `Net` is made of; ids are indices.
 #[derive(Default)]
 pub struct NetBuilder {
-    /// Lanes.
+    /// Lanes; on large pages (`vec_on_large_pages`) where they are many.
     pub lanes: Vec<Lane>,
-    /// Ports.
+    /// Ports; likewise.
     pub ports: Vec<Port>,
     /// PEs.
     pub pes: usize,
@@ -106,8 +106,8 @@ impl<S: Store> Net<S> {
         let n_lanes = parts.lanes.len();
         Self {
             timing,
-            lanes: on_large_pages(parts.lanes),
-            ports: on_large_pages(parts.ports),
+            lanes: parts.lanes,
+            ports: parts.ports,
             records,
             tickets: Tickets::default(),
             store,
@@ -323,8 +323,7 @@ impl<S: Store> Net<S> {
         match message {
             Message::Freed { lane, time } => self.free(lane, time),
             Message::Answer { ticket, begun } => self.answer(ticket, begun),
-            Message::Burst { lane, mut burst, wet } => {
-                let readers = self.lanes[lane as usize].answers;
+            Message::Burst { lane, mut burst, answers: readers, wet } => {
                 let mut place = NONE;
                 if wet {
                     // A short burst is given back by each sink, a rendezvous once, by its stand-in.
@@ -354,12 +353,6 @@ impl<S: Store> Net<S> {
     pub(super) fn is_remote(&self, lane: u32) -> bool {
         self.lanes[lane as usize].flags.has(LaneFlags::REMOTE)
     }
-}
-
-fn on_large_pages<T>(from: Vec<T>) -> Vec<T> {
-    let mut to = vec_on_large_pages(from.len());
-    to.extend(from);
-    to
 }
 
 /// Steele, Lea and Flood's SplitMix64: the seeded choice of random schedules.

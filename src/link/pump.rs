@@ -146,10 +146,10 @@ impl<S: Store> Net<S> {
     fn cross(&mut self, id: u32, burst: Burst) {
         let lane = &mut self.lanes[id as usize];
         lane.forward(self.timing.lane_depth);
-        let (peer, there) = (lane.peer, lane.reader);
+        let (peer, there, answers) = (lane.peer, lane.reader, lane.path);
         let place = self.place_of(&burst);
         let wet = !self.dry && burst.words > 0;
-        self.post(peer, Message::Burst { lane: there, burst, wet }, place);
+        self.post(peer, Message::Burst { lane: there, burst, answers, wet }, place);
         if !burst.rendezvous && place != NONE {
             self.store.release(place);
         }

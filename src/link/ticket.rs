@@ -44,12 +44,10 @@ pub struct Ticket {
     pub kind: TicketKind,
     /// State.
     pub state: TicketState,
-    /// Receive: adds into the tile instead of overwriting it. (Unused by sends.)
+    /// A send: control words ride in front.
     pub has_ctrl: bool,
     /// Someone waits for the end.
     pub awaited: bool,
-    /// Answers outstanding.
-    pub outstanding: u16,
     /// Payload words.
     pub words: u16,
     /// Owner PE; of a stand-in: the worker that answers go to.
@@ -62,8 +60,8 @@ pub struct Ticket {
     pub next: u32,
     /// Next open ticket of the PE.
     pub next_open: u32,
-    /// Depth of the message.
-    pub depth: u32,
+    /// Depth of the message, while a send is queued and when a receive is done. In flight: answers outstanding.
+    pub tally: u32,
     /// Control words (sends: to be sent; receives: received).
     pub ctrl: Ctrl,
     /// Earliest start.
@@ -85,14 +83,13 @@ impl Ticket {
             state: TicketState::Queued,
             has_ctrl: false,
             awaited: false,
-            outstanding: 0,
             words: 0,
             pe: NONE,
             at: NONE,
             place: 0,
             next: NONE,
             next_open: NONE,
-            depth: 0,
+            tally: 0,
             ctrl: Ctrl::default(),
             ready: 0,
             tail: 0,
@@ -110,7 +107,7 @@ pub struct Port {
     /// How many.
     pub n_outs: u8,
     /// Sinks on this worker plus crossings to others.
-    pub answers: u16,
+    pub answers: u32,
     /// Owner PE, or `NONE` for the host.
     pub pe: u32,
     /// Emitted and not ended.

@@ -18,6 +18,7 @@ pub mod huggingface;
 pub mod names;
 pub mod rope;
 pub mod safetensors;
+pub mod sizes;
 pub mod spm;
 pub mod summary;
 pub mod tensors;

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::panic::Location;
+use std::sync::Arc;
 
 use crate::arena::{Memory, Tile};
-use crate::fabric::{Endpoints, TileId};
+use crate::fabric::{Endpoints, Ends, TileId};
 use crate::link::{NONE, Net, Status};
 use crate::math::Kernels;
 use crate::units::{Color, Coord, Cycles};
@@ -36,7 +37,7 @@ pub struct Mark {
 /// The part of a wafer that one worker runs.
 pub struct Part {
     pub(crate) net: RefCell<Net<Memory>>,
-    endpoints: Vec<Endpoints>,
+    endpoints: Arc<Endpoints>,
     kernels: Kernels,
     faults: RefCell<Vec<Fault>>,
     marks: RefCell<Vec<Mark>>,
@@ -48,7 +49,7 @@ pub struct Part {
 
 impl Part {
     /// A part at time zero.
-    pub fn new(net: Net<Memory>, endpoints: Vec<Endpoints>, kernels: Kernels) -> Self {
+    pub fn new(net: Net<Memory>, endpoints: Arc<Endpoints>, kernels: Kernels) -> Self {
         Self {
             net: RefCell::new(net),
             endpoints,
@@ -80,17 +81,17 @@ impl Part {
 
     /// Position of a PE.
     pub fn coord(&self, pe: u32) -> Coord {
-        self.endpoints[pe as usize].coord.unwrap_or(Coord::new(0, 0))
+        self.endpoints.coord(pe)
     }
 
     /// Ramp lanes and ports of a PE by color, for reports.
-    pub fn endpoints(&self, pe: u32) -> &Endpoints {
-        &self.endpoints[pe as usize]
+    pub fn endpoints(&self, pe: u32) -> Ends<'_> {
+        self.endpoints.of(pe)
     }
 
     /// A tile of a PE.
     pub fn tile(&self, pe: u32, id: TileId) -> Option<Tile> {
-        let found = self.endpoints[pe as usize].tiles.iter().find(|t| t.0 == id);
+        let found = self.endpoints.of(pe).tiles.iter().find(|t| t.0 == id);
         found.map(|&(_, place, words)| Tile { place, words })
     }
 
@@ -100,7 +101,7 @@ impl Part {
     }
 
     pub(super) fn report(&self, pe: u32, mut fault: Fault) {
-        fault.resolve(&self.endpoints[pe as usize].tiles);
+        fault.resolve(self.endpoints.of(pe).tiles);
         self.faults.borrow_mut().push(fault);
     }
 

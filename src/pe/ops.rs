@@ -227,7 +227,7 @@ impl<'a> Pe<'a> {
             record.place = Some(place);
             return Poll::Pending;
         }
-        let (ctrl, depth, received) = (t.ctrl, t.depth, t.kind == crate::link::TicketKind::Receive);
+        let (ctrl, depth, received) = (t.ctrl, t.tally, t.kind == crate::link::TicketKind::Receive);
         if self.part.recorder.is_some() {
             let (t, asked) = (*t, net.records[self.id as usize].now);
             self.part.note_end(net, self.id, &t, did, asked, place);

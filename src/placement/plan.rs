@@ -108,18 +108,23 @@ pub(super) enum Room {
 
 /// A mesh that holds the model, before its ways are laid.
 #[derive(Clone, Debug)]
-pub(super) struct Sketch {
-    pub(super) cols: usize,
-    pub(super) rows: usize,
-    pub(super) stages: usize,
-    pub(super) head_cols: usize,
-    pub(super) bands: usize,
+pub struct Sketch {
+    /// Columns of a layer region.
+    pub cols: usize,
+    /// Rows of every region.
+    pub rows: usize,
+    /// Pipeline stages.
+    pub stages: usize,
+    /// Columns of the head region.
+    pub head_cols: usize,
+    /// Bands of rows that the regions take.
+    pub bands: usize,
     cap: usize,
 }
 
 impl Sketch {
     /// PEs of all regions.
-    pub(super) fn pes(&self) -> usize {
+    pub fn pes(&self) -> usize {
         self.rows * (self.head_cols + self.cols * self.stages)
     }
 
@@ -171,7 +176,7 @@ impl Sketch {
     ///
     /// # Errors
     /// `Colors` when they take more than the chip has.
-    pub(super) fn finish(self, shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
+    pub fn finish(self, shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
         let Self { cols, rows, stages, head_cols, bands, cap } = self;
         let [groups_y, groups_x, groups_head] = [rows, cols, head_cols].map(|n| groups(n, r.k_tree));
         let roots = [tree_root(head_cols, &groups_head), tree_root(cols, &groups_x)];
@@ -203,18 +208,34 @@ impl Plan {
     /// Says what does not fit and by how much.
     pub fn new(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Self, PlanError> {
         check(shape, r)?;
-        let Some((cols, rows)) = r.mesh else {
+        let Some(mesh) = r.mesh else {
             let fastest = |room| search::fastest(shape, chip, r, room);
             return fastest(Room::Prefill).or_else(|_| fastest(Room::Decode));
         };
-        let (cols, rows) = (cols as usize, rows as usize);
-        let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
-        if cols == 0 || rows == 0 || rows > have_rows || cols > have_cols {
-            return Err(PlanError::OffMesh { cols, rows, have_cols, have_rows });
-        }
+        let (cols, rows) = on_chip(mesh, chip)?;
         let head_cols = budget::head_cols(shape, chip, rows);
         let sketch = |room| Sketch::new(shape, chip, r, (cols, rows), head_cols.clone(), room)?.finish(shape, chip, r);
         sketch(Room::Prefill).or_else(|_| sketch(Room::Decode))
+    }
+
+    /// Every mesh worth a thought that holds `shape` on `chip`; the mesh of the request alone, if it names one.
+    ///
+    /// # Errors
+    /// What does not fit, of the last mesh that was tried.
+    pub fn sketches(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Vec<Sketch>, PlanError> {
+        check(shape, r)?;
+        let Some((cols, rows)) = r.mesh else { return search::all(shape, chip, r) };
+        let (cols, rows) = on_chip((cols, rows), chip)?;
+        let head_cols = budget::head_cols(shape, chip, rows);
+        Ok(vec![Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode)?])
+    }
+
+    /// Bytes of tiles on the fullest PE of a stage and of the head, each kind's most.
+    pub fn fullest_bytes(&self, shape: &ModelShape, kv_bytes: usize) -> [usize; 2] {
+        let sizes = StageSizes::new(shape, self.cols, self.rows, self.cap);
+        let layers = self.stages.iter().map(std::ops::Range::len).max().unwrap_or(0);
+        let stage = sizes.fixed_bytes() + layers * sizes.layer_bytes(kv_bytes, shape.qkv_bias);
+        [stage, budget::head_bytes(shape, self.head_cols, self.rows)]
     }
 
     /// The plan with the fewest PEs; the mesh of the request does not count.
@@ -230,6 +251,15 @@ impl Plan {
     pub fn pes(&self) -> usize {
         self.rows * (self.head_cols + self.cols * self.stages.len())
     }
+}
+
+fn on_chip((cols, rows): (u32, u32), chip: &Chip) -> Result<(usize, usize), PlanError> {
+    let (cols, rows) = (cols as usize, rows as usize);
+    let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
+    if cols == 0 || rows == 0 || rows > have_rows || cols > have_cols {
+        return Err(PlanError::OffMesh { cols, rows, have_cols, have_rows });
+    }
+    Ok((cols, rows))
 }
 
 fn check(shape: &ModelShape, r: &PlanRequest) -> Result<(), PlanError> {
@@ -252,8 +282,8 @@ fn positions_of_a_row(r: &PlanRequest, rows: usize) -> usize {
     }
 }
 
-/// Group counts of K levels for a line of n: about n^((K-1)/K), .., n^(1/K), 1; two levels by the shortest path.
-fn groups(n: usize, levels: usize) -> Vec<usize> {
+/// Group counts of K levels for a line of n, the last of them 1: about n^((K-1)/K), .., n^(1/K), 1; two levels by the shortest path.
+pub fn groups(n: usize, levels: usize) -> Vec<usize> {
     let mut counts = Vec::new();
     for level in 1..levels {
         let count = (n as f64).powf((levels - level) as f64 / levels as f64).round() as usize;

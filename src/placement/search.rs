@@ -54,6 +54,23 @@ pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resu
     first(sketches.into_iter(), last, shape, chip, r)
 }
 
+/// All meshes that hold the model.
+///
+/// # Errors
+/// As `fastest`.
+pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Vec<Sketch>, PlanError> {
+    match sketches(shape, chip, r, Room::Decode) {
+        (found, last) if found.is_empty() => Err(no_mesh(chip, r, last)),
+        (found, _) => Ok(found),
+    }
+}
+
+fn no_mesh(chip: &Chip, r: &PlanRequest, last: Option<PlanError>) -> PlanError {
+    let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
+    let none = PlanError::OffMesh { cols: 0, rows: 0, have_cols, have_rows };
+    PlanError::NoMesh { context: r.context, chip: chip.name.clone(), last: Box::new(last.unwrap_or(none)) }
+}
+
 /// The first sketch whose ways can be laid.
 fn first(
     mut sketches: impl Iterator<Item = Sketch>,
@@ -70,13 +87,7 @@ fn first(
             None
         }
     });
-    let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
-    let none = PlanError::OffMesh { cols: 0, rows: 0, have_cols, have_rows };
-    found.ok_or_else(|| PlanError::NoMesh {
-        context: r.context,
-        chip: chip.name.clone(),
-        last: Box::new(last.unwrap_or(none)),
-    })
+    found.ok_or_else(|| no_mesh(chip, r, last))
 }
 
 /// Meshes worth a thought: for every number of rows the fewest columns for each number of stages (more columns only

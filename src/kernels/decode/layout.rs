@@ -50,6 +50,7 @@ impl Decode {
 
     /// All PEs of regions, with what the host needs to know of them.
     pub(in crate::kernels) fn name_pes(&self, layout: &mut Layout) {
+        layout.reserve(self.plan.pes());
         for (region, place) in self.plan.floor.regions.iter().enumerate() {
             for (col, row) in cells(place.cols, self.plan.rows) {
                 let pe = layout.pe(place.at(col, row));
@@ -64,6 +65,7 @@ impl Decode {
         for col in 0..self.plan.cols {
             for row in 0..self.plan.rows {
                 let at = place.at(col, row);
+                layout.pe(at).tiles.reserve(13 + 9 * self.plan.stages[stage].len());
                 for layer in self.plan.stages[stage].clone() {
                     self.layer_tiles(layout, stage, layer, at, col, row);
                 }

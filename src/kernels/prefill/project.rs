@@ -12,7 +12,7 @@ use crate::kernels::decode::packed;
 use crate::kernels::decode::stage::{check, inverse_rms};
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemm::{Dims, Operand, Values, gemm_strided};
-use crate::math::gemv::{PANEL, gemv};
+use crate::math::gemv::{PANEL, Stream, gemv};
 use crate::math::{Kernels, rope, vector};
 use crate::pe::{Fold, View};
 
@@ -204,7 +204,7 @@ fn by_weights(
     let w: &[u16] = bytemuck::cast_slice(w);
     if d.m <= ROWS_BY_GEMV {
         for (a, out) in a.chunks(a_stride.max(1)).zip(out.chunks_mut(out_stride.max(1))).take(d.m) {
-            gemv(kernels, format, packed(d.k, d.n), w, &a[..d.k], &mut out[..d.n]);
+            gemv(kernels, (format, Stream::Restarted), packed(d.k, d.n), w, &a[..d.k], &mut out[..d.n]);
         }
         return;
     }

@@ -1,0 +1,118 @@
+//! What a dry run of one layer says: cycles by phase, what the model would take, what does not fit.
+//!
+//! Invariant: what is multiplied says so.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{DryRun, SCHEMA, per_second, phases_json};
+use crate::host::dry::LayerTime;
+use crate::plan::utilise::Utilisation;
+use crate::plan::work;
+
+/// Layers, told.
+pub(super) struct Layers<'a> {
+    pub(super) run: &'a DryRun<'a>,
+    pub(super) decode: Vec<LayerTime>,
+    pub(super) prefill: Option<LayerTime>,
+    /// Why the wafer does not hold the whole model on this mesh.
+    pub(super) fits: Option<String>,
+}
+
+impl Layers<'_> {
+    fn layers(&self) -> f64 {
+        self.run.sizes.config.shape.n_layers as f64
+    }
+
+    /// Mean of the layers that were timed.
+    fn cycles(&self) -> f64 {
+        self.decode.iter().map(|d| d.cycles as f64).sum::<f64>() / self.decode.len() as f64
+    }
+
+    fn utilisation(&self, t: &LayerTime, is_prefill: bool) -> Utilisation {
+        let shape = &self.run.sizes.config.shape;
+        let macs = match is_prefill {
+            true => work::prefill_layer_macs(shape, t.position),
+            false => work::decode_layer_macs(shape, t.position),
+        };
+        Utilisation::of(&self.run.config.chip, t.cycles, macs, &[t.busy_of_layer()], &[t.cycles])
+    }
+
+    fn layer_json(&self, t: &LayerTime, is_prefill: bool) -> Value {
+        let c = &t.counters;
+        json!({
+            "position": t.position, "cycles": t.cycles, "by_phase": phases_json(&t.by_phase),
+            "pass": {
+                "layers": t.layers, "hops": c.hops, "wavelets": c.wavelets, "bursts": c.bursts, "busy": c.busy,
+            },
+            "colors_max": t.colors_max, "arena_need": t.arena_need, "utilisation": self.utilisation(t, is_prefill),
+            "host": {"seconds": t.seconds.0, "seconds_pass": t.seconds.1},
+        })
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let (run, clock) = (self.run, self.run.config.chip.clock_hz);
+        let (cols, rows) = self.decode[0].mesh;
+        let token = self.cycles() * self.layers();
+        json!({
+            "schema": SCHEMA, "dry": true, "one_layer": true, "model": run.sizes.name, "chip": run.config.chip.name,
+            "mesh": {"cols": cols, "rows": rows}, "layers": run.sizes.config.shape.n_layers,
+            "decode": self.decode.iter().map(|t| self.layer_json(t, false)).collect::<Vec<_>>(),
+            "prefill": self.prefill.as_ref().map(|t| self.layer_json(t, true)),
+            "cycles_per_token": token, "tpr": per_second(clock, token),
+            "prefill_tpr": self.prefill.as_ref().map(|t| {
+                per_second(clock * t.position as f64, t.cycles as f64 * self.layers())
+            }),
+            "arena": {"need": self.arena_need(), "budget": run.config.chip.arena_bytes}, "whole_model": self.fits,
+            "multiplied": "one layer, times the layers; head and hand-over apart",
+        })
+    }
+
+    fn arena_need(&self) -> u64 {
+        self.decode.iter().chain(&self.prefill).map(|t| t.arena_need).max().unwrap_or(0)
+    }
+
+    pub(super) fn table(&self) -> String {
+        let (run, chip) = (self.run, &self.run.config.chip);
+        let (n, (cols, rows)) = (self.layers(), self.decode[0].mesh);
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        row("dry run", format!("{}: one layer timed on {cols}x{rows} cores, times {n} layers", run.sizes.name));
+        row("chip", format!("{} at {:.0} MHz", chip.name, chip.clock_hz / 1e6));
+        for (t, name, is_prefill) in
+            self.decode.iter().map(|t| (t, "decode", false)).chain(self.prefill.iter().map(|t| (t, "prefill", true)))
+        {
+            let what =
+                if is_prefill { format!("of {} positions", t.position) } else { format!("at position {}", t.position) };
+            let (all, pass) = t.seconds;
+            row(name, format!("{} cycles a layer {what}", t.cycles));
+            row("", format!("host: {all:.2} s, of which {pass:.2} s for the pass ({} layers)", t.layers));
+            for (phase, cycles) in &t.by_phase {
+                row("", format!("{phase:<17} {cycles:>12} {:>5.1} %", *cycles as f64 * 100.0 / t.cycles as f64));
+            }
+            let c = &t.counters;
+            row("", format!("{} hops, {} wavelet-hops in the pass, {} colors", c.hops, c.wavelets, t.colors_max));
+            row("", self.utilisation(t, is_prefill).line());
+        }
+        let token = self.cycles() * n;
+        row(
+            "decode TPR",
+            format!(
+                "{:.0} tokens/s: {token:.0} cycles a token, head and hand-over not counted",
+                per_second(chip.clock_hz, token)
+            ),
+        );
+        if let Some(t) = &self.prefill {
+            let rate = per_second(chip.clock_hz * t.position as f64, t.cycles as f64 * n);
+            row("prefill TPR", format!("{rate:.0} tokens/s"));
+        }
+        let (need, have) = (self.arena_need(), chip.arena_bytes);
+        let verdict = if need > have { "one layer does not fit" } else { "one layer fits" };
+        row("arena", format!("{need} bytes at the fullest core of {have}: {verdict} (not enforced here)"));
+        row("whole model", self.fits.clone().unwrap_or_else(|| "fits the wafer on this mesh".to_owned()));
+        text
+    }
+}

@@ -1,0 +1,200 @@
+//! `plummer generate --dry`: what a run would take, from a model's sizes alone.
+//!
+//! The whole model runs as in a session, pass by pass, with bursts that carry nothing: cycles and counters are those of
+//! the run with weights. With `--one-layer` one layer is timed alone on its mesh and multiplied, as the paper does.
+//!
+//! Invariant: no weight is read; every number that is multiplied or assumed says so. Called by `generate`.
+
+mod layers;
+mod whole;
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Map, Value, json};
+
+use super::cli::{GenerateArgs, PrefillArg};
+use super::interrupt::Interrupt;
+use super::{resolve, say};
+use crate::host::dry::{busy_by_region, decode_layer, prefill_layer};
+use crate::host::{PrefillOptions, Session, SessionConfig, SessionError, Token};
+use crate::model::sizes::Sizes;
+use crate::placement::PlanError;
+use crate::plan::capacity::Capacity;
+use crate::plan::utilise::Utilisation;
+use crate::plan::work;
+
+use layers::Layers;
+use whole::Whole;
+
+/// Version of the JSON object.
+const SCHEMA: u32 = 1;
+
+/// The model that `-m` names: a preset, a config.json or its directory, or a whole model; the embedded one if absent.
+pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
+    let Some(path) = model else { return super::model::embedded_sizes().map_err(Into::into) };
+    if !path.exists() {
+        let presets = || Sizes::presets().collect::<Vec<_>>().join(", ");
+        let found = path.to_str().and_then(Sizes::preset);
+        return found.with_context(|| format!("-m {}: neither a path nor one of {}", path.display(), presets()));
+    }
+    if path.join("config.json").is_file() || path.extension().is_some_and(|e| e == "json") {
+        return Ok(Sizes::from_file(path)?);
+    }
+    let model = super::model::open(Some(path))?;
+    let name = path.display().to_string();
+    Ok(Sizes { name, config: model.config, format: crate::math::checkpoint::WeightFormat::F16 })
+}
+
+/// Runs the command; the exit code.
+pub fn run(args: &GenerateArgs) -> Result<u8> {
+    let sizes = sizes(args.model.as_deref())?;
+    let prompt = match args.prompt_tokens {
+        Some(n) => n,
+        None => resolve::resolve(args)
+            .context("--dry without --prompt-tokens counts the tokens of a text")?
+            .prompt_ids
+            .len(),
+    };
+    let needed = prompt.saturating_add(args.n.saturating_sub(1));
+    let context = args.place.context.unwrap_or_else(|| prompt.saturating_add(args.n));
+    if prompt == 0 {
+        bail!("--prompt-tokens 0: need at least 1");
+    }
+    if needed > context {
+        bail!("-c {context}: {prompt} prompt tokens and {} to generate need {needed} positions", args.n);
+    }
+    let mut config = resolve::session(&args.place, context, prompt)?;
+    if args.auto {
+        let (mesh, k_tree) = super::plan::auto(&sizes, &config, args.n)?;
+        (config.mesh, config.k_tree) = (Some(mesh), k_tree);
+    }
+    config.workers = args.workers.map_or(config.workers, usize::from);
+    let run = DryRun { args, sizes, prompt, config };
+    if args.one_layer { run.one_layer() } else { run.whole() }
+}
+
+struct DryRun<'a> {
+    args: &'a GenerateArgs,
+    sizes: Sizes,
+    prompt: usize,
+    config: SessionConfig,
+}
+
+impl DryRun<'_> {
+    /// Every pass of the run.
+    fn whole(self) -> Result<u8> {
+        let shape = &self.sizes.config.shape;
+        let mut mesh = self.args.prefill == PrefillArg::Mesh;
+        let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
+        let open = |how| Session::dry(shape, self.sizes.format, self.config.clone(), how);
+        let how = PrefillOptions { chunk: self.args.chunk.map(|n| n as usize), mesh: self.args.prefill_mesh };
+        let session = match open(mesh.then_some(how)) {
+            Err(SessionError::Prefill(reason)) => {
+                say(&format!("no prefill: {reason}; the prompt goes token by token\n"));
+                mesh = false;
+                open(None)
+            }
+            other => other,
+        };
+        let mut session = session.map_err(hint)?;
+        interrupt.run_begins();
+        let begin = Instant::now();
+        let (mut passes, mut prompt_cycles) = (0, 0);
+        if mesh {
+            let ids = vec![0; self.prompt];
+            session.prefill(&ids, |done| {
+                passes = done;
+                !interrupt.asked()
+            })?;
+            prompt_cycles = session.report().cycles_total;
+        }
+        let total = self.prompt + self.args.n.saturating_sub(1);
+        while passes < total && !interrupt.asked() {
+            let wants = passes + 1 >= self.prompt && self.args.n > 0;
+            let step = session.step(if passes < self.prompt { Token::Given(0) } else { Token::Own }, wants)?;
+            passes += 1;
+            if !wants {
+                prompt_cycles = step.cycles;
+            }
+        }
+        let seconds = begin.elapsed().as_secs_f64();
+        let report = session.report();
+        let made = (passes + 1).saturating_sub(self.prompt).min(self.args.n);
+        let u = self.utilisation(&session, passes)?;
+        let plan = &session.decode().plan;
+        let (mesh, request) = ((plan.cols, plan.rows), Session::request(&self.config)?);
+        let capacity = Capacity::of(shape, &self.config.chip, &request, mesh, plan.stages.len());
+        let out = Whole { run: &self, session: &session, report: &report, made, prompt_cycles, seconds, u, capacity };
+        if self.args.json {
+            super::print(format!("{}\n", out.json()).as_bytes())?;
+        } else {
+            super::print(out.table().as_bytes())?;
+        }
+        if passes < total {
+            say(&format!("interrupted after {passes} of {total} passes\n"));
+        }
+        Ok(0)
+    }
+
+    /// Of all passes since the last launch.
+    fn utilisation(&self, session: &Session, passes: usize) -> Result<Utilisation> {
+        let (decode, shape) = (session.decode(), &self.sizes.config.shape);
+        let regions = busy_by_region(decode, session.wafer())?;
+        let first = if decode.launch.positions > 0 { self.prompt } else { 0 };
+        let positions = first..passes.max(first);
+        let layers = shape.n_layers as u64;
+        let mut macs: u64 = positions.clone().map(|p| layers * work::decode_layer_macs(shape, p)).sum();
+        let with_logits = positions.filter(|p| p + 1 >= self.prompt && self.args.n > 0).count() as u64;
+        macs += with_logits * work::head_macs(shape);
+        let clock = session.wafer().counters()?.cycles;
+        let head = phase_sum(session.by_phase(), &["head", "embedding"]).min(clock);
+        let stages = decode.plan.stages.iter().map(|s| (clock - head) * s.len() as u64 / layers);
+        let works: Vec<u64> = std::iter::once(head).chain(stages).collect();
+        Ok(Utilisation::of(&decode.chip, clock, macs, &regions, &works))
+    }
+
+    /// One layer of decode at the first and the last position, and of the prefill if it is asked for.
+    fn one_layer(self) -> Result<u8> {
+        if self.config.mesh.is_none() {
+            bail!("--one-layer needs --mesh COLSxROWS");
+        }
+        let (shape, format) = (&self.sizes.config.shape, self.sizes.format);
+        let last = self.prompt + self.args.n.saturating_sub(2);
+        let prefill = match self.args.prefill {
+            PrefillArg::Mesh => Some(prefill_layer(shape, format, &self.config, self.prompt)?),
+            PrefillArg::Token => None,
+        };
+        let mut decode = vec![decode_layer(shape, format, &self.config, self.prompt)?];
+        if last > self.prompt {
+            decode.push(decode_layer(shape, format, &self.config, last)?);
+        }
+        let fits = Session::fits(shape, format, &self.config).err().map(|e| e.to_string());
+        let out = Layers { run: &self, decode, prefill, fits };
+        let text = if self.args.json { format!("{}\n", out.json()) } else { out.table() };
+        super::print(text.as_bytes())?;
+        Ok(0)
+    }
+}
+
+/// What to do about a model that no wafer holds.
+fn hint(error: SessionError) -> anyhow::Error {
+    match error {
+        SessionError::Plan(e) if !matches!(e, PlanError::OffMesh { .. }) => anyhow::Error::from(SessionError::Plan(e))
+            .context("the wafer does not hold it; --one-layer times one layer"),
+        other => other.into(),
+    }
+}
+
+fn phase_sum(phases: &[(&'static str, u64)], names: &[&str]) -> u64 {
+    phases.iter().filter(|p| names.contains(&p.0)).map(|p| p.1).sum()
+}
+
+fn phases_json(phases: &[(&'static str, u64)]) -> Value {
+    Value::Object(phases.iter().map(|(name, cycles)| ((*name).to_owned(), json!(cycles))).collect::<Map<_, _>>())
+}
+
+fn per_second(clock: f64, cycles: f64) -> f64 {
+    if cycles > 0.0 { clock / cycles } else { 0.0 }
+}

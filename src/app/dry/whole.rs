@@ -1,0 +1,82 @@
+//! What a dry run of a whole model says: a table for people, one JSON object for programs.
+//!
+//! Invariant: fields that a run with weights has too have its names and values.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use super::{DryRun, SCHEMA, per_second, phases_json};
+use crate::host::{Report, Session};
+use crate::plan::capacity::Capacity;
+use crate::plan::utilise::Utilisation;
+
+/// A run, told.
+pub(super) struct Whole<'a> {
+    pub(super) run: &'a DryRun<'a>,
+    pub(super) session: &'a Session,
+    pub(super) report: &'a Report,
+    pub(super) made: usize,
+    pub(super) prompt_cycles: u64,
+    pub(super) seconds: f64,
+    pub(super) u: Utilisation,
+    pub(super) capacity: Capacity,
+}
+
+impl Whole<'_> {
+    /// Cycles of a step of decode; the step that a prefill ends in is none.
+    fn per_token(&self) -> f64 {
+        let steps = self.made.saturating_sub(usize::from(self.report.prefill.is_some()));
+        if steps == 0 { 0.0 } else { (self.report.cycles_total - self.prompt_cycles) as f64 / steps as f64 }
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let (r, p, per_token) = (self.report, self.session.placement(), self.per_token());
+        json!({
+            "schema": SCHEMA, "dry": true, "model": self.run.sizes.name, "chip": r.chip,
+            "mesh": {"cols": p.cols, "rows": p.rows, "stages": p.stages, "pes": p.pes, "head_cols": p.head_cols},
+            "tokens": {"prompt": self.run.prompt, "generated": self.made},
+            "cycles": {
+                "total": r.cycles_total, "prompt": self.prompt_cycles, "per_token": per_token,
+                "by_phase": phases_json(&r.by_phase),
+            },
+            "prefill": r.prefill.as_ref().map(|p| json!({"chunk": p.chunk, "cycles": p.cycles})),
+            "hops": r.hops, "wavelets": r.wavelets, "bursts": r.bursts, "colors_max": r.colors_max,
+            "arena": {"min": r.arena.min, "median": r.arena.median, "max": r.arena.max, "budget": r.arena.budget},
+            "tpr": per_second(r.clock_hz, per_token), "energy_joules": r.energy_joules, "numerics": r.numerics,
+            "utilisation": self.u, "capacity": self.capacity, "assumed": r.assumed, "host": {"seconds": self.seconds},
+        })
+    }
+
+    pub(super) fn table(&self) -> String {
+        let (r, p, per_token) = (self.report, self.session.placement(), self.per_token());
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        row(
+            "dry run",
+            format!("{}: no weights, no text; cycles and counters are those of a real run", self.run.sizes.name),
+        );
+        row("chip", format!("{} at {:.0} MHz", r.chip, r.clock_hz / 1e6));
+        row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));
+        row("tokens", format!("{} prompt, {} generated", self.run.prompt, self.made));
+        row("cycles", format!("{} in all, {} before decode", r.cycles_total, self.prompt_cycles));
+        let sum: u64 = r.by_phase.iter().map(|p| p.1).sum();
+        for (name, cycles) in r.by_phase.iter().filter(|p| p.1 > 0) {
+            row("", format!("{name:<17} {cycles:>12} {:>5.1} %", *cycles as f64 * 100.0 / sum as f64));
+        }
+        row(
+            "emulated",
+            format!("{:.0} tokens/s (TPR), {per_token:.0} cycles a token", per_second(r.clock_hz, per_token)),
+        );
+        row("fabric", format!("{} hops, {} wavelet-hops, {} colors at most", r.hops, r.wavelets, r.colors_max));
+        let a = r.arena;
+        row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
+        row("utilisation", self.u.line());
+        row("KV capacity", self.capacity.line());
+        row("assumed", r.assumed.join(", "));
+        row("host", format!("{:.2} s", self.seconds));
+        text
+    }
+}

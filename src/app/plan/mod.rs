@@ -1,0 +1,177 @@
+//! `plummer plan`: the best mesh for a model on a chip, what it would take, and how it lies on the wafer.
+//!
+//! Invariant: prints what `plan` found, and says of every number whether it was executed, computed or assumed.
+//! `told` words it. Called by the command; `ask` and `auto` also by `sweep` and `generate --auto`.
+
+mod told;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use super::cli::KvTypeArg;
+use super::dry::sizes;
+use super::whole::Whole;
+use crate::fabric::Chip;
+use crate::host::{Kv, KvType, SessionConfig, SessionError};
+use crate::model::sizes::Sizes;
+use crate::plan::draw;
+use crate::plan::search::{Ask, Choice, Objective, with_reserve};
+
+/// Bytes of code and stack that a plan is made for: small kernels, and what released decode kernels take.
+const RESERVES: [u64; 2] = [8 << 10, 26 << 10];
+
+/// `--objective`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ObjectiveArg {
+    /// Least time from prompt to the last token.
+    Latency,
+    /// Least energy, the chip's power shared out evenly over its cores.
+    Energy,
+    /// Most tokens a second with a request in every stage.
+    Tokens,
+}
+
+/// What `plan` and `sweep` both ask.
+#[derive(Clone, Debug, Args)]
+pub struct AskArgs {
+    /// Model: llama3-8b, llama2-13b, codellama-34b, qwen2-72b, a config.json, its directory [default: the embedded one].
+    #[arg(value_name = "MODEL")]
+    pub model: Option<PathBuf>,
+    /// Chip: a preset (see `plummer chips`) or a TOML file.
+    #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
+    pub chip: String,
+    /// Tokens of the prompt.
+    #[arg(long, default_value_t = 128, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub prompt: u32,
+    /// Tokens of the answer.
+    #[arg(long, default_value_t = 128, value_name = "M", value_parser = clap::value_parser!(u32).range(1..=1 << 24))]
+    pub output: u32,
+    /// Wafers, each with a run of consecutive layers.
+    #[arg(long, default_value_t = 1, value_name = "W", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub wafers: u16,
+    /// Microseconds from one wafer to the next: nobody has published any, so this is assumed.
+    #[arg(long, default_value_t = 10.0, value_name = "US", value_parser = microseconds)]
+    pub wafer_us: f64,
+    /// Look at this mesh alone, COLSxROWS of a stage.
+    #[arg(long, value_name = "COLSxROWS", value_parser = super::cli::mesh)]
+    pub mesh: Option<(u32, u32)>,
+    /// Format of K and V.
+    #[arg(long, value_enum, default_value = "f16")]
+    pub kv_type: KvTypeArg,
+    /// What the best is the best at.
+    #[arg(long, value_enum, default_value = "latency")]
+    pub objective: ObjectiveArg,
+}
+
+fn microseconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(us) if (0.0..=1e6).contains(&us) => Ok(us),
+        _ => Err("need a number from 0 to 1000000".to_owned()),
+    }
+}
+
+/// `plummer plan`.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// The question.
+    #[command(flatten)]
+    pub ask: AskArgs,
+    /// Meshes that are executed before one is chosen.
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub finalists: u16,
+    /// Draw the wafer to scale.
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The question that flags and a chip put.
+pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Result<Ask> {
+    let (prompt, output, wafers) = (args.prompt as usize, args.output as usize, usize::from(args.wafers));
+    if wafers > sizes.config.shape.n_layers {
+        bail!("--wafers {wafers}: the model has {} layers", sizes.config.shape.n_layers);
+    }
+    let wafer_cycles = (args.wafer_us * 1e-6 * chip.clock_hz) as u64;
+    let config = SessionConfig {
+        chip,
+        mesh: args.mesh,
+        kv: Kv::Shift,
+        kv_type: match args.kv_type {
+            KvTypeArg::F16 => KvType::F16,
+            KvTypeArg::F32 => KvType::F32,
+        },
+        k_tree: 2,
+        context: prompt + output,
+        prompt,
+        workers: 1,
+        arena_full: false,
+        random_schedule: None,
+        kernels: None,
+    };
+    let objective = match args.objective {
+        ObjectiveArg::Latency => Objective::Latency,
+        ObjectiveArg::Energy => Objective::Energy,
+        ObjectiveArg::Tokens => Objective::Tokens,
+    };
+    let (shape, format) = (sizes.config.shape.clone(), sizes.format);
+    Ok(Ask { shape, format, config, prompt, output, wafers, wafer_cycles, objective, finalists })
+}
+
+/// Mesh and levels of the best plan for latency, for a session that is to run.
+///
+/// # Errors
+/// What does not fit.
+pub fn auto(sizes: &Sizes, config: &SessionConfig, output: usize) -> Result<((u32, u32), usize), SessionError> {
+    let ask = Ask {
+        shape: sizes.config.shape.clone(),
+        format: sizes.format,
+        config: SessionConfig { mesh: None, ..config.clone() },
+        prompt: config.prompt,
+        output: output.max(1),
+        wafers: 1,
+        wafer_cycles: 0,
+        objective: Objective::Latency,
+        finalists: 3,
+    };
+    let best = &ask.choose()?[0];
+    Ok(((best.plan.cols as u32, best.plan.rows as u32), best.k_tree))
+}
+
+/// Runs the command: text for stdout and the exit code.
+pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
+    let sizes = sizes(args.ask.model.as_deref())?;
+    let chip = super::chips::open(&args.ask.chip)?;
+    let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
+    let (mut results, mut svg) = (Vec::new(), None);
+    for reserve in RESERVES.into_iter().filter(|r| *r < chip.arena_bytes) {
+        let ask = ask(&args.ask, &sizes, with_reserve(&chip, reserve), usize::from(args.finalists))?;
+        let outcome = ask.choose();
+        if let Ok(choices) = &outcome {
+            svg = svg.or_else(|| Some(picture_of(&sizes, &ask, &choices[0])));
+        }
+        results.push((ask, outcome));
+    }
+    if results.is_empty() {
+        bail!("chip {}: an arena of {} bytes is smaller than any code", chip.name, chip.arena_bytes);
+    }
+    if let (Some(file), Some(svg)) = (picture, &svg) {
+        file.finish(svg.as_bytes())?;
+    }
+    let fits = results.iter().any(|r| r.1.is_ok());
+    let text = match args.json {
+        true => format!("{}\n", told::object(&sizes, &results)),
+        false => results.iter().map(|(ask, outcome)| told::text(&sizes, ask, outcome)).collect::<Vec<_>>().join("\n"),
+    };
+    Ok((text, if fits { 0 } else { 2 }))
+}
+
+fn picture_of(sizes: &Sizes, ask: &Ask, choice: &Choice) -> String {
+    let chip = &ask.config.chip;
+    let [stage, head] = choice.arena.map(|bytes| bytes as f64 / chip.arena_bytes as f64);
+    let title = format!("{} on {}: {}x{} a stage", sizes.name, chip.name, choice.plan.cols, choice.plan.rows);
+    draw::svg(&choice.plan, chip, &title, [head, stage])
+}

@@ -1,0 +1,219 @@
+//! Time without weights: the same programs over bursts that carry no payload, from a model's sizes alone.
+//!
+//! ```text
+//!   whole model   Session::dry: every pass as in a session                        cycles and counters of the wet run
+//!   one layer     a pass through a stage of two layers: from the end of O in the first to the end of O in the second
+//! ```
+//! O ends in a reduction along every row, so what came before it is over: that span is the period of a layer in the
+//! middle of a stage, exactly, and a stage takes as much longer for every layer more. A model's uniform layers are timed
+//! once and multiplied. The region stands alone, with a head of one column and one token beside it, on arenas without an
+//! end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time too.
+//!
+//! Invariant: positions are shape, so a pass at any position needs none of the passes before it.
+//! Called by `app` and `plan`.
+
+use std::time::Instant;
+
+use crate::exec::{Counters, Inject, PassError, RunOptions, Wafer};
+use crate::fabric::{Chip, Layout};
+use crate::kernels::decode::{Decode, Launch, pass, point};
+use crate::kernels::prefill::{PHASES, Prefill};
+use crate::link::Ctrl;
+use crate::math::checkpoint::{ModelShape, WeightFormat};
+use crate::pe::{Kernel, Mark};
+
+use super::planning::plan;
+use super::report;
+use super::session::{SessionConfig, SessionError};
+
+/// A layer, timed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerTime {
+    /// Columns and rows of its region.
+    pub mesh: (usize, usize),
+    /// Position of the token; of a prefill: positions of the chunk.
+    pub position: usize,
+    /// Virtual time of the layer.
+    pub cycles: u64,
+    /// Cycles of the critical path by phase; they sum to `cycles`.
+    pub by_phase: Vec<(&'static str, u64)>,
+    /// Layers of the pass that was run to find it.
+    pub layers: usize,
+    /// Counters of that pass, the ways in and out included.
+    pub counters: Counters,
+    /// Busy cycles of the region in that pass.
+    pub busy: RegionBusy,
+    /// Most colors at one PE.
+    pub colors_max: u32,
+    /// Bytes that the fullest PE needs for one layer, code included.
+    pub arena_need: u64,
+    /// Host seconds in all, and of the pass alone.
+    pub seconds: (f64, f64),
+}
+
+/// Busy cycles (compute and issue) of a region's PEs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RegionBusy {
+    /// PEs.
+    pub pes: u64,
+    /// Sum of their busy cycles.
+    pub busy: u64,
+    /// PEs on its border: a core there has fewer links and, where sizes do not divide, less to do.
+    pub edge_pes: u64,
+    /// Sum of their busy cycles.
+    pub edge_busy: u64,
+}
+
+/// Busy cycles since launch, the head region first, then every stage. An uncharged probe.
+///
+/// # Errors
+/// When a worker is gone.
+pub fn busy_by_region(decode: &Decode, wafer: &Wafer) -> Result<Vec<RegionBusy>, PassError> {
+    let (floor, rows) = (&decode.plan.floor, decode.plan.rows);
+    let mut regions = vec![RegionBusy::default(); floor.regions.len()];
+    for (at, record) in wafer.records()? {
+        let Some((region, col, row)) = floor.find(at, rows) else { continue };
+        let of = &mut regions[region];
+        (of.pes, of.busy) = (of.pes + 1, of.busy + record.busy);
+        if col == 0 || row == 0 || col + 1 == floor.regions[region].cols || row + 1 == rows {
+            (of.edge_pes, of.edge_busy) = (of.edge_pes + 1, of.edge_busy + record.busy);
+        }
+    }
+    Ok(regions)
+}
+
+impl LayerTime {
+    /// Busy cycles of one layer: those of the pass, shared out evenly.
+    pub fn busy_of_layer(&self) -> RegionBusy {
+        let n = self.layers as u64;
+        RegionBusy { busy: self.busy.busy / n, edge_busy: self.busy.edge_busy / n, ..self.busy }
+    }
+}
+
+/// What a pass without payloads gave.
+struct Pass {
+    counters: Counters,
+    marks: Vec<Mark>,
+    busy: RegionBusy,
+    colors_max: u32,
+    arena_need: u64,
+    seconds: f64,
+}
+
+/// Times a layer of decode at `position` on the mesh of `config`.
+///
+/// # Errors
+/// A mesh outside the chip, colors that it lacks; a stall.
+pub fn decode_layer(
+    shape: &ModelShape,
+    format: WeightFormat,
+    config: &SessionConfig,
+    position: usize,
+) -> Result<LayerTime, SessionError> {
+    let begin = Instant::now();
+    let decode = alone(shape, format, config, 2, position)?;
+    let layout = decode.layout()?;
+    let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
+    let mut pass = run(decode.clone(), layout, &decode, &[ctrl])?;
+    let one = ModelShape { n_layers: 1, ..decode.shape.clone() };
+    pass.arena_need =
+        alone(&one, format, config, 1, position)?.plan.fullest_bytes(&one, config.kv_type.bytes())[0] as u64;
+    let (by_phase, cycles) = phases_between(&pass.marks, point::O, &point::NAMES);
+    Ok(pass.time(2, &decode, config, position, (by_phase, cycles), begin))
+}
+
+/// Times a layer of a prefill of `positions` on the mesh of `config`: from the chunk's arrival to the end of its layer.
+///
+/// # Errors
+/// As `decode_layer`.
+pub fn prefill_layer(
+    shape: &ModelShape,
+    format: WeightFormat,
+    config: &SessionConfig,
+    positions: usize,
+) -> Result<LayerTime, SessionError> {
+    let begin = Instant::now();
+    let decode = alone(shape, format, config, 1, 0)?;
+    let kernel = Prefill::new(&decode, positions, None)?;
+    let layout = kernel.layout()?;
+    let ctrls = (0..positions as u32).map(|position| Ctrl { kind_slot: 0, position });
+    let pass = run(kernel.clone(), layout, &decode, &ctrls.collect::<Vec<_>>())?;
+    let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
+    // Chunks follow each other; the last one has all positions before it.
+    let arrived = marks.iter().filter(|m| m.id == point::ARRIVED).map(|m| m.now).max().unwrap_or(0);
+    marks.retain(|m| m.now >= arrived);
+    let mut by_phase = Vec::new();
+    let end = report::add_phases(&mut by_phase, &PHASES, &marks, arrived);
+    by_phase.retain(|p| p.1 > 0);
+    Ok(pass.time(1, &decode, config, positions, (by_phase, end - arrived), begin))
+}
+
+/// The kernel of `layers` layers alone: one stage, a head of one column, arenas without an end.
+fn alone(
+    shape: &ModelShape,
+    format: WeightFormat,
+    config: &SessionConfig,
+    layers: usize,
+    position: usize,
+) -> Result<Decode, SessionError> {
+    let shape = ModelShape { n_layers: layers, vocab: 1, tied: true, ..shape.clone() };
+    let cols = config.mesh.map_or(0, |m| m.0).saturating_add(1).max(config.chip.cols);
+    let chip = Chip { arena_bytes: 1 << 40, cols, ..config.chip.clone() };
+    let context = config.context.max(position + 1);
+    let config = SessionConfig { chip, context, ..config.clone() };
+    let launch = Launch { positions: position, ways_from: 0 };
+    Ok(Decode { launch, ..plan(&shape, format, &config)? })
+}
+
+/// One pass a control word, one behind the other in virtual time as in a session.
+fn run<K: Kernel>(kernel: K, layout: Layout, decode: &Decode, ctrls: &[Ctrl]) -> Result<Pass, SessionError> {
+    let arena_need = layout.pes.iter().map(|pe| pe.used().0).max().unwrap_or(0);
+    let options = RunOptions { dry: true, ..RunOptions::new(1) };
+    let mut wafer = Wafer::launch(kernel, layout, &decode.chip, &options, |_, _, _| {})?;
+    wafer.run(&[])?;
+    let injects: Vec<Inject> = ctrls.iter().map(|&ctrl| Inject { lane: 0, ctrl, word: 0, ready: 0 }).collect();
+    let begin = Instant::now();
+    wafer.run(&injects)?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let marks = wafer.take_marks();
+    let busy = busy_by_region(decode, &wafer)?[1];
+    let (counters, colors_max) = (wafer.counters()?, wafer.colors_max);
+    Ok(Pass { counters, marks, busy, colors_max, arena_need, seconds })
+}
+
+/// Phases of stage 0 between its first two marks of a point, and their sum.
+fn phases_between(marks: &[Mark], id: u16, names: &[&'static str]) -> (Vec<(&'static str, u64)>, u64) {
+    let mut stage: Vec<Mark> = marks.iter().filter(|m| m.who == 0).copied().collect();
+    stage.sort_by_key(|m| m.now);
+    let ends: Vec<usize> = (0..stage.len()).filter(|&i| stage[i].id == id).collect();
+    let [first, second] = ends[..] else { return (Vec::new(), 0) };
+    let mut by_phase = Vec::new();
+    report::add_phases(&mut by_phase, names, &stage[first + 1..=second], stage[first].now);
+    by_phase.retain(|p| p.1 > 0);
+    (by_phase, stage[second].now - stage[first].now)
+}
+
+impl Pass {
+    fn time(
+        self,
+        layers: usize,
+        decode: &Decode,
+        config: &SessionConfig,
+        position: usize,
+        (by_phase, cycles): (Vec<(&'static str, u64)>, u64),
+        begin: Instant,
+    ) -> LayerTime {
+        LayerTime {
+            mesh: (decode.plan.cols, decode.plan.rows),
+            position,
+            cycles,
+            by_phase,
+            layers,
+            counters: self.counters,
+            busy: self.busy,
+            colors_max: self.colors_max,
+            arena_need: self.arena_need + config.chip.reserved_bytes,
+            seconds: (begin.elapsed().as_secs_f64(), self.seconds),
+        }
+    }
+}

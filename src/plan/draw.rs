@@ -1,0 +1,79 @@
+//! The floorplan of a wafer as text and as SVG: regions, what is free, how full arenas are.
+//!
+//! Invariant: one cell of the text stands for the PEs of a rectangle and shows what most of its middle is; the SVG is to
+//! scale. Called by `app`.
+
+use std::fmt::Write as _;
+
+use crate::fabric::Chip;
+use crate::placement::Plan;
+use crate::units::Coord;
+
+/// Cells of the text.
+const COLUMNS: usize = 75;
+const ROWS: usize = 28;
+/// Letters of stages, in turn.
+const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+
+/// `#`: head, letters: stages in turn, `.`: free.
+pub fn text(plan: &Plan, chip: &Chip) -> String {
+    let (cols, rows) = (COLUMNS.min(chip.cols as usize), ROWS.min(chip.rows as usize));
+    let mut text = String::new();
+    for y in 0..rows {
+        for x in 0..cols {
+            let at = |i: usize, cells: usize, all: u32| ((2 * i + 1) * all as usize / (2 * cells)) as u32;
+            let pe = Coord::new(at(x, cols, chip.cols), at(y, rows, chip.rows));
+            text.push(match plan.floor.find(pe, plan.rows) {
+                None => '.',
+                Some((0, ..)) => '#',
+                Some((region, ..)) => char::from(LETTERS[(region - 1) % LETTERS.len()]),
+            });
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// A picture of `chip`; `fill` are the shares of their arenas that the fullest head PE and stage PE use.
+pub fn svg(plan: &Plan, chip: &Chip, title: &str, fill: [f64; 2]) -> String {
+    let (cols, rows) = (chip.cols, chip.rows);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-10 -40 {} {}\" font-family=\"sans-serif\" \
+         font-size=\"14\">\n<text x=\"0\" y=\"-18\">{}</text>\n\
+         <rect x=\"0\" y=\"0\" width=\"{cols}\" height=\"{rows}\" fill=\"#eeeeee\" stroke=\"#444444\"/>\n",
+        cols + 20,
+        rows + 50,
+        escaped(title)
+    );
+    for (i, place) in plan.floor.regions.iter().enumerate() {
+        let (name, full) = match i {
+            0 => ("head".to_owned(), fill[0]),
+            _ => {
+                let layers = &plan.stages[i - 1];
+                (format!("{}: layers {}..{}", i - 1, layers.start, layers.end), fill[1])
+            }
+        };
+        // The fuller, the darker.
+        let light = 92.0 - 45.0 * full.clamp(0.0, 1.0);
+        let hue = if i == 0 { 30 } else { 210 };
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" fill=\"hsl({hue},60%,{light:.0}%)\" \
+             stroke=\"#333333\"><title>{name}, {:.0} % of the arena</title></rect>\n\
+             <text x=\"{}\" y=\"{}\">{}</text>",
+            place.col,
+            place.row,
+            place.cols,
+            plan.rows,
+            full * 100.0,
+            place.col + 4,
+            place.row + 18,
+            if i == 0 { "head".to_owned() } else { (i - 1).to_string() }
+        );
+    }
+    svg + "</svg>\n"
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,158 @@
+//! `plummer plan` and `plummer sweep`, driven as a user does, on small models and chips.
+
+mod command;
+mod model_support;
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use command::*;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// wse2 with another mesh, as a file.
+fn chip(dir: &TempDir, cols: u32, rows: u32) -> String {
+    let text = stdout(&plummer(&["chips", "wse2"]));
+    let text = text.replace("cols = 750", &format!("cols = {cols}")).replace("rows = 994", &format!("rows = {rows}"));
+    let text = text.replace("name = \"wse2\"", "name = \"small\"");
+    assert!(text.contains(&format!("cols = {cols}")) && text.contains("\"small\""));
+    let path: PathBuf = dir.path().join("small.toml");
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("a UTF-8 path").to_owned()
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("a number, not {value}"))
+}
+
+#[test]
+fn a_plan_is_executed_drawn_and_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chip = chip(&dir, 60, 50);
+    let svg = dir.path().join("plan.svg");
+    let flags = ["plan", "--chip", &chip, "--prompt", "20", "--output", "10"];
+    let plan = json_of(&[flags.as_slice(), &["--json", "--svg", svg.to_str().expect("UTF-8")]].concat(), 0);
+    let reserved: Vec<_> = plan["results"].as_array().expect("results").iter().map(|r| &r["reserved_bytes"]).collect();
+    assert_eq!(reserved, [8192, 26_624]);
+    let best = &plan["results"][0]["best"];
+    let mesh = format!("{}x{}", best["mesh"]["cols"], best["mesh"]["rows"]);
+    let k_tree = best["k_tree"].to_string();
+    // The layer is the one that a dry run of that mesh times.
+    let dry = ["generate", "--dry", "--one-layer", "--chip", &chip, "--mesh", &mesh, "--k-tree", &k_tree];
+    let dry = json_of(&[dry.as_slice(), &["-c", "30", "--prompt-tokens", "25", "-n", "1", "--json"]].concat(), 0);
+    assert_eq!(dry["decode"][0]["cycles"], best["cycles"]["layer"], "{mesh}");
+    let token = 4.0 * number(&best["cycles"]["layer"]) + number(&best["cycles"]["rest_closed_form"]);
+    assert_eq!(number(&best["cycles"]["token"]), token);
+    // As a real run has it, within the closed form of what is not a layer.
+    let auto = ["generate", "--auto", "--temp", "0", "--chip", &chip, "-p", "ROMEO:\nWhat light", "-n", "10", "--json"];
+    let auto = json_of(&auto, 0);
+    assert!(auto["token_ids"].as_array().is_some_and(|ids| !ids.is_empty()));
+    let ratio = number(&auto["cycles"]["per_token"]) / token;
+    assert!((0.7..1.3).contains(&ratio), "{ratio}");
+    // Shift holds as many times more positions as there are rows.
+    let (shift, concat) = (number(&best["capacity"]["shift"]), number(&best["capacity"]["concat"]));
+    assert_eq!(shift, concat * number(&best["mesh"]["rows"]));
+    let drawing = std::fs::read_to_string(&svg).expect("the file is there");
+    assert!(drawing.starts_with("<svg") && drawing.contains("head") && drawing.contains("layers 0.."));
+    let text = stdout(&plummer(&flags));
+    for need in ["8 KiB of 48", "26 KiB of 48", "KV capacity", "utilisation", "executed", "#: head", "bubbles"] {
+        assert!(text.contains(need), "{need}: {text}");
+    }
+}
+
+#[test]
+fn objectives_order_what_they_are_called() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chip = chip(&dir, 60, 50);
+    let best = |objective: &str| {
+        let args = ["plan", "--chip", &chip, "--prompt", "16", "--output", "16", "--objective", objective];
+        let plan = json_of(&[args.as_slice(), &["--finalists", "6", "--json"]].concat(), 0);
+        plan["results"][0]["best"].clone()
+    };
+    let (latency, energy, tokens) = (best("latency"), best("energy"), best("tokens"));
+    let total = |b: &Value| number(&b["cycles"]["total"]);
+    assert!(total(&latency) <= total(&energy) && total(&latency) <= total(&tokens));
+    let cost = |b: &Value| total(b) * number(&b["pes"]);
+    assert!(cost(&energy) <= cost(&latency));
+    assert!(number(&tokens["tokens_per_s_full"]) >= number(&latency["tokens_per_s_full"]));
+}
+
+#[test]
+fn a_model_that_fits_no_wafer_is_told_what_would() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chip = chip(&dir, 8, 8);
+    let flags = ["plan", "--chip", &chip, "--prompt", "20", "--output", "10", "--json"];
+    let plan = json_of(&flags, 2);
+    let result = &plan["results"][0];
+    assert!(result["error"].as_str().is_some_and(|e| e.contains("needs") || e.contains("take")), "{result}");
+    let (wafers, layers) = (number(&result["wafers_needed"]), number(&result["layers_that_fit"]));
+    assert!(wafers > 1.0 && layers < 4.0, "{result}");
+    let wafers = wafers.to_string();
+    let plan = json_of(&[flags.as_slice(), &["--wafers", &wafers]].concat(), 0);
+    assert!(plan["results"][0]["best"].is_object());
+    assert_eq!(number(&plan["wafer_us_assumed"]).round(), 10.0);
+    let out = plummer(&["plan", "--chip", &chip, "--wafers", "9"]);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(stderr(&out).contains("4 layers"), "{}", stderr(&out));
+}
+
+#[test]
+fn a_sweep_goes_on_where_it_ended() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let chip = chip(&dir, 40, 40);
+    let kept = dir.path().join("points");
+    let kept = kept.to_str().expect("UTF-8");
+    let sweep = |values: &str, more: &[&str]| {
+        let args = ["sweep", "--chip", &chip, "--prompt", "8", "--output", "8", "--vary", values, "--json"];
+        json_of(&[args.as_slice(), more].concat(), 0)
+    };
+    let whole = sweep("alpha=1,2,9", &[]);
+    let points = whole["points"].as_array().expect("points");
+    let cycles: Vec<f64> = points.iter().map(|p| number(&p["token_cycles"])).collect();
+    assert!(cycles[0] < cycles[1] && cycles[1] < cycles[2], "slower links make slower tokens: {cycles:?}");
+    sweep("alpha=1,2", &["--resume", kept]);
+    let text = std::fs::read_to_string(kept).expect("the file is there");
+    assert_eq!(text.lines().count(), 2);
+    // What is there is taken as it is.
+    let marked = text.replace(&format!("\"token_cycles\":{}", cycles[0]), "\"token_cycles\":7");
+    assert_ne!(marked, text);
+    std::fs::write(kept, &marked).expect("a file");
+    let resumed = sweep("alpha=1,2,9", &["--resume", kept]);
+    assert_eq!(resumed["points"][0]["token_cycles"], 7);
+    assert_eq!(resumed["points"].as_array().expect("points")[1..], points[1..]);
+    assert_eq!(std::fs::read_to_string(kept).expect("the file").lines().count(), 3);
+    // Another question does not use them.
+    assert_ne!(sweep("ramp=1", &["--resume", kept])["points"][0]["token_cycles"], 7);
+    let meshes = sweep("mesh=12,16x10,1", &[]);
+    assert_eq!(meshes["points"][1]["mesh"], serde_json::json!([16, 10]));
+    assert!(meshes["points"][2]["refused"].is_string(), "one core holds no layer");
+}
+
+#[test]
+fn ctrl_c_keeps_the_finished_points() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let kept = dir.path().join("points");
+    let values = (1..=40).map(|alpha| alpha.to_string()).collect::<Vec<_>>().join(",");
+    let vary = format!("alpha={values}");
+    let file = kept.to_str().expect("UTF-8");
+    let mut child = spawn(&["sweep", "llama3-8b", "--mesh", "150x150", "--vary", &vary, "--resume", file]);
+    let mut first = [0; 1];
+    child.stdout.as_mut().expect("stdout").read_exact(&mut first).expect("the first point");
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    let out = child.wait_with_output().expect("the binary ends");
+    assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    let points = std::fs::read_to_string(&kept).expect("the file is there").lines().count();
+    assert!((1..40).contains(&points), "{points} points");
+    assert!(stderr(&out).contains(&format!("{} of 40 points are left", 40 - points)), "{}", stderr(&out));
+}
+
+#[test]
+fn wrong_values_of_a_sweep_are_one_error_before_anything_runs() {
+    for (vary, need) in [("alpha=1,0", "alpha"), ("nothing=1", "no such constant"), ("mesh=4x", "COLSxROWS")] {
+        let out = plummer(&["sweep", "--vary", vary]);
+        assert_eq!(out.status.code(), Some(2), "{vary}");
+        assert!(stdout(&out).is_empty() && stderr(&out).contains(need), "{vary}: {}", stderr(&out));
+    }
+}
