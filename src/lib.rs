@@ -2,6 +2,7 @@
 //!
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
+pub mod accuracy;
 pub mod app;
 pub mod arena;
 pub mod collectives;

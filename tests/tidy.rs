@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms from left to right, each with the rooms that it may import.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("units", &[]),
     ("sync", &[]),
     ("math", &["units"]),
@@ -21,6 +21,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     // Never names a worker: no exec.
     ("kernels", &["units", "math", "link", "arena", "fabric", "pe", "placement", "collectives"]),
     ("host", &["units", "math", "link", "arena", "fabric", "pe", "exec", "placement", "collectives", "kernels"]),
+    ("accuracy", &["units", "math", "fabric", "arena", "pe", "exec", "collectives", "kernels", "host"]),
     // Names alone, for kernels outside the crate.
     ("prelude", &["units", "arena", "fabric", "pe", "exec", "collectives", "host"]),
     // Never names a color or a PE.
@@ -39,6 +40,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "units",
             "math",
             "fabric",
+            "accuracy",
             "exec",
             "placement",
             "collectives",

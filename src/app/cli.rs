@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::accuracy::AccuracyArgs;
 use super::bench::BenchCommand;
 use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
@@ -36,6 +37,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Compare the wafer with the serial oracle bit for bit, on this machine, in every way of running it.
     Verify(VerifyArgs),
+    /// Run primitives and kernels on the wafer presets and say how far they are from what is published.
+    Accuracy(AccuracyArgs),
     /// List the chips that are known, with the source of every constant.
     Chips {
         /// Print this one (a preset or a TOML file) as a TOML file for `--chip`, to be edited.

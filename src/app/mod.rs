@@ -4,6 +4,7 @@
 //! that could deadlock, 2 an error, 130 Ctrl-C before there was anything to report.
 //! Called by `main`.
 
+mod accuracy;
 mod bench;
 mod check;
 mod chips;
@@ -50,6 +51,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             outcome?;
         }
         Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
+        Command::Accuracy(args) => print(accuracy::run(args)?.as_bytes())?,
         Command::Bench { what } => return bench::run(what),
         Command::Check(args) => {
             let (text, code) = check::run(args)?;
