@@ -6,6 +6,7 @@ pub mod accuracy;
 pub mod app;
 pub mod arena;
 pub mod collectives;
+pub mod energy;
 pub mod exec;
 pub mod fabric;
 pub mod host;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms from left to right, each with the rooms that it may import.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("units", &[]),
     ("sync", &[]),
     ("math", &["units"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("arena", &["units", "sync", "math", "link"]),
     // Never sees a float of a model: no math.
     ("fabric", &["units", "sync", "link", "arena"]),
+    ("energy", &["units", "math", "fabric"]),
     ("pe", &["units", "sync", "math", "link", "arena", "fabric"]),
     ("exec", &["units", "sync", "math", "link", "arena", "fabric", "pe"]),
     // Pure maps; of the fabric it knows the chip alone (see `placement_is_pure_maps`).
@@ -41,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "math",
             "fabric",
             "accuracy",
+            "energy",
             "exec",
             "placement",
             "collectives",

@@ -66,11 +66,18 @@ fn rows(set: &Set) -> impl Iterator<Item = [String; 5]> {
     })
 }
 
-/// Fitted and assumed constants of a preset: (provenance, field, source).
-fn uncertain(chip: &Chip) -> Vec<(Provenance, &'static str, &str)> {
-    let of = |field: &'static str| chip.source(field).map(|s| (s.is, field, s.from.as_str()));
-    let all = FIELDS.iter().filter(|f| !f.0.starts_with("energy")).filter_map(|f| of(f.0));
-    all.filter(|c| matches!(c.0, Provenance::Fitted | Provenance::Assumed)).collect()
+/// Fitted and assumed constants of a preset, those of one source together: (provenance, fields, source).
+fn uncertain(chip: &Chip) -> Vec<(Provenance, Vec<&'static str>, &str)> {
+    let mut found: Vec<(Provenance, Vec<&'static str>, &str)> = Vec::new();
+    for (field, _) in FIELDS.iter().filter(|f| !f.0.starts_with("energy")) {
+        let Some(source) = chip.source(field) else { continue };
+        match found.iter_mut().find(|c| (c.0, c.2) == (source.is, source.from.as_str())) {
+            Some(known) => known.1.push(field),
+            None => found.push((source.is, vec![field], &source.from)),
+        }
+    }
+    found.retain(|c| matches!(c.0, Provenance::Fitted | Provenance::Assumed));
+    found
 }
 
 fn chips(page: &Page) -> Vec<Chip> {
@@ -90,14 +97,16 @@ pub fn markdown(page: &Page) -> String {
     let mut out = format!("# Accuracy\n\n{INTRO}\n\n");
     markdown_table(&mut out, &SUMMARY, page.sets.iter().map(summary));
     for set in &page.sets {
-        let _ = writeln!(out, "## {}: {}\n\n{}. {}.\n", set.chip, set.name, set.source, set.note);
+        let _ = writeln!(out, "## {}: {}\n\n{}: {}.\n", set.chip, set.name, set.source, set.note);
         markdown_table(&mut out, &POINTS, rows(set).map(Vec::from));
     }
     out += "## Fitted and assumed constants\n\n";
     for chip in chips(page) {
-        let row = |(is, field, from): (Provenance, &str, &str)| vec![field.to_owned(), is.to_string(), from.to_owned()];
+        let row = |(is, fields, from): (Provenance, Vec<&str>, &str)| {
+            vec![fields.join(", "), is.to_string(), from.to_owned()]
+        };
         let _ = writeln!(out, "### {}\n", chip.name);
-        markdown_table(&mut out, &["constant", "known as", "from"], uncertain(&chip).into_iter().map(row));
+        markdown_table(&mut out, &["constants", "known as", "from"], uncertain(&chip).into_iter().map(row));
     }
     out.truncate(out.trim_end().len());
     out + "\n"
@@ -130,7 +139,7 @@ pub fn html(page: &Page) -> String {
     html_table(&mut out, &SUMMARY, page.sets.iter().map(summary));
     for set in &page.sets {
         let (source, note) = (escape(set.source), escape(set.note));
-        let _ = writeln!(out, "<h2>{}: {}</h2>\n<p>{source}. {note}.</p>", set.chip, set.name);
+        let _ = writeln!(out, "<h2>{}: {}</h2>\n<p>{source}: {note}.</p>", set.chip, set.name);
         html_table(&mut out, &POINTS, rows(set).map(Vec::from));
     }
     out + "</html>\n"
@@ -157,7 +166,7 @@ pub fn json(page: &Page) -> Value {
     let constants: Vec<Value> = chips(page)
         .iter()
         .flat_map(|chip| {
-            let row = |(is, field, from)| json!({"chip": chip.name, "field": field, "provenance": is, "from": from});
+            let row = |(is, fields, from)| json!({"chip": chip.name, "fields": fields, "provenance": is, "from": from});
             uncertain(chip).into_iter().map(row).collect::<Vec<_>>()
         })
         .collect();

@@ -8,7 +8,7 @@ use crate::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};
 use crate::exec::RunOptions;
 use crate::fabric::{Chip, Direction, Tx};
 use crate::host::{bench, gemm};
-use crate::kernels::gemm::{Algo, Gemm, Load, Matrices, Spec};
+use crate::kernels::gemm::{Algo, Finish, Gemm, Load, Matrices, Spec};
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use crate::kernels::line::{Line, LineOp, row_of};
 use crate::kernels::{Numerics, Row};
@@ -174,9 +174,9 @@ pub(super) fn mesh_gemv(chip: &Chip, p: usize, groups: usize, (mt, nt): (usize, 
 
 /// MeshGEMM of tiles `m x k x n` in f16 on p x p cores, B aligned by the host as in the released code; and whether the
 /// closed form stands for an execution.
-pub(super) fn mesh_gemm(chip: &Chip, p: usize, tile: Dims) -> Result<(u64, bool), AccuracyError> {
+pub(super) fn mesh_gemm(chip: &Chip, p: usize, tile: Dims, finish: Finish) -> Result<(u64, bool), AccuracyError> {
     let size = Dims { m: p * tile.m, k: p * tile.k, n: p * tile.n };
-    let spec = Spec { load: Load::Aligned, ..Spec::new(Algo::Mesh, (p, p), size, Numerics::Paper) };
+    let spec = Spec { load: Load::Aligned, finish, ..Spec::new(Algo::Mesh, (p, p), size, Numerics::Paper) };
     let formula = Gemm::new(spec, chip).closed_form();
     if let (Some(formula), true) = (formula, p > GEMM_SIDE_EXECUTED) {
         return Ok((formula, true));

@@ -4,6 +4,7 @@
 
 use super::primitives as run;
 use super::{AccuracyError, Evidence, Point, Set};
+use crate::kernels::gemm::Finish;
 use crate::math::gemm::Dims;
 
 const CHIP: &str = "wse3";
@@ -93,11 +94,33 @@ pub(super) fn mesh_gemv() -> Result<Set, AccuracyError> {
     Ok(Set { chip: CHIP, name: "MeshGEMV", evidence: Evidence::Silicon, source: RUNS, note, points })
 }
 
+/// Decode of one layer with tiles d = s = 9, f = 30: cycles of its communication.
+const DECODE: [(usize, f64); 2] = [(240, 12_000.0), (360, 14_500.0)];
+
+pub(super) fn decode_allreduces() -> Result<Set, AccuracyError> {
+    let chip = run::chip(CHIP)?;
+    let call = u64::from(chip.overheads.call);
+    let (d, s, f) = (9, 9, 30);
+    // The ten allreduces of the released graph, in f16 elements.
+    let elements: [usize; 10] = [1, 3 * d, s, 1, 1, d, d, 1, 2 * f, d];
+    let mut points = Vec::new();
+    for (p, published) in DECODE {
+        let mut cycles = 0;
+        for n in elements {
+            cycles += run::two_tree(&chip, p, 24, n.div_ceil(2))? + call;
+        }
+        points.push(Point::new(format!("one layer at {p}, G 24"), published, cycles));
+    }
+    let note = "ten allreduces, each with the software of a call, back to back; published with profiling timers on, to \
+                three digits, as the part of a layer that is communication";
+    Ok(Set { chip: CHIP, name: "decode allreduces", evidence: Evidence::Silicon, source: RUNS, note, points })
+}
+
 pub(super) fn mesh_gemm() -> Result<Set, AccuracyError> {
     let chip = run::chip(CHIP)?;
     let mut points = Vec::new();
     for (p, t, published, calibration) in GEMM {
-        let (emulated, closed_form) = run::mesh_gemm(&chip, p, Dims { m: t, k: t, n: t })?;
+        let (emulated, closed_form) = run::mesh_gemm(&chip, p, Dims { m: t, k: t, n: t }, Finish::Lean)?;
         let point = Point::new(format!("P {p}, tiles {t}"), published, emulated);
         points.push(Point { closed_form, ..point.fitted(calibration) });
     }

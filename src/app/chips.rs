@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
+use crate::energy::CrossCheck;
 use crate::fabric::Chip;
 
 /// The text of `plummer chips`: all presets for people, or one chip (a preset or a file) as a chip file.
@@ -67,6 +68,12 @@ fn describe(out: &mut String, chip: &Chip) {
         "     {clock:.0} MHz ({}), {power} W ({})",
         chip.provenance("clock_hz"),
         chip.provenance("power_watts")
+    );
+    let energy = CrossCheck::of(chip);
+    let (power, events, share) = (energy.by_power, energy.by_events, 100.0 * energy.busy_share());
+    let _ = writeln!(
+        out,
+        "     {power:.1} pJ a core and cycle by its power; {events:.1} by events when a core multiplies in f16 ({share:.0} %)"
     );
     let _ = writeln!(out, "  unknown, assumed: {}", chip.assumed().join(", "));
 }

@@ -162,6 +162,9 @@ pub struct GenerateArgs {
     /// Write the logits of each generated step, one row each, in NumPy's format.
     #[arg(long, value_name = "FILE.npy")]
     pub logits: Option<PathBuf>,
+    /// Price of one chip and hour, in any currency: the report then says what a token costs.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price: Option<f64>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -230,6 +233,13 @@ fn temperature(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if t == 0.0 || (1e-3..=1e3).contains(&t) => Ok(t.abs()),
         _ => Err("need 0 or a number from 0.001 to 1000".to_owned()),
+    }
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(p) if (0.0..=1e12).contains(&p) => Ok(p),
+        _ => Err("need a number from 0 to 1e12".to_owned()),
     }
 }
 

@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod chips;
 pub mod cli;
+mod energy;
 mod generate;
 mod inspect;
 mod interrupt;

@@ -78,6 +78,7 @@ impl Chip {
             ("f16.axpy", self.f16.axpy),
             ("f16.launch", self.f16.launch),
             ("f16.special", self.f16.special),
+            ("overheads.exchange_word", o.exchange_word),
             ("overheads.silu", o.silu),
             ("overheads.layer", o.layer),
             ("overheads.t10_shift", o.t10_shift),

@@ -66,6 +66,8 @@ impl Rates {
 pub struct Overheads {
     /// Cycles of a core for one round of asynchronous exchange: posts, completion tasks (c_s). GEMM charges it.
     pub exchange: u32,
+    /// Cycles of a core for each word that it sends in such a round, where moves and products share memory ports.
+    pub exchange_word: f64,
     /// Cycles of a core for one call of a GEMV with its allreduce (c_AR). GEMV charges it.
     pub call: u32,
     /// Cycles of a core between receiving a message and sending it on (store and forward).
@@ -84,6 +86,13 @@ pub struct Overheads {
     pub ladder_get: f64,
     /// Ladder: cycles a core and word that is fetched (k_L).
     pub ladder_word: f64,
+}
+
+impl Overheads {
+    /// Cycles of a round of asynchronous exchange in which a core sends so many words.
+    pub fn round(&self, words: usize) -> Cycles {
+        Cycles(u64::from(self.exchange) + (words as f64 * self.exchange_word).round() as u64)
+    }
 }
 
 /// Energy of single events, for an account apart from power x time.

@@ -54,7 +54,7 @@ impl Source {
 }
 
 /// Every constant with its unit, in the order of the file.
-pub const FIELDS: [(&str, &str); 49] = [
+pub const FIELDS: [(&str, &str); 50] = [
     ("cols", "cores"),
     ("rows", "cores"),
     ("arena_bytes", "bytes a core"),
@@ -89,6 +89,7 @@ pub const FIELDS: [(&str, &str); 49] = [
     ("f16.special", "cycles an exp, reciprocal, root, sine or cosine"),
     ("f16.per_wavelet", "elements a wavelet"),
     ("overheads.exchange", "cycles a round of asynchronous exchange"),
+    ("overheads.exchange_word", "cycles a word sent in such a round"),
     ("overheads.call", "cycles a GEMV with its allreduce"),
     ("overheads.relay", "cycles a message that a core passes on"),
     ("overheads.silu", "cycles an element of the published SiLU"),

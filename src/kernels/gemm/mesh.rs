@@ -124,7 +124,7 @@ impl<'a> State<'a> {
 pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<Barrier>) {
     let mut s = Box::new(State::new(g, pe, order));
     let State { g, a, b, turns, moves, first, dims, c } = &mut *s;
-    let software = g.exchange();
+    let software = &g.chip.overheads;
     align(pe, a, b, *turns, software).await;
     pe.mark(0, point::ALIGNED);
     let (a_format, b_format, c_format): (Storage, _, _) = (a.format, b.format, g.c_format());
@@ -168,11 +168,12 @@ pub(super) fn equal_blocks(g: &Gemm) -> Option<(usize, u64, u64)> {
     let even = [m, k, n].iter().all(|x| x.is_multiple_of(p));
     let words = g.spec.a.words(m / p * (k / p));
     let same = words == g.b_format().words(k / p * (n / p));
-    if g.spec.rows != p || !even || !same || timing.issue > 0 || g.spec.finish != Finish::Lean {
+    let by_word = g.chip.overheads.exchange_word > 0.0;
+    if g.spec.rows != p || !even || !same || timing.issue > 0 || by_word || g.spec.finish != Finish::Lean {
         return None;
     }
-    let round = timing.ser(words as u32) + u64::from(2 * timing.ramp + timing.stage) + g.exchange().0;
-    Some((p, round, product_cycles(g.rates(), Dims { m: m / p, k: k / p, n: n / p }).0 + g.exchange().0))
+    let round = timing.ser(words as u32) + u64::from(2 * timing.ramp + timing.stage) + g.exchange(0).0;
+    Some((p, round, product_cycles(g.rates(), Dims { m: m / p, k: k / p, n: n / p }).0 + g.exchange(0).0))
 }
 
 /// H(0) .. H(n): the most links in that many consecutive edges of a ring of `n`.

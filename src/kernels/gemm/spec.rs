@@ -203,9 +203,9 @@ impl Gemm {
         self.spec.numerics.rates(&self.chip)
     }
 
-    /// Software of a round of exchange, as the chip has it.
-    pub fn exchange(&self) -> Cycles {
-        Cycles(u64::from(self.chip.overheads.exchange))
+    /// Software of a round of exchange in which a core sends so many words, as the chip has it.
+    pub fn exchange(&self, words: usize) -> Cycles {
+        self.chip.overheads.round(words)
     }
 
     /// Bytes of A's longest block in a row, of B's in a column, and of C.

@@ -167,7 +167,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         let now = [piece.a, piece.b];
         let new = [0, 1].map(|side| last[side] != Some(now[side]));
         let mut moves = [[None; 2]; 2];
-        pe.compute(g.exchange(), |_| {});
+        let words = [0, 1].map(|side| if new[side] { feeds[side].block(0, now[side]).words as usize } else { 0 });
+        pe.compute(g.exchange(words[0] + words[1]), |_| {});
         for side in [0, 1].into_iter().filter(|s| new[*s]) {
             moves[side] = feeds[side].post(pe, now[side]);
         }
