@@ -2,9 +2,11 @@
 //!
 //! Rooms, from left to right; imports point left only (see ARCHITECTURE.md).
 
+pub mod accuracy;
 pub mod app;
 pub mod arena;
 pub mod collectives;
+pub mod energy;
 pub mod exec;
 pub mod fabric;
 pub mod host;

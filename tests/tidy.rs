@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms from left to right, each with the rooms that it may import.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("units", &[]),
     ("sync", &[]),
     ("math", &["units"]),
@@ -13,6 +13,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ("arena", &["units", "sync", "math", "link"]),
     // Never sees a float of a model: no math.
     ("fabric", &["units", "sync", "link", "arena"]),
+    ("energy", &["units", "math", "fabric"]),
     ("pe", &["units", "sync", "math", "link", "arena", "fabric"]),
     ("exec", &["units", "sync", "math", "link", "arena", "fabric", "pe"]),
     // Pure maps; of the fabric it knows the chip alone (see `placement_is_pure_maps`).
@@ -21,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
     // Never names a worker: no exec.
     ("kernels", &["units", "math", "link", "arena", "fabric", "pe", "placement", "collectives"]),
     ("host", &["units", "math", "link", "arena", "fabric", "pe", "exec", "placement", "collectives", "kernels"]),
+    ("accuracy", &["units", "math", "fabric", "arena", "pe", "exec", "collectives", "kernels", "host"]),
     // Names alone, for kernels outside the crate.
     ("prelude", &["units", "arena", "fabric", "pe", "exec", "collectives", "host"]),
     // Never names a color or a PE.
@@ -39,6 +41,8 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "units",
             "math",
             "fabric",
+            "accuracy",
+            "energy",
             "exec",
             "placement",
             "collectives",

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::accuracy::AccuracyArgs;
 use super::bench::BenchCommand;
 use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
-use crate::fabric::Chip;
 
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
@@ -41,10 +41,11 @@ pub enum Command {
     Plan(Box<super::plan::PlanArgs>),
     /// Plan a model again and again with another constant of the chip, or on another mesh.
     Sweep(Box<super::sweep::SweepArgs>),
+    /// Run primitives and kernels on the wafer presets and say how far they are from what is published.
+    Accuracy(AccuracyArgs),
     /// List the chips that are known, with the source of every constant.
     Chips {
-        /// Print this one as a TOML file for `--chip`, to be edited.
-        #[arg(value_parser = clap::builder::PossibleValuesParser::new(Chip::PRESETS))]
+        /// Print this one (a preset or a TOML file) as a TOML file for `--chip`, to be edited.
         name: Option<String>,
     },
     /// Print a completion script.
@@ -97,7 +98,7 @@ pub struct PlaceArgs {
     #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX")]
     pub context: Option<usize>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
-    #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
+    #[arg(long, default_value = "wse2", value_name = "NAME|FILE")]
     pub chip: String,
     /// Columns x rows of a stage [default: least estimated host time].
     #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
@@ -184,6 +185,9 @@ pub struct GenerateArgs {
     /// Time one layer on --mesh alone and multiply, whatever the wafer holds; with --prefill mesh a layer of that too.
     #[arg(long, requires = "dry", requires = "mesh")]
     pub one_layer: bool,
+    /// Price of one chip and hour, in any currency: the report then says what a token costs.
+    #[arg(long, value_name = "PRICE", value_parser = price)]
+    pub price: Option<f64>,
     /// Print one JSON object instead of text.
     #[arg(long)]
     pub json: bool,
@@ -252,6 +256,13 @@ fn temperature(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(t) if t == 0.0 || (1e-3..=1e3).contains(&t) => Ok(t.abs()),
         _ => Err("need 0 or a number from 0.001 to 1000".to_owned()),
+    }
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(p) if (0.0..=1e12).contains(&p) => Ok(p),
+        _ => Err("need a number from 0 to 1e12".to_owned()),
     }
 }
 

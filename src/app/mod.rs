@@ -4,11 +4,13 @@
 //! that could deadlock, 2 an error, 130 Ctrl-C before there was anything to report.
 //! Called by `main`.
 
+mod accuracy;
 mod bench;
 mod check;
 mod chips;
 pub mod cli;
 mod dry;
+mod energy;
 mod generate;
 mod inspect;
 mod interrupt;
@@ -54,6 +56,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             outcome?;
         }
         Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
+        Command::Accuracy(args) => print(accuracy::run(args)?.as_bytes())?,
         Command::Bench { what } => return bench::run(what),
         Command::Check(args) => {
             let (text, code) = check::run(args)?;

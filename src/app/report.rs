@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::energy::Energy;
 use super::generate::Outcome;
 use super::resolve::HiArgs;
 use crate::host::{PlacementSummary, Report};
@@ -84,6 +85,7 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
         },
         "numerics": totals.numerics,
         "energy_joules": totals.energy_joules,
+        "energy": Energy::of(job, outcome, totals).json(),
         "assumed": totals.assumed,
         "hops": totals.hops,
         "wavelets": totals.wavelets,
@@ -126,6 +128,7 @@ pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, tota
     let is_assumed = totals.assumed.iter().any(|name| name.contains("power_watts") || name.starts_with("everything"));
     let source = if is_assumed { " (assumed)" } else { "" };
     row("energy", format!("{:.4} J: {} W{source} x modelled time", totals.energy_joules, totals.power_watts));
+    Energy::of(job, outcome, totals).rows(&mut row);
     row("assumed", totals.assumed.join(", "));
     let (tokens_per_s, hops_per_s) = host_rates(outcome, totals);
     let (millions, workers, load) = (hops_per_s / 1e6, job.session.workers, outcome.seconds_load);

@@ -25,6 +25,8 @@ pub struct HiArgs {
     pub context: usize,
     /// How to choose tokens.
     pub sample: SampleOptions,
+    /// Price of a chip-hour.
+    pub price: Option<f64>,
 }
 
 const PROMPT: &str = "ROMEO:\n";
@@ -74,7 +76,7 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
         top_p: args.top_p,
         seed: args.seed.unwrap_or(SEED),
     };
-    Ok(HiArgs { model, prompt_ids, session, context, sample })
+    Ok(HiArgs { model, prompt_ids, session, context, sample, price: args.price })
 }
 
 /// The session that placement flags describe.

@@ -11,6 +11,7 @@ use crate::arena::Owner;
 use crate::link::{NetBuilder, Upstream, ring};
 use crate::units::{Bytes, Coord};
 
+use super::check::TILE_WORDS_MAX;
 use super::chip::Chip;
 use super::ends::Endpoints;
 use super::layout::{Layout, LayoutError, PeDecl, TileDecl};
@@ -138,6 +139,13 @@ fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
         }
         if pe.used() + Bytes(chip.reserved_bytes) > chip.arena() {
             pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes)).map_err(Box::new)?;
+        }
+        let words = |t: &TileDecl| u64::from(t.bytes).div_ceil(4);
+        // Weights, keys and values stay where they are; any other tile may be a message or take one.
+        let stays = |t: &&TileDecl| matches!(t.owner, Owner::Weights | Owner::Kv);
+        if let Some(tile) = pe.tiles.iter().filter(|t| !stays(t)).find(|t| words(t) > TILE_WORDS_MAX) {
+            let (found, most) = (words(tile), TILE_WORDS_MAX);
+            return Err(LayoutError::LongTile { pe: pe.coord, tile: tile.name, found, most });
         }
     }
     let (need, have) = (named.iter().filter(|n| **n).count() as u32, chip.usable_colors());

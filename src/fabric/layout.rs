@@ -138,6 +138,9 @@ pub enum LayoutError {
     /// A way whose length no clock holds.
     #[error("{color} from PE {pe} is too long: need at most 2^32 - 1 cycles from end to end")]
     TooLong { pe: Coord, color: Color },
+    /// A tile that no message could carry.
+    #[error("tile `{tile}` of PE {pe} has {found} 32-bit words: a tile that travels has at most {most}")]
+    LongTile { pe: Coord, tile: &'static str, found: u64, most: u64 },
     /// A PE outside the mesh.
     #[error("PE {pe} is outside the chip's mesh of {cols}x{rows}")]
     OffMesh { pe: Coord, cols: u32, rows: u32 },

@@ -90,6 +90,13 @@ impl Gathered<'_> {
         self.tile.slice(place(self.len, self.width, self.format, block), words)
     }
 
+    /// Words that round `round` sends.
+    fn next_words(&self, round: usize) -> usize {
+        let n = self.len.len();
+        let at = ORDER.at(n, (ORDER.pos(n, self.at) + round) % n);
+        if self.ring.is_some() && round + 1 < n { self.block(at).words as usize } else { 0 }
+    }
+
     /// Round `round`: gives the block that came last, takes the one after it.
     fn post(&self, pe: Pe<'_>, round: usize) -> Option<Exchange> {
         let n = self.len.len();
@@ -123,6 +130,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         },
     ]);
     for round in 0..cols.max(rows) - 1 {
+        let words = |side: &Gathered<'_>| side.next_words(round);
+        pe.compute(g.exchange(words(&sides[0]) + words(&sides[1])), |_| {});
         let moves = [sides[0].post(pe, round), sides[1].post(pe, round)];
         for exchange in moves.into_iter().flatten() {
             exchange.join(pe).await;
@@ -134,6 +143,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         let left = Factor::k_major(a.block(piece.a), a.format, m, piece.a_at);
         let right = Factor::k_major(b.block(piece.b), b.format, n, piece.b_at);
         let dims = Dims { m, k: piece.k.len(), n };
+        pe.compute(g.exchange(0), |_| {}); // the published formula has the same software a step without an exchange
         multiply(pe, g.rates(), dims, left, right, (pe.tile(tile::C), g.c_format()));
     }
 }

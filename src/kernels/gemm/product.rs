@@ -9,9 +9,8 @@
 //! Two f16 lie in a word and so travel in one wavelet: transport has the format of storage, and an odd tile's last
 //! half-word travels too.
 //!
-//! Cost of a product of m x k x n: k n AXPYs of length m, as the published kernels do them (one per element of B).
-//! Zeroing C is free, in execution and in the closed forms: the first AXPY of a column is a scaling that overwrites it
-//! (one element of x and of B a step, as an AXPY), so a core never writes the zeros that the emulator starts from.
+//! Cost of a product of m x k x n: k loops of n AXPYs of length m, as the published kernels do them, one per
+//! element of B. The first product of a C tile overwrites it, so zeroing is not charged.
 //! Invariant: C gets its products for k ascending inside a piece, pieces in the order in which blocks arrive.
 //! Called by every GEMM kernel, and by prefill.
 
@@ -112,10 +111,7 @@ impl Factor {
 
 /// Cycles of a product.
 pub fn product_cycles(rates: &Rates, d: Dims) -> Cycles {
-    if d.m * d.k * d.n == 0 {
-        return Cycles::ZERO;
-    }
-    Cycles(((d.k * d.n) as f64 * (rates.vector + d.m as f64 * rates.mac)).ceil() as u64)
+    rates.gemm(d.m, d.k, d.n)
 }
 
 /// `C += A B`, C row-major `m x n` in f32 or f16; the f16 form rounds every step (paper numerics).

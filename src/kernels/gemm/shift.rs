@@ -13,6 +13,7 @@
 
 use crate::arena::Tile;
 use crate::collectives::{Exchange, Moving, RingEnds, Way};
+use crate::fabric::Overheads;
 use crate::pe::Pe;
 
 use super::cannon::Barrier;
@@ -45,6 +46,11 @@ impl Side<'_> {
         self.moving.tile(self.words(self.moving.block()))
     }
 
+    /// Words that the next move sends, if there is one.
+    fn next_words(&self, is_left: bool) -> usize {
+        if is_left && self.forward.is_some() { self.words(self.moving.block()) } else { 0 }
+    }
+
     /// Starts one move.
     pub fn post(&self, pe: Pe<'_>, way: Way) -> Option<Exchange> {
         let ring = if way == Way::Forward { self.forward } else { self.reverse };
@@ -69,30 +75,38 @@ impl Side<'_> {
     }
 }
 
-/// Brings A and B into alignment, both at once; `(way, rounds)` of each.
-pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way, usize); 2]) {
+/// The software of one round in which so many words are sent, before its posts: nothing hides it.
+fn round(pe: Pe<'_>, software: &Overheads, words: usize) {
+    pe.compute(software.round(words), |_| {});
+}
+
+/// Brings A and B into alignment, both at once; `(way, rounds)` of each. `software` is charged a round.
+pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way, usize); 2], software: &Overheads) {
     let [(a_way, a_rounds), (b_way, b_rounds)] = turns;
-    for round in 0..a_rounds.max(b_rounds) {
-        let a_move = if round < a_rounds { a.post(pe, a_way) } else { None };
-        let b_move = if round < b_rounds { b.post(pe, b_way) } else { None };
+    for n in 0..a_rounds.max(b_rounds) {
+        let words = a.next_words(n < a_rounds) + b.next_words(n < b_rounds);
+        round(pe, software, words);
+        let a_move = if n < a_rounds { a.post(pe, a_way) } else { None };
+        let b_move = if n < b_rounds { b.post(pe, b_way) } else { None };
         a.arrive(pe, a_move, a_way).await;
         b.arrive(pe, b_move, b_way).await;
     }
 }
 
 /// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply`
-/// gets each piece and the blocks that it lies in. A barrier stands between fine blocks: on a square mesh, between
-/// steps.
+/// gets each piece and the blocks that it lies in. `software` is charged a step, before its posts. A barrier stands
+/// between fine blocks: on a square mesh, between steps.
 pub async fn cyclic(
     pe: Pe<'_>,
     (map, (first, mut late)): (&KMap, (usize, u64)),
     (a, b): (&mut Side<'_>, &mut Side<'_>),
     mut left: [usize; 2],
-    barrier: Option<&Barrier>,
+    (barrier, software): (Option<&Barrier>, &Overheads),
     mut multiply: impl FnMut(&Piece, Tile, Tile),
 ) {
     let n = map.pieces.len();
     let mut barriers = map.fine_blocks() - 1;
+    round(pe, software, a.next_words(left[0] > 0) + b.next_words(left[1] > 0));
     let mut a_move = a.post_left(pe, &mut left[0]);
     let mut b_move = b.post_left(pe, &mut left[1]);
     for step in 0..n {
@@ -108,6 +122,10 @@ pub async fn cyclic(
             let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
             (late, barriers) = (0, barriers - passed);
             barrier.pass(pe, passed).await;
+        }
+        if step + 1 < n {
+            let [of_a, of_b] = [piece.ends.0 && left[0] > 0, piece.ends.1 && left[1] > 0];
+            round(pe, software, a.next_words(of_a) + b.next_words(of_b));
         }
         if piece.ends.0 {
             a_move = a.post_left(pe, &mut left[0]);
