@@ -18,3 +18,4 @@ pub mod placement;
 pub mod prelude;
 pub mod sync;
 pub mod units;
+pub mod workloads;

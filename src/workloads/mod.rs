@@ -1,0 +1,20 @@
+//! Workloads that are not a model's own run: what the WaferLLM paper timed, as program lists over the crate's kernels.
+//!
+//! | file        | what                                                                              |
+//! |-------------|-----------------------------------------------------------------------------------|
+//! | `shape`     | the four models of the paper, padded to a mesh, and the authors' group counts     |
+//! | `constants` | fitted constants, each with what it was fitted to                                 |
+//! | `skeleton`  | `waferllm-skeleton`: one layer of prefill or decode as a list of operations       |
+//! | `line`      | a list as programs of PEs; one line of the mesh stands for all (see there)        |
+//!
+//! Invariant: cycles are those of executed programs, or of a closed form that a test holds against execution.
+//! Called by `report` and tests.
+
+pub mod constants;
+pub mod line;
+pub mod shape;
+pub mod skeleton;
+
+pub use constants::{CONSTANTS, Constant, Costs};
+pub use line::{Axis, Op, Program};
+pub use shape::{MODELS, PaperModel, Tiles, groups_of};

@@ -1,0 +1,118 @@
+//! `waferllm-skeleton`: one layer as the WaferLLM paper timed it, as a list of operations.   (timing.md; waferllm.md 3, 4)
+//!
+//! Padded tiles, K and V of full width, one head, no mask, no lm_head, nothing fused: a performance skeleton, whose
+//! time is multiplied by the number of layers. Not the LLaMA that writes text: `plummer generate` runs that.
+//! Paper numerics: f16 storage, transport (two a wavelet) and accumulation.
+//!
+//! Decode, 13 allreduces:  rms | Q | K | V | score | max | sum | AV | O | rms | up | gate | down
+//! Prefill, 9 products in 11.5 P rounds: 5 are preceded by floor(P / 2) alignment rounds of the left operand (Q, AV, O,
+//! up, down; K, V and gate find it aligned, the score needs none); norms and softmax are single-root chains.
+//! Left out of prefill, as in the formula that explains the paper's tables: the row reductions of Q K^T (GEMM-T), which
+//! the ring product stands for (64x64 PEs, 8x8 tiles: GEMM-T takes 1.11 of MeshGEMM, so about 1 % of a layer).
+//!
+//! Invariant: a list depends on shapes alone. Called by `report` and tests.
+
+use crate::fabric::Chip;
+use crate::kernels::Numerics;
+use crate::kernels::gemm::product_cycles;
+use crate::math::gemm::Dims;
+use crate::units::Cycles;
+
+use super::constants::Costs;
+use super::line::{Axis, Op, Program};
+use super::shape::{Tiles, groups_of};
+
+/// Chip, mesh side and tiles of a layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// Rates.
+    pub chip: &'a Chip,
+    /// Software.
+    pub costs: &'a Costs,
+    /// Side of the mesh.
+    pub p: usize,
+    /// Tiles.
+    pub tiles: Tiles,
+}
+
+impl Layer<'_> {
+    fn words(&self, elements: usize) -> u32 {
+        Numerics::Paper.travel_words(self.chip, elements) as u32
+    }
+
+    /// Sum of `elements` f16 along an axis.
+    pub fn sum(&self, axis: Axis, elements: usize) -> Op {
+        Op::Allreduce { axis, words: self.words(elements) }
+    }
+
+    /// A GEMV tile.
+    pub fn gemv(&self, k: usize, n: usize) -> Op {
+        Op::Compute(self.chip.f16.gemv(k, n))
+    }
+
+    /// One GEMV as timed alone: call, inner overhead, product, sum along y.
+    pub fn mesh_gemv(&self, n: usize) -> Program {
+        let call = self.costs.gemv_call + self.costs.inner_k.ceil() as u64;
+        let ops = vec![Op::Compute(Cycles(call)), self.gemv(n, n), self.sum(Axis::Y, n)];
+        self.program(vec![groups_of(self.p), 1], ops)
+    }
+
+    fn program(&self, groups: Vec<usize>, ops: Vec<Op>) -> Program {
+        Program { cols: self.p, rows: self.p, groups, ops }
+    }
+
+    /// One decode layer as measured by the paper.
+    pub fn decode(&self) -> Program {
+        let Tiles { d, f, s } = self.tiles;
+        let (x, y) = (Axis::X, Axis::Y);
+        let mut ops = vec![self.sum(y, 1)];
+        for _q_k_v in 0..3 {
+            ops.extend([self.gemv(d, d), self.sum(y, d)]);
+        }
+        ops.extend([self.gemv(d, s), self.sum(x, s)]);
+        let softmax = Op::Compute(Cycles(self.costs.softmax * s as u64));
+        ops.extend([softmax, self.sum(y, 1), self.sum(y, 1)]);
+        ops.extend([self.gemv(s, d), self.sum(y, d), self.gemv(d, d), self.sum(x, d)]);
+        ops.push(self.sum(y, 1));
+        for _up_gate in 0..2 {
+            ops.extend([self.gemv(d, f), self.sum(y, f)]);
+        }
+        ops.push(Op::Compute(Cycles(self.costs.silu * d as u64)));
+        ops.extend([self.gemv(f, d), self.sum(x, d)]);
+        ops.push(Op::Compute(Cycles(self.costs.layer)));
+        self.program(vec![groups_of(self.p), 1], ops)
+    }
+
+    /// One prefill layer as measured by the paper.
+    pub fn prefill(&self) -> Program {
+        let Tiles { d, f, s } = self.tiles;
+        let norm = self.sum(Axis::X, s);
+        let align = |k| self.align(s, k);
+        let product = |k, n| self.product(Dims { m: s, k, n });
+        let ops = [
+            vec![norm, align(d), product(d, d), product(d, d), product(d, d)],
+            vec![product(d, s), norm, norm],
+            vec![align(s), product(s, d), align(d), product(d, d)],
+            vec![norm, align(d), product(d, f), product(d, f)],
+            vec![align(f), product(f, d)],
+        ];
+        self.program(vec![1], ops.concat())
+    }
+
+    /// The left operand's way into alignment: every row runs all rounds.
+    fn align(&self, m: usize, k: usize) -> Op {
+        let (rounds, round) = ((self.p / 2) as u32, Cycles(self.costs.round));
+        Op::Shift { rounds, words: [self.words(m * k), 0], product: Cycles::ZERO, round }
+    }
+
+    /// A product on the rings, with the move that brings both operands home.
+    fn product(&self, size: Dims) -> Op {
+        let inner = Cycles((size.k as f64 * self.costs.inner_k).round() as u64);
+        Op::Shift {
+            rounds: self.p as u32,
+            words: [self.words(size.m * size.k), self.words(size.k * size.n)],
+            product: product_cycles(&self.chip.f16, size) + inner,
+            round: Cycles(self.costs.round),
+        }
+    }
+}
