@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod pe;
 pub mod placement;
 pub mod prelude;
+pub mod report;
 pub mod sync;
 pub mod units;
 pub mod workloads;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::bench::BenchCommand;
+use super::paper::PaperArgs;
 use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
 use crate::fabric::Chip;
@@ -37,6 +38,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Compare the wafer with the serial oracle bit for bit, on this machine, in every way of running it.
     Verify(VerifyArgs),
+    /// Print the WaferLLM paper's tables beside what this chip does.
+    Paper(PaperArgs),
     /// List the chips that are known, with the source of every constant.
     Chips {
         /// Print this one as a TOML file for `--chip`, to be edited.

@@ -14,6 +14,7 @@ mod interrupt;
 mod model;
 mod npy;
 mod output;
+mod paper;
 mod probe;
 mod report;
 mod resolve;
@@ -56,6 +57,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(text.as_bytes())?;
             return Ok(code);
         }
+        Command::Paper(args) => paper::run(args)?,
         Command::Verify(args) => {
             let (text, code) = verify::run(args)?;
             print(text.as_bytes())?;

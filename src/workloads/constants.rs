@@ -7,6 +7,9 @@
 
 use crate::fabric::Provenance;
 
+use super::relay::RelayCost;
+use super::relay::layer::RelayCosts;
+
 /// A constant for people.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Constant {
@@ -40,14 +43,26 @@ pub struct Costs {
 }
 
 /// The values; `CONSTANTS` says where they come from.
-pub const COSTS: Costs = Costs { round: 136, inner_k: 38.65, silu: 125, softmax: 10, layer: 2850, gemv_call: 35 };
+pub const COSTS: Costs = Costs { round: 128, inner_k: 38.65, silu: 125, softmax: 10, layer: 2880, gemv_call: 33 };
+
+/// Software of the baselines' relays.
+pub const RELAY_COSTS: RelayCosts = RelayCosts {
+    t10_block: RelayCost { message: 98.0, word: 2.75 },
+    t10_sum: RelayCost { message: 1.7, word: 0.0 },
+    ladder_block: RelayCost { message: 560.0, word: 1.8 },
+    ladder_gemv: RelayCost { message: 391.0, word: 1.4 },
+};
 
 const fn fitted(name: &'static str, value: f64, unit: &'static str, source: &'static str) -> Constant {
     Constant { name, value, unit, provenance: Provenance::Fitted, source }
 }
 
+const T10_PREFILL: &str = "Table 3, T10, LLaMA3-8B, three meshes, and QWen2-72B at 600x600";
+const LADDER_PREFILL: &str = "Table 3, Ladder, LLaMA3-8B, three meshes, and QWen2-72B at 480x480";
+const LADDER_DECODE: &str = "Table 4, Ladder, LLaMA3-8B, three meshes";
+
 /// All of them.
-pub const CONSTANTS: [Constant; 6] = [
+pub const CONSTANTS: [Constant; 13] = [
     fitted("c_s, exchange round", COSTS.round as f64, "cycles", "Table 3, WaferLLM, LLaMA3-8B, three meshes"),
     fitted("c_k, inner k of a GEMM tile", COSTS.inner_k, "cycles", "45 public WSE-3 GEMM runs, not the paper's tables"),
     fitted("c_e, SiLU element", COSTS.silu as f64, "cycles", "Table 4, WaferLLM, LLaMA3-8B, three meshes"),
@@ -60,4 +75,11 @@ pub const CONSTANTS: [Constant; 6] = [
     },
     fitted("c_L, decode layer", COSTS.layer as f64, "cycles", "Table 4, WaferLLM, LLaMA3-8B, three meshes"),
     fitted("c_AR, GEMV call", COSTS.gemv_call as f64, "cycles", "Table 6, MeshGEMV 16K on 720x720"),
+    fitted("T10, relay of a block", RELAY_COSTS.t10_block.message, "cycles", T10_PREFILL),
+    fitted("T10, wavelet of a relayed block", RELAY_COSTS.t10_block.word, "cycles", T10_PREFILL),
+    fitted("T10, header of a sum", RELAY_COSTS.t10_sum.message, "cycles", "Table 4, T10, LLaMA3-8B, three meshes"),
+    fitted("Ladder, relay of a block", RELAY_COSTS.ladder_block.message, "cycles", LADDER_PREFILL),
+    fitted("Ladder, wavelet of a relayed block", RELAY_COSTS.ladder_block.word, "cycles", LADDER_PREFILL),
+    fitted("Ladder, relay of a block of W", RELAY_COSTS.ladder_gemv.message, "cycles", LADDER_DECODE),
+    fitted("Ladder, wavelet of it", RELAY_COSTS.ladder_gemv.word, "cycles", LADDER_DECODE),
 ];

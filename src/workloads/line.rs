@@ -67,8 +67,8 @@ pub struct Program {
     pub cols: usize,
     /// Rows.
     pub rows: usize,
-    /// Group counts of the trees of both axes, the last of them 1.
-    pub groups: Vec<usize>,
+    /// Group counts of the trees along x and along y, the last of each 1.
+    pub groups: [Vec<usize>; 2],
     /// What is done.
     pub ops: Vec<Op>,
 }
@@ -148,13 +148,14 @@ impl Program {
     }
 
     fn tree(&self, at: Coord, axis: Axis) -> Allreduce {
-        let colors = Tree::colors(self.groups.len());
-        let base = if axis == Axis::Y { 0 } else { colors };
-        Allreduce::Tree(Tree { line: self.line(at, axis), groups: self.groups.clone(), base })
+        let [x, y] = &self.groups;
+        let (groups, base) = if axis == Axis::X { (x, Tree::colors(y.len())) } else { (y, 0) };
+        Allreduce::Tree(Tree { line: self.line(at, axis), groups: groups.clone(), base })
     }
 
     fn ring_base(&self, axis: Axis) -> u8 {
-        2 * Tree::colors(self.groups.len()) + if axis == Axis::X { 0 } else { CYCLE_COLORS }
+        let trees: u8 = self.groups.iter().map(|groups| Tree::colors(groups.len())).sum();
+        trees + if axis == Axis::X { 0 } else { CYCLE_COLORS }
     }
 
     fn layout(&self) -> Result<Layout, LayoutError> {

@@ -4,7 +4,7 @@
 //! time is multiplied by the number of layers. Not the LLaMA that writes text: `plummer generate` runs that.
 //! Paper numerics: f16 storage, transport (two a wavelet) and accumulation.
 //!
-//! Decode, 13 allreduces:  rms | Q | K | V | score | max | sum | AV | O | rms | up | gate | down
+//! Decode: `decode`, with the graphs that it is compared with.
 //! Prefill, 9 products in 11.5 P rounds: 5 are preceded by floor(P / 2) alignment rounds of the left operand (Q, AV, O,
 //! up, down; K, V and gate find it aligned, the score needs none); norms and softmax are single-root chains.
 //! Left out of prefill, as in the formula that explains the paper's tables: the row reductions of Q K^T (GEMM-T), which
@@ -57,30 +57,14 @@ impl Layer<'_> {
         self.program(vec![groups_of(self.p), 1], ops)
     }
 
-    fn program(&self, groups: Vec<usize>, ops: Vec<Op>) -> Program {
-        Program { cols: self.p, rows: self.p, groups, ops }
+    /// One GEMM as timed alone: alignment and product.
+    pub fn mesh_gemm(&self, size: Dims) -> Program {
+        self.program(vec![1], vec![self.align(size.m, size.k), self.product(size)])
     }
 
-    /// One decode layer as measured by the paper.
-    pub fn decode(&self) -> Program {
-        let Tiles { d, f, s } = self.tiles;
-        let (x, y) = (Axis::X, Axis::Y);
-        let mut ops = vec![self.sum(y, 1)];
-        for _q_k_v in 0..3 {
-            ops.extend([self.gemv(d, d), self.sum(y, d)]);
-        }
-        ops.extend([self.gemv(d, s), self.sum(x, s)]);
-        let softmax = Op::Compute(Cycles(self.costs.softmax * s as u64));
-        ops.extend([softmax, self.sum(y, 1), self.sum(y, 1)]);
-        ops.extend([self.gemv(s, d), self.sum(y, d), self.gemv(d, d), self.sum(x, d)]);
-        ops.push(self.sum(y, 1));
-        for _up_gate in 0..2 {
-            ops.extend([self.gemv(d, f), self.sum(y, f)]);
-        }
-        ops.push(Op::Compute(Cycles(self.costs.silu * d as u64)));
-        ops.extend([self.gemv(f, d), self.sum(x, d)]);
-        ops.push(Op::Compute(Cycles(self.costs.layer)));
-        self.program(vec![groups_of(self.p), 1], ops)
+    fn program(&self, groups: Vec<usize>, ops: Vec<Op>) -> Program {
+        let groups = [groups.clone(), groups];
+        Program { cols: self.p, rows: self.p, groups, ops }
     }
 
     /// One prefill layer as measured by the paper.
