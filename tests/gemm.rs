@@ -272,10 +272,11 @@ fn colors_per_core_are_those_of_the_headers_and_the_barrier_takes_all_that_the_c
     }
 }
 
-/// The clock of a product of t x t x t when an AXPY element costs `mac` and nothing else does.
-fn chip_with(name: &str, mac: f64) -> Chip {
+/// The clock of a product of t x t x t when an AXPY element costs `mac` and nothing else does; software of a round.
+fn chip_with(name: &str, mac: f64, software: u32) -> Chip {
     let mut chip = Chip::preset(name).unwrap();
-    (chip.f32.mac, chip.f32.vector) = (mac, 0.0);
+    (chip.f32.mac, chip.f32.axpy, chip.f32.launch) = (mac, 0.0, 0.0);
+    chip.overheads.exchange = software;
     chip
 }
 
@@ -287,10 +288,12 @@ fn dry_run(spec: Spec, chip: &Chip) -> GemmRun {
 #[test]
 fn executed_cycles_are_those_of_the_closed_form_wherever_there_is_one() {
     let mut compared = [0; 3];
-    for (name, p) in ["wse2", "wse3"].into_iter().flat_map(|c| (1..=10).chain([16, 17]).map(move |p| (c, p))) {
+    for ((name, software), p) in
+        [("wse2", 0), ("wse3", 75)].into_iter().flat_map(|c| (1..=10).chain([16, 17]).map(move |p| (c, p)))
+    {
         // Products shorter than a round, about as long, and longer; blocks by value (2, 8 words) and by rendezvous.
         for (t, product) in [2, 4, 8].into_iter().flat_map(|t| [0, 20, 37, 39, 45, 60, 120, 600].map(|x| (t, x))) {
-            let chip = chip_with(name, f64::from(product) / (t * t * t) as f64);
+            let chip = chip_with(name, f64::from(product) / (t * t * t) as f64, software);
             for (at, algo) in [Algo::Mesh, Algo::Cannon, Algo::Allgather].into_iter().enumerate() {
                 let spec = Spec::new(algo, (p, p), dims((t * p, t * p, t * p)), Numerics::Default);
                 let row = dry_run(spec, &chip).row;
@@ -310,7 +313,7 @@ fn executed_cycles_are_those_of_the_closed_form_wherever_there_is_one() {
 fn behind_a_long_product_the_wrap_costs_cannon_its_alignment_alone_and_a_barrier_makes_it_cost_every_step() {
     for p in [8, 16, 32] {
         let (t, side) = (8, p as u64);
-        let chip = chip_with("wse2", 1.0); // products of 512 cycles, blocks of 32 words
+        let chip = chip_with("wse2", 1.0, 0); // products of 512 cycles, blocks of 32 words
         let go =
             |algo, chip: &Chip| dry_run(Spec::new(algo, (p, p), dims((t * p, t * p, t * p)), Numerics::Default), chip);
         let cycles = |run: &GemmRun| run.row.cycles.unwrap();
@@ -325,7 +328,7 @@ fn behind_a_long_product_the_wrap_costs_cannon_its_alignment_alone_and_a_barrier
         assert!(barriers >= (side - 1) * 2 * side, "P {p}: {barriers}");
         // Without products a step in lockstep takes the long edge: S + 5 + P - 1, and the barrier. With local joins
         // P - 1 steps meet a long edge of each axis once.
-        let idle = chip_with("wse2", 0.0);
+        let idle = chip_with("wse2", 0.0, 0);
         let [cannon, lockstep] = [Algo::Cannon, Algo::CannonLockstep].map(|a| go(a, &idle));
         let steps = |run: &GemmRun| cycles(run) - run.aligned_cycles;
         assert!(steps(&lockstep) >= (side - 1) * (37 + side - 1 + side), "P {p}: {}", steps(&lockstep));
@@ -340,7 +343,7 @@ fn summa_pays_the_distance_once_and_two_blocks_a_step() {
         let side = p as u64;
         let row = dry_run(
             Spec::new(Algo::Summa, (p, p), dims((t * p, t * p, t * p)), Numerics::Default),
-            &chip_with("wse2", 1.0),
+            &chip_with("wse2", 1.0, 0),
         )
         .row;
         let (cycles, least) = (row.cycles.unwrap(), side * (product + block) + (side - 1) * block);

@@ -2,17 +2,18 @@
 //!
 //! Invariant: prints what `fabric::Chip` says, and nothing of its own. Called by the command; `open` by all that run.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::fabric::Chip;
 
-/// The text of `plummer chips`: all presets for people, or one as a chip file.
+/// The text of `plummer chips`: all presets for people, or one chip (a preset or a file) as a chip file.
 pub fn text(name: Option<&str>) -> Result<String> {
     match name {
         None => Ok(list()),
-        Some(name) => Ok(toml::to_string_pretty(&Chip::preset(name).context("no such preset")?)?),
+        Some(name) => Ok(open(name)?.to_toml()),
     }
 }
 
@@ -22,7 +23,7 @@ pub fn open(name: &str) -> Result<Chip> {
         return Ok(chip);
     }
     if !Path::new(name).is_file() {
-        bail!("--chip {name}: neither a file nor one of {}", Chip::PRESETS.join(", "));
+        bail!("chip `{name}`: neither a file nor one of {}", Chip::PRESETS.join(", "));
     }
     let mut chip = Chip::from_toml_file(Path::new(name))?;
     if Chip::preset(&chip.name).is_some_and(|preset| preset != chip) {
@@ -31,24 +32,41 @@ pub fn open(name: &str) -> Result<Chip> {
     Ok(chip)
 }
 
+/// Every preset as a PLMR parameter set, with what is unknown of it.
 fn list() -> String {
     let mut text = String::new();
     for chip in Chip::PRESETS.iter().filter_map(|name| Chip::preset(name)) {
-        text += &format!(
-            "{}: {}x{} cores, {} bytes each ({} reserved), {} colors ({} reserved), {:.0} MHz, {} W\n",
-            chip.name,
-            chip.cols,
-            chip.rows,
-            chip.arena_bytes,
-            chip.reserved_bytes,
-            chip.colors,
-            chip.colors_reserved,
-            chip.clock_hz / 1e6,
-            chip.power_watts
-        );
-        for source in &chip.sources {
-            text += &format!("  {source}\n");
-        }
+        describe(&mut text, &chip);
+        text.push('\n');
     }
-    text
+    text + "plummer chips NAME prints one with units and sources, as a file for --chip to be edited.\n"
+}
+
+fn describe(out: &mut String, chip: &Chip) {
+    let link = f64::from(chip.ser_den) / f64::from(chip.ser_num);
+    let (alpha, ramp) = (chip.provenance("alpha"), chip.provenance("ramp"));
+    let _ = writeln!(out, "{}", chip.name);
+    let cores = chip.cores();
+    let _ = writeln!(out, "  P  {}x{} cores = {cores} ({})", chip.cols, chip.rows, chip.provenance("cols"));
+    let (a, r) = (chip.alpha, chip.ramp);
+    let _ = writeln!(
+        out,
+        "  L  {a} cycles a hop ({alpha}), {r} to and from a router ({ramp}), {link:.3} wavelets a cycle a link"
+    );
+    let (arena, reserved) = (chip.arena_bytes, chip.reserved_bytes);
+    let _ = writeln!(out, "  M  {arena} bytes a core ({}), {reserved} reserved", chip.provenance("arena_bytes"));
+    let (usable, of) = (chip.usable_colors(), chip.colors);
+    let _ = writeln!(out, "  R  {usable} of {of} colors usable ({})", chip.provenance("colors"));
+    let mac = |name: &str, mac: f64| {
+        format!("{:.2} MAC a cycle in {name} ({})", 1.0 / mac, chip.provenance(&format!("{name}.mac")))
+    };
+    let _ = writeln!(out, "     {}, {}", mac("f16", chip.f16.mac), mac("f32", chip.f32.mac));
+    let (clock, power) = (chip.clock_hz / 1e6, chip.power_watts);
+    let _ = writeln!(
+        out,
+        "     {clock:.0} MHz ({}), {power} W ({})",
+        chip.provenance("clock_hz"),
+        chip.provenance("power_watts")
+    );
+    let _ = writeln!(out, "  unknown, assumed: {}", chip.assumed().join(", "));
 }

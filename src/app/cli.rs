@@ -10,7 +10,6 @@ use super::bench::BenchCommand;
 use super::paper::PaperArgs;
 use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
-use crate::fabric::Chip;
 
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
@@ -42,8 +41,7 @@ pub enum Command {
     Paper(PaperArgs),
     /// List the chips that are known, with the source of every constant.
     Chips {
-        /// Print this one as a TOML file for `--chip`, to be edited.
-        #[arg(value_parser = clap::builder::PossibleValuesParser::new(Chip::PRESETS))]
+        /// Print this one (a preset or a TOML file) as a TOML file for `--chip`, to be edited.
         name: Option<String>,
     },
     /// Print a completion script.
@@ -96,7 +94,7 @@ pub struct PlaceArgs {
     #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX")]
     pub context: Option<usize>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
-    #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
+    #[arg(long, default_value = "wse2", value_name = "NAME|FILE")]
     pub chip: String,
     /// Columns x rows of a stage [default: least estimated host time].
     #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]

@@ -13,8 +13,9 @@ use crate::arena::Owner;
 use crate::link::{Lane, LaneFlags, NONE, NetBuilder, Port, Upstream, ring};
 use crate::units::{Bytes, Color, Coord};
 
+use super::check::TILE_WORDS_MAX;
 use super::chip::Chip;
-use super::layout::{Layout, LayoutError, TileId};
+use super::layout::{Layout, LayoutError, TileDecl, TileId};
 use super::route::{Direction, Route, Tx};
 
 /// What one PE's program can reach, by color and tile id.
@@ -128,6 +129,13 @@ fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
             (fullest, most) = (pe.coord, colors().count());
         }
         pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes)).map_err(Box::new)?;
+        let words = |t: &TileDecl| u64::from(t.bytes).div_ceil(4);
+        // Weights, keys and values stay where they are; any other tile may be a message or take one.
+        let stays = |t: &&TileDecl| matches!(t.owner, Owner::Weights | Owner::Kv);
+        if let Some(tile) = pe.tiles.iter().filter(|t| !stays(t)).find(|t| words(t) > TILE_WORDS_MAX) {
+            let (found, most) = (words(tile), TILE_WORDS_MAX);
+            return Err(LayoutError::LongTile { pe: pe.coord, tile: tile.name, found, most });
+        }
     }
     let (need, have) = (named.len() as u32, chip.usable_colors());
     if need > have {

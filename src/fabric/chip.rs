@@ -1,53 +1,52 @@
-//! A chip is data: mesh, arena, colors, clock, link and arithmetic rates, power; each with where it comes from.
+//! A chip is data: mesh, arena, colors, clock, link and arithmetic rates, energies; each with where it comes from.
 //!
 //! Invariant: nothing else in the crate knows a chip by name; a user's TOML file can say all that a preset says.
+//! Values are held to what a machine can have in `check`; names, units and provenance of constants are in `provenance`.
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::provenance::Source;
 use crate::link::Timing;
 use crate::units::{Bytes, Cycles};
-
-/// Where a constant comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Provenance {
-    /// Measured on silicon or stated by the vendor.
-    Stated,
-    /// Fitted to published measurements.
-    Fitted,
-    /// Nobody has published it.
-    Assumed,
-}
 
 /// Arithmetic rates of a compute element for one number format.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rates {
-    /// Cycles per multiply-accumulate inside a vector operation.
+    /// Cycles per multiply-accumulate inside an AXPY.
     pub mac: f64,
     /// Cycles per other element-wise operation (add, multiply, compare, convert).
     pub element: f64,
-    /// Cycles to set up one vector operation (an AXPY, an element-wise pass).
+    /// Cycles to set up one vector operation on its own (an element-wise pass).
     pub vector: f64,
+    /// Cycles to issue one AXPY of a running loop of them (c_v of the published formulas).
+    pub axpy: f64,
+    /// Cycles to start a loop of AXPYs: one a GEMV tile, one for each k of a GEMM tile (c_k).
+    pub launch: f64,
     /// Cycles per value of exp, reciprocal, root, sine or cosine.
     pub special: f64,
     /// Elements that one wavelet carries (and a streaming add takes in at link rate).
-    #[serde(default = "one")]
     pub per_wavelet: u32,
-    /// Where the rates come from.
-    pub source: Provenance,
-}
-
-fn one() -> u32 {
-    1
 }
 
 impl Rates {
-    /// Cycles of a GEMV tile of `k x n`: k AXPYs of length n.
+    /// Cycles of a GEMV tile of `k x n`: one loop of k AXPYs of length n; nothing for an empty tile.
     pub fn gemv(&self, k: usize, n: usize) -> Cycles {
-        Cycles((k as f64 * (self.vector + n as f64 * self.mac)).ceil() as u64)
+        if k * n == 0 {
+            return Cycles::ZERO;
+        }
+        Cycles((self.launch + k as f64 * (self.axpy + n as f64 * self.mac)).ceil() as u64)
+    }
+
+    /// Cycles of a GEMM tile `m x k x n`: for each k a loop of n AXPYs of length m; nothing for an empty tile.
+    pub fn gemm(&self, m: usize, k: usize, n: usize) -> Cycles {
+        if m * k * n == 0 {
+            return Cycles::ZERO;
+        }
+        let loop_of_n = self.launch + n as f64 * (self.axpy + m as f64 * self.mac);
+        Cycles((k as f64 * loop_of_n).ceil() as u64)
     }
 
     /// Cycles of one element-wise pass over n values.
@@ -61,8 +60,49 @@ impl Rates {
     }
 }
 
-/// Largest arena of a chip file: the words of the longest message, a tile that fills it, are counted in 16 bits.
-const ARENA_BYTES_MAX: u64 = 4 * u16::MAX as u64;
+/// What the published programs spend on software beside products and messages; zero where no measurement says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overheads {
+    /// Cycles of a core for one round of asynchronous exchange: posts, completion tasks (c_s). GEMM charges it.
+    pub exchange: u32,
+    /// Cycles of a core for one call of a GEMV with its allreduce (c_AR). GEMV charges it.
+    pub call: u32,
+    /// Cycles of a core between receiving a message and sending it on (store and forward).
+    pub relay: u32,
+    /// Cycles an element of SiLU in the published decode (c_e). The published skeleton charges it.
+    pub silu: f64,
+    /// Cycles a layer of the published decode that its operations do not explain (c_L).
+    pub layer: f64,
+    /// T10 prefill: cycles a core and shift (h_T).
+    pub t10_shift: f64,
+    /// T10 prefill: cycles a core and word that is relayed (k_T).
+    pub t10_word: f64,
+    /// T10 decode: cycles a relayed stage (b_T).
+    pub t10_stage: f64,
+    /// Ladder: cycles a core and remote get (g_L).
+    pub ladder_get: f64,
+    /// Ladder: cycles a core and word that is fetched (k_L).
+    pub ladder_word: f64,
+}
+
+/// Energy of single events, for an account apart from power x time.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventEnergy {
+    /// pJ to read a 32-bit word of a core's memory.
+    pub sram_read: f64,
+    /// pJ to write one.
+    pub sram_write: f64,
+    /// pJ a wavelet and router.
+    pub router: f64,
+    /// pJ a bit and millimetre of wire.
+    pub wire: f64,
+    /// pJ a floating-point operation (a multiply-add is two).
+    pub flop: f64,
+    /// Millimetres between two neighbours.
+    pub pitch: f64,
+}
 
 /// A chip. Cycles are of its clock.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,18 +142,23 @@ pub struct Chip {
     pub issue_cycles: u32,
     /// The `+ 1` of a dependent stage.
     pub stage_cycles: u32,
-    /// Rates in f32 (products of 16-bit weights and f32 activations).
-    pub f32: Rates,
-    /// Rates in f16.
-    pub f16: Rates,
     /// Cycles to write one route between launches.
     pub route_write_cycles: u32,
     /// Cycles of a round trip to the host (sampling there).
     pub host_roundtrip_cycles: u64,
     /// Power of the whole chip, watts.
     pub power_watts: f64,
-    /// One line a constant (or group): `name: stated | fitted | assumed, source`.
-    pub sources: Vec<String>,
+    /// Rates in f32 (products of 16-bit weights and f32 activations).
+    pub f32: Rates,
+    /// Rates in f16.
+    pub f16: Rates,
+    /// Software of the published programs.
+    pub overheads: Overheads,
+    /// Energies of events, pJ.
+    pub energy: EventEnergy,
+    /// Where the constants come from; what nothing here names is assumed.
+    #[serde(default)]
+    pub sources: Vec<Source>,
 }
 
 /// Why a chip file is refused.
@@ -125,10 +170,16 @@ pub enum ChipError {
     /// Not TOML, or a field is missing, unknown or of the wrong type.
     #[error("chip file {path}: {error}")]
     Parse { path: String, error: Box<toml::de::Error> },
+    /// A value that no machine can have, in a file.
+    #[error("chip file {path}: {error}")]
+    In { path: String, error: Box<ChipError> },
     /// A value that no machine can have.
     #[error("chip `{chip}`, field `{field}`: need {need}, found {found}")]
-    Value { chip: String, field: &'static str, need: &'static str, found: String },
+    Value { chip: String, field: String, need: String, found: String },
 }
+
+/// Largest chip file: far above any, and `--chip` may name a device without an end.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 impl Chip {
     /// Reads a chip from a TOML file.
@@ -137,84 +188,11 @@ impl Chip {
     /// Names the file, the field, what was needed and what was found.
     pub fn from_toml_file(path: &Path) -> Result<Self, ChipError> {
         let shown = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| ChipError::Read { path: shown.clone(), error })?;
+        let text = read(path).map_err(|error| ChipError::Read { path: shown.clone(), error })?;
         let chip: Self =
-            toml::from_str(&text).map_err(|error| ChipError::Parse { path: shown, error: Box::new(error) })?;
-        chip.check()?;
+            toml::from_str(&text).map_err(|error| ChipError::Parse { path: shown.clone(), error: Box::new(error) })?;
+        chip.check().map_err(|error| ChipError::In { path: shown, error: Box::new(error) })?;
         Ok(chip)
-    }
-
-    /// Is every value one that a machine can have?
-    ///
-    /// # Errors
-    /// The first field that is not.
-    pub fn check(&self) -> Result<(), ChipError> {
-        let rates = [&self.f32, &self.f16];
-        let mut values = rates.iter().flat_map(|r| [r.mac, r.element, r.vector, r.special]);
-        let finite = values.all(|v| (0.0..1e6).contains(&v));
-        let delays = [self.ramp, self.turn_cycles, self.issue_cycles, self.stage_cycles, self.route_write_cycles];
-        let checks: [(&'static str, bool, &'static str, String); 16] = [
-            ("cols", (1..=4096).contains(&self.cols), "1 to 4096", self.cols.to_string()),
-            ("rows", (1..=4096).contains(&self.rows), "1 to 4096", self.rows.to_string()),
-            (
-                "arena_bytes",
-                (1024..=ARENA_BYTES_MAX).contains(&self.arena_bytes),
-                "1024 to 262140 (a message is a tile at most, and its words are counted in 16 bits)",
-                self.arena_bytes.to_string(),
-            ),
-            (
-                "reserved_bytes",
-                self.reserved_bytes < self.arena_bytes,
-                "less than arena_bytes",
-                self.reserved_bytes.to_string(),
-            ),
-            ("colors", (1..=128).contains(&self.colors), "1 to 128", self.colors.to_string()),
-            (
-                "colors_reserved",
-                self.colors_reserved < self.colors,
-                "less than colors",
-                self.colors_reserved.to_string(),
-            ),
-            ("lane_depth", (1..=64).contains(&self.lane_depth), "1 to 64", self.lane_depth.to_string()),
-            ("clock_hz", self.clock_hz > 0.0 && self.clock_hz < 1e12, "above 0", self.clock_hz.to_string()),
-            ("alpha", (1..=1000).contains(&self.alpha), "1 to 1000", self.alpha.to_string()),
-            (
-                "ser_num / ser_den",
-                (1..=1000).contains(&self.ser_num) && (1..=1000).contains(&self.ser_den),
-                "1 to 1000 each",
-                format!("{} / {}", self.ser_num, self.ser_den),
-            ),
-            (
-                "ramp, turn_cycles, issue_cycles, stage_cycles, route_write_cycles",
-                delays.iter().all(|d| *d <= 1_000_000),
-                "0 to 1000000 each",
-                format!("{delays:?}"),
-            ),
-            (
-                "queue_wavelets",
-                u64::from(self.queue_wavelets) <= self.arena_bytes / 4,
-                "at most the words of an arena",
-                self.queue_wavelets.to_string(),
-            ),
-            (
-                "host_roundtrip_cycles",
-                self.host_roundtrip_cycles <= 1 << 40,
-                "at most 2^40",
-                self.host_roundtrip_cycles.to_string(),
-            ),
-            ("power_watts", (0.0..1e9).contains(&self.power_watts), "0 to 1e9", self.power_watts.to_string()),
-            (
-                "per_wavelet",
-                self.f32.per_wavelet == 1 && (1..=2).contains(&self.f16.per_wavelet),
-                "1 in f32, 1 or 2 in f16",
-                format!("{} and {}", self.f32.per_wavelet, self.f16.per_wavelet),
-            ),
-            ("f32 / f16", finite, "rates from 0 to 1e6 cycles", format!("{:?}", rates)),
-        ];
-        match checks.into_iter().find(|c| !c.1) {
-            None => Ok(()),
-            Some((field, _, need, found)) => Err(ChipError::Value { chip: self.name.clone(), field, need, found }),
-        }
     }
 
     /// Colors that a program may use.
@@ -225,6 +203,11 @@ impl Chip {
     /// The arena.
     pub fn arena(&self) -> Bytes {
         Bytes(self.arena_bytes)
+    }
+
+    /// Cores of the usable fabric.
+    pub fn cores(&self) -> u64 {
+        u64::from(self.cols) * u64::from(self.rows)
     }
 
     /// Constants of the clock.
@@ -256,4 +239,16 @@ impl Chip {
     pub fn special(&self, n: usize) -> Cycles {
         self.f32.special(n)
     }
+}
+
+/// All of a small text file.
+fn read(path: &Path) -> std::io::Result<String> {
+    use std::io::Read as _;
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        let why = format!("need at most {FILE_BYTES_MAX} bytes of TOML, found more");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+    }
+    Ok(text)
 }

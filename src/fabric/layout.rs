@@ -81,6 +81,9 @@ pub enum LayoutError {
          the chip has {have} usable"
     )]
     Colors { pe: Coord, routed: u32, need: u32, have: u32 },
+    /// A tile that no message could carry.
+    #[error("tile `{tile}` of PE {pe} has {found} 32-bit words: a tile that travels has at most {most}")]
+    LongTile { pe: Coord, tile: &'static str, found: u64, most: u64 },
     /// A PE outside the mesh.
     #[error("PE {pe} is outside the chip's mesh of {cols}x{rows}")]
     OffMesh { pe: Coord, cols: u32, rows: u32 },

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::arena::Owner;
-use crate::fabric::{Chip, Direction, Layout, Provenance};
+use crate::fabric::{Chip, Direction, Layout};
 use crate::kernels::decode::{Decode, KvFormat, Region};
 use crate::math::checkpoint::WeightFormat;
 use crate::pe::Mark;
@@ -132,29 +132,16 @@ pub(super) fn numerics(decode: &Decode) -> String {
         KvFormat::F16 => "f16",
         KvFormat::F32 => "f32",
     };
-    let source = match decode.chip.f32.source {
-        Provenance::Stated => "stated",
-        Provenance::Fitted => "fitted",
-        Provenance::Assumed => "assumed",
-    };
+    let source = decode.chip.provenance("f32");
     format!("{weights} weights, f32 sums and transport, {kv} KV; charged at the chip's f32 rates ({source})")
 }
 
-/// Names of the constants whose source lines say `assumed`; clauses of a line are separated by semicolons.
+/// Names of the constants that nobody has published.
 pub(super) fn assumed(chip: &Chip) -> Vec<String> {
     if chip.sources.is_empty() {
         return vec!["everything (the chip gives no sources)".to_owned()];
     }
-    let clauses = chip.sources.iter().flat_map(|line| line.split(';')).filter(|clause| clause.contains("assumed"));
-    let name = |clause: &str| {
-        let end = clause.find(':').or_else(|| clause.find("(assumed")).or_else(|| clause.find("assumed"));
-        clause[..end.unwrap_or(clause.len())].trim().to_owned()
-    };
-    let mut names: Vec<String> = clauses.map(name).filter(|name| !name.is_empty()).collect();
-    if chip.f32.source == Provenance::Assumed && !names.iter().any(|n| n.contains("f32") || n == "everything") {
-        names.push("f32 rates".to_owned());
-    }
-    names
+    chip.assumed().into_iter().map(str::to_owned).collect()
 }
 
 /// Ledgers of the fullest PE of both kinds.
@@ -237,20 +224,11 @@ mod tests {
     use super::*;
     use crate::kernels::decode::point;
 
-    fn assumed_of(sources: &[&str], source: Provenance) -> Vec<String> {
-        let mut chip = Chip::preset("wse3").expect("a preset");
-        chip.sources = sources.iter().map(|s| (*s).to_owned()).collect();
-        chip.f32.source = source;
-        assumed(&chip)
-    }
-
     #[test]
-    fn assumed_constants_are_named_and_stated_ones_are_not() {
-        let lines =
-            ["clock_hz: stated, a paper", "a, b: assumed, nobody says", "c: fitted, runs; d: assumed 10 cycles"];
-        assert_eq!(assumed_of(&lines, Provenance::Stated), ["a, b", "d"]);
-        assert_eq!(assumed_of(&lines[..1], Provenance::Assumed), ["f32 rates"]);
-        assert_eq!(assumed_of(&[], Provenance::Stated), ["everything (the chip gives no sources)"]);
+    fn assumed_constants_are_named_and_a_chip_without_sources_is_all_assumed() {
+        let mut chip = Chip::preset("wse3").expect("a preset");
+        chip.sources.clear();
+        assert_eq!(assumed(&chip), ["everything (the chip gives no sources)"]);
         for name in Chip::PRESETS {
             let chip = Chip::preset(name).expect("a preset");
             assert!(!assumed(&chip).is_empty(), "{name} has constants that nobody has published");

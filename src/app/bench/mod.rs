@@ -54,7 +54,7 @@ pub struct CommonArgs {
     #[arg(long)]
     pub dry: bool,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
-    #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
+    #[arg(long, default_value = "wse2", value_name = "NAME|FILE")]
     pub chip: String,
     /// Worker threads [default: available CPUs].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=WORKERS_MAX as i64))]

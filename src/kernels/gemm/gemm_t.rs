@@ -29,7 +29,7 @@ use crate::kernels::Numerics;
 use crate::math::gemm::Dims;
 use crate::math::split::part_of;
 use crate::pe::{Fold, Pe};
-use crate::units::Coord;
+use crate::units::{Coord, Cycles};
 
 use super::product::{Factor, clear, multiply};
 use super::shift::Side;
@@ -139,19 +139,20 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         multiply(pe, g.rates(), Dims { m, k, n: run.len() }, a, right, (out, g.c_format()));
         Some((root, out))
     };
-    transposed(pe, &mut b, &chain, fold, partial).await;
+    transposed(pe, &mut b, (&chain, fold), g.exchange(), partial).await;
 }
 
 /// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block
-/// and says at which member of the row, and in which tile, it is to be reduced, until there is none.
+/// and says at which member of the row, and in which tile, it is to be reduced, until there is none. `software` is charged a block, before its post.
 pub async fn transposed(
     pe: Pe<'_>,
     b: &mut Side<'_>,
-    row: &MovingRoot,
-    fold: Fold,
+    (row, fold): (&MovingRoot, Fold),
+    software: Cycles,
     mut partial: impl FnMut(usize, usize, Tile) -> Option<(usize, Tile)>,
 ) {
     for left in (0..b.len.len()).rev() {
+        pe.compute(software, |_| {});
         let moved = if left > 0 { b.post(pe, Way::Forward) } else { None };
         let mut nth = 0;
         while let Some((root, out)) = partial(b.moving.block(), nth, b.tile()) {

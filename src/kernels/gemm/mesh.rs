@@ -124,7 +124,8 @@ impl<'a> State<'a> {
 pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<Barrier>) {
     let mut s = Box::new(State::new(g, pe, order));
     let State { g, a, b, turns, moves, first, dims, c } = &mut *s;
-    align(pe, a, b, *turns).await;
+    let software = g.exchange();
+    align(pe, a, b, *turns, software).await;
     pe.mark(0, point::ALIGNED);
     let (a_format, b_format, c_format): (Storage, _, _) = (a.format, b.format, g.c_format());
     let (c, dims, rates) = (*c, *dims, g.rates());
@@ -133,19 +134,19 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<
         let b = Factor::k_major(b, b_format, dims.n, piece.b_at);
         multiply(pe, rates, Dims { k: piece.k.len(), ..dims }, a, b, (c, c_format));
     };
-    cyclic(pe, (&g.map, *first), (a, b), *moves, barrier.as_ref(), product).await;
+    cyclic(pe, (&g.map, *first), (a, b), *moves, (barrier.as_ref(), software), product).await;
 }
 
 /// Cycles on P x P PEs with equal blocks, in the contract's terms. With S = Ser(w), a round of neighbours takes
 /// `S + 2 T_R + 1` and its links, `H(j)` is the most links in j consecutive edges of the ring, n = floor(P / 2), p the
-/// cycles of a product:
+/// cycles of a product, c those of a round's software (0 unless the chip says so):
 ///
 /// ```text
-///   align(n) + p + max over j of ((P - 1 - j) p + j (S + 2 T_R + 1) + alpha H(j))
-///   align(n) = n (S + 2 T_R + 1) + alpha H(n)
+///   align(n) + (c + p) + max over j of ((P - 1 - j) (c + p) + j (c + S + 2 T_R + 1) + alpha H(j))
+///   align(n) = n (c + S + 2 T_R + 1) + alpha H(n)
 /// ```
 /// A step waits for the own product or for a neighbour's block, so the longest chain of P - 1 steps follows j edges.
-/// Where a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P p: communication is hidden.
+/// Where a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P (c + p): communication is hidden.
 /// Cannon: the same, said only where a product outlasts a move across the line; otherwise chains that meet long edges
 /// of both axes are longer, by how much depends on where alignment ends last.
 pub(super) fn closed_form(g: &Gemm) -> Option<u64> {
@@ -160,7 +161,8 @@ pub(super) fn closed_form(g: &Gemm) -> Option<u64> {
     Some(rounds(p / 2) + product + steps)
 }
 
-/// On a square mesh with equal blocks of one length: P, cycles of a round without its links, cycles of a product.
+/// On a square mesh with equal blocks of one length: P, cycles of a round without its links, cycles of a product;
+/// both with the software of a round.
 pub(super) fn equal_blocks(g: &Gemm) -> Option<(usize, u64, u64)> {
     let (p, Dims { m, k, n }, timing) = (g.spec.cols, g.spec.size, g.chip.timing());
     let even = [m, k, n].iter().all(|x| x.is_multiple_of(p));
@@ -169,8 +171,8 @@ pub(super) fn equal_blocks(g: &Gemm) -> Option<(usize, u64, u64)> {
     if g.spec.rows != p || !even || !same || timing.issue > 0 || g.spec.finish != Finish::Lean {
         return None;
     }
-    let round = timing.ser(words as u32) + u64::from(2 * timing.ramp + timing.stage);
-    Some((p, round, product_cycles(g.rates(), Dims { m: m / p, k: k / p, n: n / p }).0))
+    let round = timing.ser(words as u32) + u64::from(2 * timing.ramp + timing.stage) + g.exchange().0;
+    Some((p, round, product_cycles(g.rates(), Dims { m: m / p, k: k / p, n: n / p }).0 + g.exchange().0))
 }
 
 /// H(0) .. H(n): the most links in that many consecutive edges of a ring of `n`.

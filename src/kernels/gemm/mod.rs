@@ -14,6 +14,7 @@
 //!
 //! Numerics: `default` has A and B in f16 (A may be f32), C in f32; `paper` has all in f16, each multiply-add and each
 //! add rounded once. Blocks travel as they are stored.
+//! Software of the chip (`Overheads::exchange`): a core is charged once a round of exchanges and once a step.
 //! Invariant: every element of C is one chain of fused multiply-adds from +0.0 (of `gemm-t`: one chain a column, then
 //! adds), in an order that the mesh and the sizes fix.
 //!

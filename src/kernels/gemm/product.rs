@@ -9,8 +9,8 @@
 //! Two f16 lie in a word and so travel in one wavelet: transport has the format of storage, and an odd tile's last
 //! half-word travels too.
 //!
-//! Cost of a product of m x k x n: k n AXPYs of length m, as the published kernels do them (one per element of B). The
-//! first product of a C tile overwrites it, so zeroing is not charged.
+//! Cost of a product of m x k x n: k loops of n AXPYs of length m, as the published kernels do them (an AXPY per element
+//! of B). The first product of a C tile overwrites it, so zeroing is not charged.
 //! Invariant: C gets its products for k ascending inside a piece, pieces in the order in which blocks arrive.
 //! Called by every GEMM kernel, and by prefill.
 
@@ -111,10 +111,7 @@ impl Factor {
 
 /// Cycles of a product.
 pub fn product_cycles(rates: &Rates, d: Dims) -> Cycles {
-    if d.m * d.k * d.n == 0 {
-        return Cycles::ZERO;
-    }
-    Cycles(((d.k * d.n) as f64 * (rates.vector + d.m as f64 * rates.mac)).ceil() as u64)
+    rates.gemm(d.m, d.k, d.n)
 }
 
 /// `C += A B`, C row-major `m x n` in f32 or f16; the f16 form rounds every step (paper numerics).

@@ -14,6 +14,7 @@
 use crate::arena::Tile;
 use crate::collectives::{Exchange, Moving, RingEnds, Way};
 use crate::pe::Pe;
+use crate::units::Cycles;
 
 use super::cannon::Barrier;
 use super::pieces::{KMap, Piece};
@@ -69,30 +70,37 @@ impl Side<'_> {
     }
 }
 
-/// Brings A and B into alignment, both at once; `(way, rounds)` of each.
-pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way, usize); 2]) {
+/// The software of one round, before its posts: nothing hides it.
+fn round(pe: Pe<'_>, software: Cycles) {
+    pe.compute(software, |_| {});
+}
+
+/// Brings A and B into alignment, both at once; `(way, rounds)` of each. `software` is charged a round.
+pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way, usize); 2], software: Cycles) {
     let [(a_way, a_rounds), (b_way, b_rounds)] = turns;
-    for round in 0..a_rounds.max(b_rounds) {
-        let a_move = if round < a_rounds { a.post(pe, a_way) } else { None };
-        let b_move = if round < b_rounds { b.post(pe, b_way) } else { None };
+    for n in 0..a_rounds.max(b_rounds) {
+        round(pe, software);
+        let a_move = if n < a_rounds { a.post(pe, a_way) } else { None };
+        let b_move = if n < b_rounds { b.post(pe, b_way) } else { None };
         a.arrive(pe, a_move, a_way).await;
         b.arrive(pe, b_move, b_way).await;
     }
 }
 
 /// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply`
-/// gets each piece and the blocks that it lies in. A barrier stands between fine blocks: on a square mesh, between
-/// steps.
+/// gets each piece and the blocks that it lies in. `software` is charged a step, before its posts. A barrier stands
+/// between fine blocks: on a square mesh, between steps.
 pub async fn cyclic(
     pe: Pe<'_>,
     (map, (first, mut late)): (&KMap, (usize, u64)),
     (a, b): (&mut Side<'_>, &mut Side<'_>),
     mut left: [usize; 2],
-    barrier: Option<&Barrier>,
+    (barrier, software): (Option<&Barrier>, Cycles),
     mut multiply: impl FnMut(&Piece, Tile, Tile),
 ) {
     let n = map.pieces.len();
     let mut barriers = map.fine_blocks() - 1;
+    round(pe, software);
     let mut a_move = a.post_left(pe, &mut left[0]);
     let mut b_move = b.post_left(pe, &mut left[1]);
     for step in 0..n {
@@ -108,6 +116,9 @@ pub async fn cyclic(
             let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
             (late, barriers) = (0, barriers - passed);
             barrier.pass(pe, passed).await;
+        }
+        if step + 1 < n {
+            round(pe, software);
         }
         if piece.ends.0 {
             a_move = a.post_left(pe, &mut left[0]);

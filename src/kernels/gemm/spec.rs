@@ -10,7 +10,7 @@ use crate::fabric::{Chip, Rates, TileId};
 use crate::kernels::Numerics;
 use crate::math::gemm::Dims;
 use crate::math::split::part;
-use crate::units::Coord;
+use crate::units::{Coord, Cycles};
 
 use super::pieces::{KMap, balanced};
 use super::product::Storage;
@@ -201,6 +201,11 @@ impl Gemm {
     /// Rates that are charged.
     pub fn rates(&self) -> &Rates {
         self.spec.numerics.rates(&self.chip)
+    }
+
+    /// Software of a round of exchange, as the chip has it.
+    pub fn exchange(&self) -> Cycles {
+        Cycles(u64::from(self.chip.overheads.exchange))
     }
 
     /// Bytes of A's longest block in a row, of B's in a column, and of C.

@@ -167,6 +167,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         let now = [piece.a, piece.b];
         let new = [0, 1].map(|side| last[side] != Some(now[side]));
         let mut moves = [[None; 2]; 2];
+        pe.compute(g.exchange(), |_| {});
         for side in [0, 1].into_iter().filter(|s| new[*s]) {
             moves[side] = feeds[side].post(pe, now[side]);
         }
@@ -191,7 +192,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
 }
 
 /// None: when a PE gets its next block depends on how far its neighbours run ahead. Per step at least the product, a
-/// block from the neighbour and a block from the source: p + 2 S.
+/// block from the neighbour and a block from the source, and a round's software: p + 2 S + c.
 pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
     None
 }

@@ -192,8 +192,9 @@ impl Gemv {
         widths.into_iter().map(of_width).max().unwrap_or(0)
     }
 
+    /// The tile's product, and the software of a call.
     fn multiply_cycles(&self, shape: PackedShape) -> Cycles {
-        self.numerics.rates(&self.chip).gemv(shape.k, shape.n)
+        self.numerics.rates(&self.chip).gemv(shape.k, shape.n) + Cycles(u64::from(self.chip.overheads.call))
     }
 
     /// An uncharged check: a sum that overflowed or is no number stops the PE.
