@@ -37,7 +37,7 @@ fn tables_3_and_4_have_every_cell_and_meet_what_was_calibrated_on() {
     assert!(fit["mean"].as_f64().is_some_and(|e| e > 0.0 && e <= 0.03), "{fit}");
     assert!(fit["max"].as_f64().is_some_and(|e| e > 0.0 && e <= 0.06), "{fit}");
     let notes = value["assumptions"].as_array().expect("assumptions");
-    assert!(notes.iter().any(|n| n.as_str().is_some_and(|n| n.contains("c_s") && n.contains("fitted"))));
+    assert!(notes.iter().any(|n| n.as_str().is_some_and(|n| n.contains("overheads.exchange") && n.contains("fitted"))));
 }
 
 /// What the paper's tables show as a whole, whatever the constants.
@@ -107,5 +107,5 @@ fn the_table_for_people_marks_calibrated_cells_and_lists_assumptions() {
     let out = plummer(&["paper", "--table", "graphs,4"]);
     let text = stdout(&out);
     assert!(text.contains("Table 4") && text.contains("7 allreduces") && text.contains("calibrated cells"), "{text}");
-    assert!(text.contains("%*") && text.contains("constant c_L"), "{text}");
+    assert!(text.contains("%*") && text.contains("overheads.layer"), "{text}");
 }

@@ -3,9 +3,9 @@
 use plummer::exec::RunOptions;
 use plummer::fabric::Chip;
 use plummer::math::gemm::Dims;
-use plummer::workloads::constants::RELAY_COSTS;
 use plummer::workloads::relay::gemm::RelayGemm;
 use plummer::workloads::relay::gemv::RelayGemv;
+use plummer::workloads::relay::layer::RelayCosts;
 use plummer::workloads::relay::{Policy, RelayCost};
 
 const POLICIES: [Policy; 2] = [Policy::T10, Policy::Ladder];
@@ -16,13 +16,17 @@ fn ternary(i: usize, j: usize) -> f32 {
 }
 
 fn gemm(policy: Policy, p: usize, block: Dims) -> RelayGemm {
-    let relay = if policy == Policy::T10 { RELAY_COSTS.t10_block } else { RELAY_COSTS.ladder_block };
-    RelayGemm { policy, p, block, relay, chip: Chip::preset("wse2").unwrap() }
+    let chip = Chip::preset("wse2").unwrap();
+    let costs = RelayCosts::of(&chip);
+    let relay = if policy == Policy::T10 { costs.t10_block } else { costs.ladder_block };
+    RelayGemm { policy, p, block, relay, chip }
 }
 
 fn gemv(policy: Policy, p: usize, k: usize, n: usize) -> RelayGemv {
-    let relay = if policy == Policy::T10 { RELAY_COSTS.t10_sum } else { RELAY_COSTS.ladder_gemv };
-    RelayGemv { policy, p, k, n, relay, chip: Chip::preset("wse2").unwrap() }
+    let chip = Chip::preset("wse2").unwrap();
+    let costs = RelayCosts::of(&chip);
+    let relay = if policy == Policy::T10 { costs.t10_sum } else { costs.ladder_gemv };
+    RelayGemv { policy, p, k, n, relay, chip }
 }
 
 #[test]

@@ -78,6 +78,9 @@ impl Variant {
 fn operations(graph: Graph, l: &Layer<'_>) -> Vec<Op> {
     let Tiles { d, f, s } = l.tiles;
     let (x, y) = (Axis::X, Axis::Y);
+    let (overheads, cycles) = (&l.chip.overheads, |cycles: f64| Op::Compute(Cycles(cycles.round() as u64)));
+    let softmax = cycles(l.chip.f16.special * s as f64);
+    let (silu, layer) = (cycles(overheads.silu * d as f64), cycles(overheads.layer));
     let own_norm = matches!(graph, Graph::Measured | Graph::Released);
     // Products of one vector: apart, or in one call whose sum may carry one number more.
     let products = |ops: &mut Vec<Op>, count: usize, n: usize| {
@@ -92,15 +95,15 @@ fn operations(graph: Graph, l: &Layer<'_>) -> Vec<Op> {
     };
     let mut ops = Vec::new();
     products(&mut ops, 3, d);
-    ops.extend([l.gemv(d, s), l.sum(x, s), Op::Compute(Cycles(l.costs.softmax * s as u64)), l.sum(y, 1)]);
+    ops.extend([l.gemv(d, s), l.sum(x, s), softmax, l.sum(y, 1)]);
     let sum_rides = graph == Graph::Short;
     if !sum_rides {
         ops.push(l.sum(y, 1));
     }
     ops.extend([l.gemv(s, d), l.sum(y, d + usize::from(sum_rides)), l.gemv(d, d), l.sum(x, d)]);
     products(&mut ops, 2, f);
-    ops.push(Op::Compute(Cycles(l.costs.silu * d as u64)));
-    ops.extend([l.gemv(f, d), l.sum(x, d), Op::Compute(Cycles(l.costs.layer))]);
+    ops.push(silu);
+    ops.extend([l.gemv(f, d), l.sum(x, d), layer]);
     ops
 }
 
@@ -108,12 +111,11 @@ fn operations(graph: Graph, l: &Layer<'_>) -> Vec<Op> {
 mod tests {
     use super::*;
     use crate::fabric::Chip;
-    use crate::workloads::constants::COSTS;
 
     #[test]
     fn graphs_have_the_allreduces_that_they_say() {
         let chip = Chip::preset("wse2").unwrap();
-        let layer = Layer { chip: &chip, costs: &COSTS, p: 12, tiles: Tiles { d: 4, f: 9, s: 3 } };
+        let layer = Layer { chip: &chip, p: 12, tiles: Tiles { d: 4, f: 9, s: 3 } };
         let count = |v: Variant| {
             let ops = v.program(&layer).ops;
             let of = |axis| ops.iter().filter(|o| matches!(o, Op::Allreduce { axis: a, .. } if *a == axis)).count();

@@ -3,17 +3,16 @@
 //! | file        | what                                                                              |
 //! |-------------|-----------------------------------------------------------------------------------|
 //! | `shape`     | the four models of the paper, padded to a mesh, and the authors' group counts     |
-//! | `constants` | fitted constants, each with what it was fitted to                                 |
 //! | `skeleton`  | `waferllm-skeleton`: one layer of prefill as a list of operations, one kernel     |
 //! | `decode`    | one layer of decode: the graph that was measured, and better ones                 |
 //! | `scaling`   | the algorithms that Figures 6 and 8 compare                                       |
 //! | `line`      | a list as programs of PEs; one line of the mesh stands for all (see there)        |
 //! | `relay`     | T10 and Ladder on the same mesh: every hop between cores is software              |
 //!
+//! Software of the published programs is the chip's (`Chip::overheads`), with provenance.
 //! Invariant: cycles are those of executed programs, or of a closed form that a test holds against execution.
 //! Called by `report` and tests.
 
-pub mod constants;
 pub mod decode;
 pub mod line;
 pub mod relay;
@@ -21,6 +20,5 @@ pub mod scaling;
 pub mod shape;
 pub mod skeleton;
 
-pub use constants::{CONSTANTS, Constant, Costs};
 pub use line::{Axis, Op, Program};
 pub use shape::{MODELS, PaperModel, Tiles, groups_of};

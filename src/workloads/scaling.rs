@@ -52,10 +52,10 @@ pub enum GemvKind {
 pub fn gemm_cycles(layer: &Layer<'_>, kind: GemmKind, n: usize) -> Result<u64, TrialError> {
     let (p, side) = (layer.p as u64, n.div_ceil(layer.p));
     let size = Dims { m: side, k: side, n: side };
-    let (chip, round) = (layer.chip, layer.costs.round);
+    let (chip, round) = (layer.chip, u64::from(layer.chip.overheads.exchange));
     let (alpha, beta) = (u64::from(chip.alpha), u64::from(2 * chip.ramp + chip.stage_cycles));
     let words = Numerics::Paper.travel_words(chip, side * side) as u64;
-    let comp = product_cycles(&chip.f16, size).0 + (side as f64 * layer.costs.inner_k).round() as u64;
+    let comp = product_cycles(&chip.f16, size).0;
     let (cross, latency) = (p * alpha, u64::from(2 * chip.ramp) + words);
     Ok(match kind {
         GemmKind::Mesh => layer.mesh_gemm(size).timed(chip)?.cycles,
@@ -73,7 +73,7 @@ pub fn gemv_cycles(layer: &Layer<'_>, kind: GemvKind, n: usize) -> Result<u64, T
     let (chip, side) = (layer.chip, n.div_ceil(layer.p));
     let words = Numerics::Paper.travel_words(chip, side);
     let (timing, clocks) = (chip.timing(), vec![0; layer.p]);
-    let call = layer.costs.gemv_call + layer.costs.inner_k.ceil() as u64 + chip.f16.gemv(side, side).0;
+    let call = u64::from(chip.overheads.call) + chip.f16.gemv(side, side).0;
     Ok(match kind {
         GemvKind::Mesh => layer.mesh_gemv(side).timed(chip)?.cycles,
         GemvKind::Pipeline => call + chain(clocks, words, &timing),

@@ -18,7 +18,6 @@ use crate::kernels::gemm::product_cycles;
 use crate::math::gemm::Dims;
 use crate::units::Cycles;
 
-use super::constants::Costs;
 use super::line::{Axis, Op, Program};
 use super::shape::{Tiles, groups_of};
 
@@ -27,8 +26,6 @@ use super::shape::{Tiles, groups_of};
 pub struct Layer<'a> {
     /// Rates.
     pub chip: &'a Chip,
-    /// Software.
-    pub costs: &'a Costs,
     /// Side of the mesh.
     pub p: usize,
     /// Tiles.
@@ -45,15 +42,16 @@ impl Layer<'_> {
         Op::Allreduce { axis, words: self.words(elements) }
     }
 
-    /// A GEMV tile.
+    /// A GEMV tile inside a layer, whose constant holds the launches.
     pub fn gemv(&self, k: usize, n: usize) -> Op {
-        Op::Compute(self.chip.f16.gemv(k, n))
+        let rates = &self.chip.f16;
+        Op::Compute(Cycles((k as f64 * (rates.axpy + n as f64 * rates.mac)).ceil() as u64))
     }
 
-    /// One GEMV as timed alone: call, inner overhead, product, sum along y.
+    /// One GEMV as timed alone: call, launch, product, sum along y.
     pub fn mesh_gemv(&self, n: usize) -> Program {
-        let call = self.costs.gemv_call + self.costs.inner_k.ceil() as u64;
-        let ops = vec![Op::Compute(Cycles(call)), self.gemv(n, n), self.sum(Axis::Y, n)];
+        let call = Cycles(u64::from(self.chip.overheads.call));
+        let ops = vec![Op::Compute(call + self.chip.f16.gemv(n, n)), self.sum(Axis::Y, n)];
         self.program(vec![groups_of(self.p), 1], ops)
     }
 
@@ -85,18 +83,17 @@ impl Layer<'_> {
 
     /// The left operand's way into alignment: every row runs all rounds.
     fn align(&self, m: usize, k: usize) -> Op {
-        let (rounds, round) = ((self.p / 2) as u32, Cycles(self.costs.round));
+        let (rounds, round) = ((self.p / 2) as u32, Cycles(u64::from(self.chip.overheads.exchange)));
         Op::Shift { rounds, words: [self.words(m * k), 0], product: Cycles::ZERO, round }
     }
 
     /// A product on the rings, with the move that brings both operands home.
     fn product(&self, size: Dims) -> Op {
-        let inner = Cycles((size.k as f64 * self.costs.inner_k).round() as u64);
         Op::Shift {
             rounds: self.p as u32,
             words: [self.words(size.m * size.k), self.words(size.k * size.n)],
-            product: product_cycles(&self.chip.f16, size) + inner,
-            round: Cycles(self.costs.round),
+            product: product_cycles(&self.chip.f16, size),
+            round: Cycles(u64::from(self.chip.overheads.exchange)),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! What the numbers rest on, in sentences: printed under the tables and in the JSON object.
 
-use crate::fabric::{Chip, Provenance};
-use crate::workloads::constants::CONSTANTS;
+use crate::fabric::{Chip, FIELDS};
 
-/// Assumptions about workload and method, then constants with provenance, then the chip's own sources.
+/// Assumptions about workload and method, then the chip's constants with provenance.
 pub fn assumptions(chip: &Chip) -> Vec<String> {
     let fixed = [
         "workload waferllm-skeleton: one layer x number of layers, padded tiles, one head, full-width K and V, no mask, \
@@ -20,6 +19,8 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
         "Table 5: f16 weights and K, V of full width; regions that fit the chip's mesh; the chip's reserve for code; \
          meshes chosen here; 0 where the weights alone do not fit one wafer",
         "Tables 6 to 8: chip power x time; the ratio to an A100 needs its time, which is not stated",
+        "software of T10's and Ladder's relays: the published constants overheads.t10_* and ladder_*, less what a \
+         message takes by the chip's rules (workloads/relay/layer.rs); fitted to executed cycles with products and barriers",
         "34B and 72B do not fit one wafer in 16 bits: layer x number of layers, as in the paper",
         "Figure 6: Cannon in lockstep, SUMMA and Allgather by formula; MeshGEMM executed. Figure 8: pipeline and ring by \
          closed forms that equal execution; MeshGEMV executed",
@@ -27,14 +28,20 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
          an axis where 2 K + 1 suffice, so its own need is 20",
     ];
     let mut all: Vec<String> = fixed.map(str::to_owned).to_vec();
-    for c in CONSTANTS {
-        let provenance = match c.provenance {
-            Provenance::Stated => "stated",
-            Provenance::Fitted => "fitted",
-            Provenance::Assumed => "assumed",
-        };
-        all.push(format!("constant {} = {} {}: {provenance}, {}", c.name, c.value, c.unit, c.source));
-    }
-    all.extend(chip.sources.iter().map(|source| format!("chip {}: {source}", chip.name)));
+    all.extend(constants(chip));
     all
+}
+
+/// Every constant of the chip with value, unit, provenance and source.
+fn constants(chip: &Chip) -> Vec<String> {
+    let table = toml::Table::try_from(chip).unwrap_or_default(); // a chip is numbers, strings and tables
+    let value = |field: &str| match field.split_once('.') {
+        None => table.get(field).cloned(),
+        Some((group, name)) => table.get(group).and_then(|g| g.get(name)).cloned(),
+    };
+    let line = |(field, unit): &(&str, &str)| {
+        let from = chip.source(field).map_or("no source", |source| &source.from);
+        Some(format!("{} {field} = {} {unit}: {}, {from}", chip.name, value(field)?, chip.provenance(field)))
+    };
+    FIELDS.iter().filter(|f| !f.0.starts_with("energy.")).filter_map(line).collect()
 }
