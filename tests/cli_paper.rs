@@ -4,11 +4,18 @@ mod command;
 mod model_support;
 
 use std::fs;
+use std::sync::OnceLock;
 
 use command::*;
 use serde_json::Value;
 
 const MODELS: [&str; 4] = ["LLaMA3-8B", "LLaMA2-13B", "CodeLLaMA-34B", "QWen2-72B"];
+
+/// Tables 3 and 4 and both figures, emulated once for all tests.
+fn tables() -> &'static Value {
+    static TABLES: OnceLock<Value> = OnceLock::new();
+    TABLES.get_or_init(|| json_of(&["paper", "--table", "3,4,fig6,fig8", "--json"], 0))
+}
 
 fn cells(value: &Value) -> &Vec<Value> {
     value["cells"].as_array().expect("cells")
@@ -16,15 +23,16 @@ fn cells(value: &Value) -> &Vec<Value> {
 
 #[test]
 fn tables_3_and_4_have_every_cell_and_meet_what_was_calibrated_on() {
-    let value = json_of(&["paper", "--table", "3,4", "--json"], 0);
-    assert_eq!(cells(&value).len(), 4 * 3 * 3 * 2);
+    let value = tables();
+    let of_tables = cells(value).iter().filter(|c| c["table"] == "3" || c["table"] == "4").count();
+    assert_eq!(of_tables, 4 * 3 * 3 * 2);
     for (table, sides) in [("3", ["480x480", "600x600", "720x720"]), ("4", ["420x420", "540x540", "660x660"])] {
         for (model, method) in MODELS.iter().flat_map(|m| ["WaferLLM", "T10", "Ladder"].map(|method| (m, method))) {
             for side in sides {
                 let same = |c: &&Value| {
                     c["table"] == table && c["model"] == *model && c["method"] == method && c["column"] == side
                 };
-                let cell = cells(&value).iter().find(same).expect("the cell");
+                let cell = cells(value).iter().find(same).expect("the cell");
                 assert!(cell["emulated"].as_f64().is_some_and(|v| v > 1.0), "{cell}");
                 assert_eq!(cell["unit"], "tokens/s");
                 assert_eq!(cell["published"].is_null(), cell["error"].is_null(), "{cell}");
@@ -43,11 +51,11 @@ fn tables_3_and_4_have_every_cell_and_meet_what_was_calibrated_on() {
 /// What the paper's tables show as a whole, whatever the constants.
 #[test]
 fn orders_of_systems_and_meshes_are_the_papers() {
-    let value = json_of(&["paper", "--table", "3,4,fig6,fig8", "--json"], 0);
+    let value = tables();
     let of = |table: &str, model: &str, method: &str, column: &str| {
         let same =
             |c: &&Value| c["table"] == table && c["model"] == model && c["method"] == method && c["column"] == column;
-        cells(&value).iter().find(same).and_then(|c| c["emulated"].as_f64()).expect("the cell")
+        cells(value).iter().find(same).and_then(|c| c["emulated"].as_f64()).expect("the cell")
     };
     for model in MODELS {
         let prefill = |method, side| of("3", model, method, side);
@@ -104,8 +112,34 @@ fn what_cannot_be_is_refused_by_name() {
 
 #[test]
 fn the_table_for_people_marks_calibrated_cells_and_lists_assumptions() {
-    let out = plummer(&["paper", "--table", "graphs,4"]);
+    let out = plummer(&["paper", "--table", "graphs,6"]);
     let text = stdout(&out);
-    assert!(text.contains("Table 4") && text.contains("7 allreduces") && text.contains("calibrated cells"), "{text}");
+    assert!(text.contains("Table 6") && text.contains("7 allreduces") && text.contains("calibrated cells"), "{text}");
     assert!(text.contains("%*") && text.contains("overheads.layer"), "{text}");
+}
+
+#[test]
+fn graphs_gain_what_the_paper_asks_for() {
+    let value = json_of(&["paper", "--table", "graphs", "--json"], 0);
+    let gain = |method: &str| {
+        let same = |c: &&Value| c["method"].as_str().is_some_and(|m| m.starts_with(method)) && c["unit"] == "gain";
+        cells(&value).iter().find(same).and_then(|c| c["emulated"].as_f64()).expect("the cell")
+    };
+    assert_eq!(gain("measured"), 1.0);
+    assert!(gain("released") > 1.1 && gain("this decode") > gain("released"));
+    assert!(gain("7 allreduces, sum") >= 1.3 && gain("7 allreduces, K = 3") >= gain("7 allreduces, sum"));
+}
+
+#[test]
+fn bench_relay_rows_are_right_and_take_the_cycles_of_the_formula() {
+    let value = json_of(&["bench", "relay", "--mesh", "5x5,2x2", "--tile", "3x4x6", "--json"], 0);
+    let rows = value["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 8);
+    assert!(rows.iter().all(|r| r["cycles"].is_u64() && r["cycles"] == r["closed_form_cycles"]), "{value}");
+    assert!(rows.iter().any(|r| r["algo"] == "ladder-gemv"));
+    for (args, says) in [(["--mesh", "4x5"], "as many rows"), (["--tile", "9999x1x1"], "at most 1024")] {
+        let out = plummer(&[&["bench", "relay"], &args[..]].concat());
+        assert_eq!(out.status.code(), Some(2));
+        assert!(stderr(&out).contains(says), "{}", stderr(&out));
+    }
 }

@@ -6,7 +6,7 @@ use plummer::workloads::shape::{Tiles, groups_of};
 use plummer::workloads::skeleton::Layer;
 
 fn layers(chip: &Chip, mut check: impl FnMut(Layer<'_>)) {
-    for p in [2, 3, 5, 8, 12, 15, 16] {
+    for p in [2, 3, 5, 8, 12, 15, 16, 36] {
         for tiles in [Tiles { d: 9, f: 30, s: 9 }, Tiles { d: 2, f: 3, s: 1 }, Tiles { d: 14, f: 50, s: 7 }] {
             check(Layer { chip, p, tiles });
         }

@@ -92,7 +92,8 @@ pub fn run(args: &PaperArgs) -> Result<()> {
     }
     if args.json {
         let object = serde_json::json!({
-            "schema": SCHEMA, "chip": chip.name, "cells": done, "fit": fit, "assumptions": notes, "host_seconds": seconds,
+            "schema": SCHEMA, "chip": chip.name, "cells": done, "fit": fit, "assumptions": notes,
+            "host_seconds": seconds,
         });
         super::print(format!("{object}\n").as_bytes())?;
     } else {

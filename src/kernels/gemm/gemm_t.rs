@@ -143,7 +143,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
 }
 
 /// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block
-/// and says at which member of the row, and in which tile, it is to be reduced, until there is none. `software` is charged a block, before its post.
+/// and says at which member of the row, and in which tile, it is to be reduced, until there is none. `software` is
+/// charged a block, before its post.
 pub async fn transposed(
     pe: Pe<'_>,
     b: &mut Side<'_>,

@@ -146,7 +146,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<
 ///   align(n) = n (c + S + 2 T_R + 1) + alpha H(n)
 /// ```
 /// A step waits for the own product or for a neighbour's block, so the longest chain of P - 1 steps follows j edges.
-/// Where a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P (c + p): communication is hidden.
+/// Where a product outlasts a round (p >= S + 2 T_R + 1 + 2 alpha) that is align(n) + P (c + p): moves are hidden.
 /// Cannon: the same, said only where a product outlasts a move across the line; otherwise chains that meet long edges
 /// of both axes are longer, by how much depends on where alignment ends last.
 pub(super) fn closed_form(g: &Gemm) -> Option<u64> {

@@ -9,8 +9,8 @@
 //! Two f16 lie in a word and so travel in one wavelet: transport has the format of storage, and an odd tile's last
 //! half-word travels too.
 //!
-//! Cost of a product of m x k x n: k loops of n AXPYs of length m, as the published kernels do them (an AXPY per element
-//! of B). The first product of a C tile overwrites it, so zeroing is not charged.
+//! Cost of a product of m x k x n: k loops of n AXPYs of length m, as the published kernels do them, one per
+//! element of B. The first product of a C tile overwrites it, so zeroing is not charged.
 //! Invariant: C gets its products for k ascending inside a piece, pieces in the order in which blocks arrive.
 //! Called by every GEMM kernel, and by prefill.
 

@@ -78,6 +78,8 @@ pub enum What {
     GraphCycles(PaperModel, usize, usize),
     /// Tokens a second with it.
     GraphSpeed(PaperModel, usize, usize),
+    /// Its gain over the measured graph.
+    GraphGain(PaperModel, usize, usize),
     /// Colors of it.
     GraphColors(PaperModel, usize, usize),
 }
@@ -135,6 +137,7 @@ impl<'a> Evaluator<'a> {
             What::GraphSpeed(model, p, at) => {
                 chip.clock_hz / (model.layers as u64 * graph(model, p, at)?.cycles) as f64
             }
+            What::GraphGain(model, p, at) => graph(model, p, 0)?.cycles as f64 / graph(model, p, at)?.cycles as f64,
             What::GraphColors(model, p, at) => f64::from(graph(model, p, at)?.colors),
         }))
     }

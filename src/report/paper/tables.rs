@@ -10,7 +10,7 @@
 //! | 7, 8  | models, J a token of prefill and of decode   | as 3 and 4                           |
 //! | fig6  | GEMM algorithms on 2K matrices               | 360 to 720                           |
 //! | fig8  | GEMV algorithms on 16K matrices              | 240 to 720                           |
-//! | graphs| decode graphs, LLaMA3-8B at 420 (not in the paper) | cycles, colors, tokens/s       |
+//! | graphs| decode graphs, LLaMA3-8B at 420 (not in the paper) | cycles, colors, tokens/s, gain |
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
 
@@ -160,6 +160,7 @@ fn graphs() -> Vec<Cell> {
             ("cycles/layer", What::GraphCycles(model, p, at)),
             ("colors", What::GraphColors(model, p, at)),
             ("tokens/s", What::GraphSpeed(model, p, at)),
+            ("gain", What::GraphGain(model, p, at)),
         ] {
             cells.push(cell("graphs", model.name, variant.name, format!("{}, {unit}", mesh(p)), unit, what));
         }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   a relay           S + 2 T_R + alpha + stage + its software
-//!   T10, a step       product, then the longer of two ways of P - 1 relays (and where they cross, one relay's wait), barrier
+//!   T10, a step       product, then the longer of two ways of P - 1 relays (where they cross, one waits), barrier
 //!   Ladder, step t    max(t, P - 1 - t) relays along x, as many along y, product, barrier
 //!   T10, a sum        (P - 1) headers, 13 (P - 2) + 14 + 2 S        Ladder: P - 1 relays, product, chain
 //! ```

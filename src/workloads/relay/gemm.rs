@@ -18,10 +18,10 @@
 //! Cycles: `cost`. Numerics: paper (f16). Invariant: C is exact on integers (`tests/relays.rs`).
 
 use crate::arena::{Owner, Tile};
-use crate::exec::{LaunchError, RunOptions};
+use crate::exec::{LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
 use crate::host::trial::{Trial, TrialError};
-use crate::kernels::gemm::{Factor, Storage, multiply};
+use crate::kernels::gemm::{Factor, Matrices, Storage, multiply};
 use crate::math::gemm::Dims;
 use crate::pe::{Kernel, Pe, Rx, Ticket, Tx};
 use crate::units::Coord;
@@ -115,30 +115,43 @@ impl RelayGemm {
         a: &(dyn Fn(usize, usize) -> f32 + Sync),
         b: &(dyn Fn(usize, usize) -> f32 + Sync),
     ) -> Result<(Trial, Vec<f32>), TrialError> {
-        let Dims { m, k, n } = self.block;
-        let fill = |at: Coord, id: TileId, words: &mut [u32]| {
-            let (col, row) = (at.col as usize, at.row as usize);
-            // T10's blocks start skewed; Ladder's lie where they are.
-            let skewed = if self.policy == Policy::T10 { (col + row) % self.p } else { usize::MAX };
-            let (a_block, b_block) = if skewed == usize::MAX { (col, row) } else { (skewed, skewed) };
-            for kk in 0..k {
-                if id == tile::A {
-                    (0..m).for_each(|i| Storage::F16.put(words, kk * m + i, a(row * m + i, a_block * k + kk)));
-                } else if id == tile::B {
-                    (0..n).for_each(|j| Storage::F16.put(words, kk * n + j, b(b_block * k + kk, col * n + j)));
-                }
-            }
-        };
+        let fill = |at: Coord, id: TileId, words: &mut [u32]| self.fill(Matrices { a, b }, at, id, words);
         let layout = self.layout().map_err(LaunchError::from)?;
         let trial = Trial::run(self.clone(), layout, &self.chip, options, fill)?;
+        let c = if options.dry { Vec::new() } else { self.result(&trial.wafer)? };
+        Ok((trial, c))
+    }
+
+    /// Fills a tile of a core for the start.
+    pub fn fill(&self, matrices: Matrices<'_>, at: Coord, id: TileId, words: &mut [u32]) {
+        let (Dims { m, k, n }, Matrices { a, b }) = (self.block, matrices);
+        let (col, row) = (at.col as usize, at.row as usize);
+        // T10's blocks start skewed; Ladder's lie where they are.
+        let skewed = (col + row) % self.p;
+        let (a_block, b_block) = if self.policy == Policy::T10 { (skewed, skewed) } else { (col, row) };
+        for kk in 0..k {
+            if id == tile::A {
+                (0..m).for_each(|i| Storage::F16.put(words, kk * m + i, a(row * m + i, a_block * k + kk)));
+            } else if id == tile::B {
+                (0..n).for_each(|j| Storage::F16.put(words, kk * n + j, b(b_block * k + kk, col * n + j)));
+            }
+        }
+    }
+
+    /// C row by row, after a run with payloads: an uncharged probe.
+    ///
+    /// # Errors
+    /// When a worker is gone.
+    pub fn result(&self, wafer: &Wafer) -> Result<Vec<f32>, PassError> {
+        let Dims { m, n, .. } = self.block;
         let mut c = vec![0.0; self.p * m * self.p * n];
-        for at in (0..self.p).flat_map(|row| (0..self.p).map(move |col| (col, row))).filter(|_| !options.dry) {
-            let words = trial.wafer.read(Coord::new(at.0 as u32, at.1 as u32), tile::C)?;
+        for at in (0..self.p).flat_map(|row| (0..self.p).map(move |col| (col, row))) {
+            let words = wafer.read(Coord::new(at.0 as u32, at.1 as u32), tile::C)?;
             for (i, j) in (0..m).flat_map(|i| (0..n).map(move |j| (i, j))) {
                 c[(at.1 * m + i) * self.p * n + at.0 * n + j] = Storage::F16.get(&words, i * n + j);
             }
         }
-        Ok((trial, c))
+        Ok(c)
     }
 
     fn multiply(&self, pe: Pe<'_>, a: Tile, b: Tile) {

@@ -1,6 +1,6 @@
 //! y = x W on P x P cores, blocks of one size, as T10 and as Ladder would do it.                (see `relay`)
 //!
-//! x lies on rows, in every column; W's block (r, c) is used at core (c, r); y is summed along columns, every row gets it.
+//! x lies on rows, in every column; W's block (r, c) is used at core (c, r); y is summed along columns, for every row.
 //! T10: each core multiplies; sums go from core to core down the column, each hop announced by a header that a task
 //! answers before the stream is added to; the result comes back from core to core.
 //! Ladder: memory is one, and an allocation begins anywhere: here a block lies one core before the one that uses it,
@@ -15,7 +15,7 @@
 
 use crate::arena::{Owner, Tile};
 use crate::collectives::{Allreduce, Chain, allreduce};
-use crate::exec::{LaunchError, RunOptions};
+use crate::exec::{LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
 use crate::host::trial::{Trial, TrialError};
 use crate::kernels::gemm::Storage;
@@ -42,6 +42,9 @@ pub struct RelayGemv {
     /// Rates.
     pub chip: Chip,
 }
+
+/// Numbers of a matrix by row and column.
+pub type Values<'a> = &'a (dyn Fn(usize, usize) -> f32 + Sync);
 
 /// Tiles.
 pub mod tile {
@@ -109,31 +112,43 @@ impl RelayGemv {
         &self,
         options: &RunOptions,
         x: &[f32],
-        w: &(dyn Fn(usize, usize) -> f32 + Sync),
+        w: Values<'_>,
         row: usize,
     ) -> Result<(Trial, Vec<f32>), TrialError> {
-        let shape = PackedShape { k: self.k, n: self.n };
-        let place = if self.policy == Policy::T10 { tile::W } else { tile::KEPT };
-        let fill = |at: Coord, id: TileId, words: &mut [u32]| {
-            let (col, row) = (at.col as usize, at.row as usize);
-            if id == place {
-                // Ladder keeps the block of the next core.
-                let user = if self.policy == Policy::T10 { row } else { (row + 1) % self.p };
-                let bits: &mut [u16] = bytemuck::cast_slice_mut(words);
-                let value = |k: usize, n: usize| w(user * self.k + k, col * self.n + n);
-                pack(shape, &mut bits[..shape.len()], |k, n| half::f16::from_f32(value(k, n)).to_bits());
-            } else if id == tile::X {
-                (0..self.k).for_each(|k| Storage::F16.put(words, k, x[row * self.k + k]));
-            }
-        };
+        let fill = |at: Coord, id: TileId, words: &mut [u32]| self.fill(x, w, at, id, words);
         let layout = self.layout().map_err(LaunchError::from)?;
         let trial = Trial::run(self.clone(), layout, &self.chip, options, fill)?;
+        let y = if options.dry { Vec::new() } else { self.result(&trial.wafer, row)? };
+        Ok((trial, y))
+    }
+
+    /// Fills a tile of a core for the start.
+    pub fn fill(&self, x: &[f32], w: Values<'_>, at: Coord, id: TileId, words: &mut [u32]) {
+        let (col, row) = (at.col as usize, at.row as usize);
+        let shape = PackedShape { k: self.k, n: self.n };
+        // Ladder keeps the block of the next core.
+        let ladder = self.policy == Policy::Ladder;
+        let (place, user) = if ladder { (tile::KEPT, (row + 1) % self.p) } else { (tile::W, row) };
+        if id == place {
+            let bits: &mut [u16] = bytemuck::cast_slice_mut(words);
+            let value = |k: usize, n: usize| w(user * self.k + k, col * self.n + n);
+            pack(shape, &mut bits[..shape.len()], |k, n| half::f16::from_f32(value(k, n)).to_bits());
+        } else if id == tile::X {
+            (0..self.k).for_each(|k| Storage::F16.put(words, k, x[row * self.k + k]));
+        }
+    }
+
+    /// y as row `row` holds it, after a run with payloads: an uncharged probe.
+    ///
+    /// # Errors
+    /// When a worker is gone.
+    pub fn result(&self, wafer: &Wafer, row: usize) -> Result<Vec<f32>, PassError> {
         let mut y = Vec::new();
-        for col in (0..self.p as u32).filter(|_| !options.dry) {
-            let words = trial.wafer.read(Coord::new(col, row as u32), tile::Y)?;
+        for col in 0..self.p as u32 {
+            let words = wafer.read(Coord::new(col, row as u32), tile::Y)?;
             y.extend((0..self.n).map(|n| Storage::F16.get(&words, n)));
         }
-        Ok((trial, y))
+        Ok(y)
     }
 
     fn multiply(&self, pe: Pe<'_>, w: Tile) {

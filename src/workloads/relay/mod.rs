@@ -1,11 +1,11 @@
 //! T10 and Ladder: what systems for other machines do on this mesh, where every hop between cores is software.
 //!
-//! | policy | sees                    | product C = A B                                | y = x W                        |
-//! |--------|-------------------------|------------------------------------------------|--------------------------------|
-//! | T10    | a crossbar of cores     | compute-shift in core-id order, a global step  | W stays; sums relayed core by  |
-//! |        |                         | (BSP): the last core's block crosses the line  | core along the ids, and back   |
-//! | Ladder | one memory              | every block fetched from its owner, then used; | W fetched from the core before |
-//! |        |                         | all wait for all between loads                 | in address order; chained sum  |
+//! | policy | sees                | product C = A B                                | y = x W                        |
+//! |--------|---------------------|------------------------------------------------|--------------------------------|
+//! | T10    | a crossbar of cores | compute-shift in core-id order, a global step  | W stays; sums relayed core by  |
+//! |        |                     | (BSP): the first core's block crosses the line | core along the ids, and back   |
+//! | Ladder | one memory          | every block fetched from its owner, then used; | W fetched from the core before |
+//! |        |                     | all wait for all between loads                 | in address order; chained sum  |
 //!
 //! On a crossbar the step from the last core to the first is one hop like any other. On a mesh it is P - 1 hops, and a
 //! core-to-core message of such a system is received, looked at and sent on by every core between: a *relay*, charged
