@@ -46,6 +46,13 @@ impl PaperModel {
         2 * (self.layers * (4 * self.hidden * self.hidden + 3 * self.hidden * self.ffn)) as u64
     }
 
+    /// Multiply-adds of a layer, unpadded: of a prompt of `positions`, or of one token that looks at them.
+    pub fn layer_macs(&self, positions: usize, prompt: bool) -> f64 {
+        let weights = 4 * self.hidden * self.hidden + 3 * self.hidden * self.ffn;
+        let a_token = weights + 2 * positions * self.hidden;
+        a_token as f64 * if prompt { positions as f64 } else { 1.0 }
+    }
+
     /// Bytes of K and V of one position in f16, all layers.
     pub fn kv_bytes(&self) -> u64 {
         4 * (self.layers * self.hidden) as u64

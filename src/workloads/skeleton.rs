@@ -1,4 +1,4 @@
-//! `waferllm-skeleton`: a layer as the WaferLLM paper timed it, as a list of operations.    (timing.md; waferllm.md 3, 4)
+//! `waferllm-skeleton`: a layer as the WaferLLM paper timed it, as a list of operations.  (timing.md; waferllm.md 3, 4)
 //!
 //! Padded tiles, K and V of full width, one head, no mask, no lm_head, nothing fused: a performance skeleton, whose
 //! time is multiplied by the number of layers. Not the LLaMA that writes text: `plummer generate` runs that.

@@ -1,7 +1,7 @@
 //! `plummer bench relay`: products as T10 and as Ladder would do them on this mesh, every hop between cores software.
 //!
-//! Invariant: a run with payloads compares its whole result with the plain product; operands are small integers, so every
-//! order of sums is exact. Called by `bench`.
+//! Invariant: a run with payloads compares its whole result with the plain product; operands are small integers, so
+//! every order of sums is exact. Called by `bench`.
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;

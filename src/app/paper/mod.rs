@@ -24,7 +24,7 @@ use resume::Resume;
 /// `plummer paper`.
 #[derive(Clone, Debug, Args)]
 pub struct PaperArgs {
-    /// Tables: 2 to 8, fig6, fig8, graphs (decode graphs, not in the paper), or all.
+    /// Tables: 2 to 8, fig6, fig8, utilisation, graphs (decode graphs, not in the paper), or all.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = table, default_value = "all")]
     pub table: Vec<String>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.

@@ -7,6 +7,7 @@
 //! | end to end  | out / (prefill(in) + sum of decode(in + t) + re-layout), each on its best mesh     |
 //! | capacity    | (regions P^2 (arena - reserve) - weights) / bytes of K and V a position; concat: one row of it |
 //! | energy      | chip power x time                                                                  |
+//! | utilisation | multiply-adds of a layer / (cycles x cores x the chip's f16 rate)                  |
 //!
 //! Invariant: a value depends on chip and constants alone. Called by `app::paper`, one cell at a time.
 
@@ -70,6 +71,8 @@ pub enum What {
     GemvMj(usize, usize),
     /// Joules a token.
     Energy(PaperModel, Phase, usize),
+    /// Multiply-adds that a layer needs, over those that all cores could do meanwhile, in percent.
+    Utilisation(PaperModel, Method, Phase, usize),
     /// Cycles of a product of square matrices.
     GemmCycles(GemmKind, usize, usize),
     /// Cycles of a product with a vector.
@@ -122,6 +125,14 @@ impl<'a> Evaluator<'a> {
             }
             What::EndToEnd(model, method, prompt, output) => {
                 output as f64 / self.end_to_end_seconds(&model, method, prompt, output)?
+            }
+            What::Utilisation(model, method, phase, p) => {
+                if !self.emulates(method) {
+                    return Ok(None);
+                }
+                let cycles = self.layer(method, phase, p, model.tiles(p, POSITIONS))?;
+                let possible = cycles as f64 * (p * p) as f64 / chip.f16.mac;
+                100.0 * model.layer_macs(POSITIONS, phase == Phase::Prefill) / possible
             }
             What::Capacity(model, p, shift) => self.capacity(&model, p, shift),
             What::GemvMs(n, p) => gemv(n, p)? as f64 / chip.clock_hz * 1e3,

@@ -10,6 +10,7 @@
 //! | 7, 8  | models, J a token of prefill and of decode   | as 3 and 4                           |
 //! | fig6  | GEMM algorithms on 2K matrices               | 360 to 720                           |
 //! | fig8  | GEMV algorithms on 16K matrices              | 240 to 720                           |
+//! | utilisation | models x systems, multiply-adds of peak | prefill at 600, decode at 420        |
 //! | graphs| decode graphs, LLaMA3-8B at 420 (not in the paper) | cycles, colors, tokens/s, gain |
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
@@ -23,7 +24,7 @@ use super::measure::{DECODE_SIDES, Method, POSITIONS, PREFILL_SIDES, Phase, What
 use super::published::published;
 
 /// Names of tables, in order.
-pub const TABLES: [&str; 10] = ["2", "3", "4", "5", "6", "7", "8", "fig6", "fig8", "graphs"];
+pub const TABLES: [&str; 11] = ["2", "3", "4", "5", "6", "7", "8", "fig6", "fig8", "utilisation", "graphs"];
 
 const METHODS: [Method; 4] = [Method::WaferLlm, Method::T10, Method::Ladder, Method::Gpu];
 /// Lengths of prompt and output.
@@ -72,6 +73,7 @@ pub fn cells(table: &str) -> Vec<Cell> {
         "8" => energy(table, Phase::Decode, &DECODE_SIDES),
         "fig6" => figure_6(),
         "fig8" => figure_8(),
+        "utilisation" => utilisation(),
         _ => graphs(),
     }
 }
@@ -150,6 +152,19 @@ fn figure_8() -> Vec<Cell> {
         cell("fig8", "[1,16K] x [16K,16K]", name, mesh(p), "cycles", What::GemvCycles(kind, 16384, p))
     };
     kinds.into_iter().flat_map(|kind| sides.map(|p| of(kind, p))).collect()
+}
+
+fn utilisation() -> Vec<Cell> {
+    let mut cells = Vec::new();
+    let methods = [Method::WaferLlm, Method::T10, Method::Ladder];
+    for (model, method) in MODELS.iter().flat_map(|model| methods.map(|method| (model, method))) {
+        for (phase, name, p) in [(Phase::Prefill, "prefill", 600), (Phase::Decode, "decode", 420)] {
+            let what = What::Utilisation(*model, method, phase, p);
+            let column = format!("{name}, {}", mesh(p));
+            cells.push(cell("utilisation", model.name, method.name(), column, "% of peak", what));
+        }
+    }
+    cells
 }
 
 fn graphs() -> Vec<Cell> {
