@@ -101,6 +101,7 @@ fn what_cannot_be_is_refused_by_name() {
     for (args, says) in [
         (vec!["paper", "--table", "9"], "fig6"),
         (vec!["paper", "--chip", "wse9"], "wse9"),
+        (vec!["paper", "--chip", "dojo"], "720x720 cores"),
         (vec!["paper", "--table", "5", "--html", "/nowhere/x.html"], "--html /nowhere/x.html"),
         (vec!["paper", "--table", "5", "--resume", "/nowhere/x"], "--resume /nowhere/x"),
     ] {

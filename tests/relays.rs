@@ -81,6 +81,30 @@ fn closed_forms_hold_for_the_tiles_of_the_tables() {
     }
 }
 
+/// Other software costs, none at all included, and the constants of another chip.
+#[test]
+fn closed_forms_hold_for_other_costs_and_chips() {
+    let mut far = Chip::preset("wse2").unwrap();
+    (far.alpha, far.ramp, far.stage_cycles) = (3, 4, 2);
+    (far.ser_num, far.ser_den) = (9, 8);
+    for chip in [Chip::preset("wse2").unwrap(), far] {
+        for (message, word) in [(0.0, 0.0), (7.0, 0.5), (33.3, 4.0)] {
+            let relay = RelayCost { message, word };
+            for (policy, p) in POLICIES.into_iter().flat_map(|policy| [2, 5, 12].map(|p| (policy, p))) {
+                let options = RunOptions { dry: true, ..RunOptions::new(1) };
+                let place = format!("{policy:?} {p} {relay:?} alpha {}", chip.alpha);
+                let vector = RelayGemv { relay, chip: chip.clone(), ..gemv(policy, p, 6, 10) };
+                let x = vec![0.0; 6 * p];
+                let (trial, _) = vector.run(&options, &x, &ternary, 0).unwrap();
+                assert_eq!(trial.facts.counters.cycles, vector.closed_form_cycles(), "y = x W, {place}");
+                let matrix = RelayGemm { relay, chip: chip.clone(), ..gemm(policy, p, Dims { m: 5, k: 6, n: 9 }) };
+                let (trial, _) = matrix.run(&options, &ternary, &ternary).unwrap();
+                assert_eq!(trial.facts.counters.cycles, matrix.closed_form_cycles(), "C = A B, {place}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_mesh_makes_the_crossbar_s_last_hop_p_relays_long() {
     let cycles = |relay, p| RelayGemm { relay, ..gemm(Policy::T10, p, Dims { m: 4, k: 4, n: 4 }) }.closed_form_cycles();

@@ -84,6 +84,17 @@ pub struct Timed {
     pub colors: u32,
 }
 
+/// Why a program cannot be timed by its lines.
+#[derive(Debug, thiserror::Error)]
+pub enum TimedError {
+    /// A line does not run.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// One row stands for the mesh only where products hide moves along y.
+    #[error("a product takes {product} cycles, the move of its blocks {needed}: one row does not stand for this mesh")]
+    Exposed { product: u64, needed: u64 },
+}
+
 const SUM: TileId = TileId(0);
 const MOVED: [[TileId; 2]; 2] = [[TileId(1), TileId(2)], [TileId(3), TileId(4)]];
 
@@ -101,30 +112,33 @@ impl Program {
     /// Executes one row and one column, which stand for the mesh.
     ///
     /// # Errors
-    /// As `executed`.
-    ///
-    /// # Panics
-    /// When a product is shorter than a move, where one line does not stand for all: a defect of the list.
-    pub fn timed(&self, chip: &Chip) -> Result<Timed, TrialError> {
-        let timing = chip.timing();
-        let hidden = |op: &Op| match *op {
-            Op::Shift { words, product, .. } if words[1] > 0 => {
-                let move_cycles = timing.ser(words[1]) + u64::from(2 * timing.ramp + timing.stage + 2 * timing.alpha);
-                product.0 >= move_cycles
-            }
-            _ => true,
-        };
-        assert!(self.ops.iter().all(hidden), "a line stands for the mesh only where products hide moves along y");
+    /// As `executed`; a product that is shorter than a move, where one line does not stand for all.
+    pub fn timed(&self, chip: &Chip) -> Result<Timed, TimedError> {
+        if let Some(exposed) = self.exposed(chip) {
+            return Err(exposed);
+        }
         let row = Self { rows: 1, ..self.clone() }.executed(chip)?;
         let moves = |op: &Op| matches!(op, Op::Allreduce { axis: Axis::Y, .. });
         let ops = self.ops.iter().copied().filter(moves).collect();
         let column = Self { cols: 1, ..self.clone() };
-        let routed = Survey::of(&column.layout().map_err(LaunchError::from)?).colors_per_core;
+        let routed = Survey::of(&column.layout().map_err(|e| TrialError::from(LaunchError::from(e)))?).colors_per_core;
         let column = Self { ops, ..column }.executed(chip)?;
         Ok(Timed {
             cycles: row.counters.cycles + column.counters.cycles,
             compute: row.compute_cycles,
             colors: row.survey.colors_per_core + routed,
+        })
+    }
+
+    /// The first product that does not outlast the move of its blocks along y.
+    fn exposed(&self, chip: &Chip) -> Option<TimedError> {
+        let t = chip.timing();
+        self.ops.iter().find_map(|op| match *op {
+            Op::Shift { words, product, .. } if words[1] > 0 => {
+                let needed = t.ser(words[1]) + u64::from(2 * t.ramp + t.issue + t.stage) + 2 * u64::from(t.alpha);
+                (product.0 < needed).then_some(TimedError::Exposed { product: product.0, needed })
+            }
+            _ => None,
         })
     }
 

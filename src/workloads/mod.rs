@@ -20,5 +20,5 @@ pub mod scaling;
 pub mod shape;
 pub mod skeleton;
 
-pub use line::{Axis, Op, Program};
+pub use line::{Axis, Op, Program, TimedError};
 pub use shape::{MODELS, PaperModel, Tiles, groups_of};

@@ -14,11 +14,11 @@
 
 use crate::collectives::RingOrder;
 use crate::collectives::cost::{chain, ring};
-use crate::host::trial::TrialError;
 use crate::kernels::Numerics;
 use crate::kernels::gemm::product_cycles;
 use crate::math::gemm::Dims;
 
+use super::line::TimedError;
 use super::skeleton::Layer;
 
 /// A product of matrices.
@@ -49,7 +49,7 @@ pub enum GemvKind {
 ///
 /// # Errors
 /// What the chip refuses.
-pub fn gemm_cycles(layer: &Layer<'_>, kind: GemmKind, n: usize) -> Result<u64, TrialError> {
+pub fn gemm_cycles(layer: &Layer<'_>, kind: GemmKind, n: usize) -> Result<u64, TimedError> {
     let (p, side) = (layer.p as u64, n.div_ceil(layer.p));
     let size = Dims { m: side, k: side, n: side };
     let (chip, round) = (layer.chip, u64::from(layer.chip.overheads.exchange));
@@ -69,7 +69,7 @@ pub fn gemm_cycles(layer: &Layer<'_>, kind: GemmKind, n: usize) -> Result<u64, T
 ///
 /// # Errors
 /// What the chip refuses.
-pub fn gemv_cycles(layer: &Layer<'_>, kind: GemvKind, n: usize) -> Result<u64, TrialError> {
+pub fn gemv_cycles(layer: &Layer<'_>, kind: GemvKind, n: usize) -> Result<u64, TimedError> {
     let (chip, side) = (layer.chip, n.div_ceil(layer.p));
     let words = Numerics::Paper.travel_words(chip, side);
     let (timing, clocks) = (chip.timing(), vec![0; layer.p]);

@@ -12,7 +12,7 @@ mod text;
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -58,6 +58,10 @@ fn table(text: &str) -> Result<String, String> {
 /// written.
 pub fn run(args: &PaperArgs) -> Result<()> {
     let chip = super::chips::open(&args.chip)?;
+    let side = 720;
+    if chip.cols < side || chip.rows < side {
+        bail!("--chip {}: the paper's meshes need {side}x{side} cores, found {}x{}", args.chip, chip.cols, chip.rows);
+    }
     let page = Whole::of_flag("--html", args.html.as_deref())?;
     let all = args.table.iter().any(|t| t == "all");
     let wanted = TABLES.iter().filter(|t| all || args.table.iter().any(|asked| asked == *t));

@@ -14,8 +14,8 @@
 use std::collections::HashMap;
 
 use crate::fabric::Chip;
-use crate::host::trial::TrialError;
 use crate::workloads::decode::VARIANTS;
+use crate::workloads::line::TimedError;
 use crate::workloads::relay::Policy;
 use crate::workloads::relay::layer::RelayLayer;
 use crate::workloads::scaling::{GemmKind, GemvKind, gemm_cycles, gemv_cycles};
@@ -110,7 +110,7 @@ impl<'a> Evaluator<'a> {
     ///
     /// # Errors
     /// What the chip refuses (colors, arena, a mesh that it does not have).
-    pub fn value(&mut self, what: &What) -> Result<Option<f64>, TrialError> {
+    pub fn value(&mut self, what: &What) -> Result<Option<f64>, TimedError> {
         let chip = self.chip;
         let layer = |p, tiles| Layer { chip, p, tiles };
         let bare = |p| layer(p, Tiles { d: 0, f: 0, s: 0 });
@@ -153,13 +153,19 @@ impl<'a> Evaluator<'a> {
         }))
     }
 
-    /// Closed forms of the baselines are for chips whose sends are issued in no time.
+    /// Closed forms of the baselines are for chips that state what their software costs and issue sends in no time.
     fn emulates(&self, method: Method) -> bool {
-        method == Method::WaferLlm || method != Method::Gpu && self.chip.issue_cycles == 0
+        let o = &self.chip.overheads;
+        let stated = [o.t10_shift, o.t10_word, o.t10_stage, o.ladder_get, o.ladder_word].iter().all(|c| *c > 0.0);
+        match method {
+            Method::WaferLlm => true,
+            Method::T10 | Method::Ladder => stated && self.chip.issue_cycles == 0,
+            Method::Gpu => false,
+        }
     }
 
     /// Cycles of one layer.
-    fn layer(&mut self, method: Method, phase: Phase, p: usize, tiles: Tiles) -> Result<u64, TrialError> {
+    fn layer(&mut self, method: Method, phase: Phase, p: usize, tiles: Tiles) -> Result<u64, TimedError> {
         if let Some(cycles) = self.layers.get(&(method, phase, p, tiles)) {
             return Ok(*cycles);
         }
@@ -183,13 +189,13 @@ impl<'a> Evaluator<'a> {
         phase: Phase,
         p: usize,
         positions: usize,
-    ) -> Result<f64, TrialError> {
+    ) -> Result<f64, TimedError> {
         let cycles = self.layer(method, phase, p, model.tiles(p, positions))?;
         Ok((model.layers as u64 * cycles) as f64 / self.chip.clock_hz)
     }
 
     /// The mesh on which a method is fastest at the paper's length.
-    fn best(&mut self, model: &PaperModel, method: Method, phase: Phase) -> Result<usize, TrialError> {
+    fn best(&mut self, model: &PaperModel, method: Method, phase: Phase) -> Result<usize, TimedError> {
         let sides = if phase == Phase::Prefill { PREFILL_SIDES } else { DECODE_SIDES };
         let mut best = (f64::INFINITY, sides[0]);
         for p in sides {
@@ -205,7 +211,7 @@ impl<'a> Evaluator<'a> {
         method: Method,
         prompt: usize,
         output: usize,
-    ) -> Result<f64, TrialError> {
+    ) -> Result<f64, TimedError> {
         let from = self.best(model, method, Phase::Prefill)?;
         let to = self.best(model, method, Phase::Decode)?;
         let mut seconds = self.seconds(model, method, Phase::Prefill, from, prompt)?;
