@@ -19,5 +19,7 @@ pub mod pe;
 pub mod placement;
 pub mod plan;
 pub mod prelude;
+pub mod report;
 pub mod sync;
 pub mod units;
+pub mod workloads;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::accuracy::AccuracyArgs;
 use super::bench::BenchCommand;
+use super::paper::PaperArgs;
 use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
 
@@ -43,6 +44,8 @@ pub enum Command {
     Sweep(Box<super::sweep::SweepArgs>),
     /// Run primitives and kernels on the wafer presets and say how far they are from what is published.
     Accuracy(AccuracyArgs),
+    /// Print the WaferLLM paper's tables beside what this chip does.
+    Paper(PaperArgs),
     /// List the chips that are known, with the source of every constant.
     Chips {
         /// Print this one (a preset or a TOML file) as a TOML file for `--chip`, to be edited.

@@ -17,6 +17,7 @@ mod interrupt;
 mod model;
 mod npy;
 mod output;
+mod paper;
 mod plan;
 mod probe;
 mod report;
@@ -63,6 +64,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(text.as_bytes())?;
             return Ok(code);
         }
+        Command::Paper(args) => paper::run(args)?,
         Command::Verify(args) => {
             let (text, code) = verify::run(args)?;
             print(text.as_bytes())?;

@@ -39,11 +39,10 @@ fn side(side: impl Iterator<Item = usize>, root: usize, clocks: &[u64], t: &Timi
     from.map(|(at, ready)| ready + latency(t, at.abs_diff(root)))
 }
 
-/// K-tree allreduce of `words` wavelets: the last clock, when member i begins at `clocks[i]`.
-pub fn ktree(mut clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -> u64 {
-    let n = clocks.len();
+/// K-tree reduction of `words` wavelets: the last root and its clock, when member i begins at `clocks[i]`.
+pub fn tree_reduce(mut clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -> (usize, u64) {
     let take = t.ser(words as u32) + u64::from(t.stage);
-    let mut members: Vec<usize> = (0..n).collect();
+    let mut members: Vec<usize> = (0..clocks.len()).collect();
     for &count in groups {
         let mut roots = Vec::new();
         for range in split(members.len(), count.min(members.len())) {
@@ -59,7 +58,14 @@ pub fn ktree(mut clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -
         }
         members = roots;
     }
-    broadcast(n, members[0], clocks[members[0]], words, t)
+    (members[0], clocks[members[0]])
+}
+
+/// K-tree allreduce of `words` wavelets: the last clock, when member i begins at `clocks[i]`.
+pub fn ktree(clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -> u64 {
+    let n = clocks.len();
+    let (root, ready) = tree_reduce(clocks, groups, words, t);
+    broadcast(n, root, ready, words, t)
 }
 
 /// Pipeline allreduce: as `ktree`.

@@ -45,7 +45,7 @@ fn algo(text: &str) -> Result<Algo, String> {
 /// Longest side of a matrix: keeps element counts and byte sizes far inside 64 bits.
 const SIDE_MAX: usize = 1 << 20;
 
-fn size(text: &str) -> Result<Dims, String> {
+pub(super) fn size(text: &str) -> Result<Dims, String> {
     let sides: Option<Vec<usize>> = text.split(['x', 'X']).map(|s| s.parse().ok()).collect();
     match sides.as_deref() {
         Some(&[m, k, n]) if [m, k, n].iter().all(|s| (1..=SIDE_MAX).contains(s)) => Ok(Dims { m, k, n }),
@@ -104,7 +104,7 @@ pub fn square(
 }
 
 /// A B: eight rows and 512 columns of C at a time, k ascending.
-fn product(d: Dims, a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32) -> Vec<f32> {
+pub(super) fn product(d: Dims, a: impl Fn(usize, usize) -> f32, b: impl Fn(usize, usize) -> f32) -> Vec<f32> {
     let b: Vec<f32> = (0..d.k * d.n).map(|at| b(at / d.n, at % d.n)).collect();
     let mut c = vec![0.0; d.m * d.n];
     for (first, c) in c.chunks_mut(8 * d.n).enumerate() {

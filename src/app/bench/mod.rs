@@ -10,6 +10,7 @@ mod gemv;
 mod letters;
 mod plmr;
 mod plot;
+mod relay;
 
 use std::fmt::Write as _;
 use std::io;
@@ -38,6 +39,8 @@ pub enum BenchCommand {
     Gemv(GemvArgs),
     /// C = A B with the algorithms that the paper compares, and C = A B^T.
     Gemm(GemmArgs),
+    /// The same products as T10 and as Ladder would do them: every hop between cores is software.
+    Relay(relay::RelayArgs),
     /// The paper's Figures 6 (GEMM) and 8 (GEMV) with measured numbers, and which of P, L, M, R an algorithm breaks.
     Plmr(plmr::PlmrArgs),
 }
@@ -91,6 +94,7 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
     let (common, title) = match command {
         BenchCommand::Gemv(args) => (&args.common, "GEMV"),
         BenchCommand::Gemm(args) => (&args.common, "GEMM"),
+        BenchCommand::Relay(args) => (&args.common, "relayed products"),
         BenchCommand::Plmr(args) => (&args.common, "GEMM and GEMV"),
     };
     let chip = super::chips::open(&common.chip)?;
@@ -107,6 +111,7 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
     let (rows, text, wrong) = match command {
         BenchCommand::Gemv(args) => with_verdicts(gemv::run(args, &chip, &mut progress)?),
         BenchCommand::Gemm(args) => with_verdicts(gemm::run(args, &chip, &mut progress)?),
+        BenchCommand::Relay(args) => with_verdicts(relay::run(args, &chip, &mut progress)?),
         BenchCommand::Plmr(args) => plmr::run(args, &chip, &mut progress)?,
     };
     progress.bar.finish_and_clear();

@@ -1,0 +1,108 @@
+//! `plummer paper`: the WaferLLM paper's tables beside what this chip does, cell by cell.
+//!
+//! ```text
+//!   cells of the tables --> (in the resume file? else emulate, append) --> table | JSON object | HTML page
+//! ```
+//! Invariant: what a resume file holds was made with the same chip and constants, else it is refused.
+//! Called by `app`.
+
+mod html;
+mod resume;
+mod text;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::report::paper::{Cell, Evaluator, Fit, TABLES, assumptions, cells};
+
+use super::whole::Whole;
+use resume::Resume;
+
+/// `plummer paper`.
+#[derive(Clone, Debug, Args)]
+pub struct PaperArgs {
+    /// Tables: 2 to 8, fig6, fig8, utilisation, graphs (decode graphs, not in the paper), or all.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = table, default_value = "all")]
+    pub table: Vec<String>,
+    /// Chip: a preset (see `plummer chips`) or a TOML file.
+    #[arg(long, default_value = "wse2", value_name = "wse2|FILE")]
+    pub chip: String,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a page.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+    /// Keep finished cells in this file, and take from it those that are there.
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
+}
+
+/// Version of the JSON object.
+const SCHEMA: u32 = 1;
+
+fn table(text: &str) -> Result<String, String> {
+    if text == "all" || TABLES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("need {} or all", TABLES.join(", ")))
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A chip that does not exist or refuses a layout; a file that cannot be read, belongs to other constants, or cannot be
+/// written.
+pub fn run(args: &PaperArgs) -> Result<()> {
+    let chip = super::chips::open(&args.chip)?;
+    let side = 720;
+    if chip.cols < side || chip.rows < side {
+        bail!("--chip {}: the paper's meshes need {side}x{side} cores, found {}x{}", args.chip, chip.cols, chip.rows);
+    }
+    let page = Whole::of_flag("--html", args.html.as_deref())?;
+    let all = args.table.iter().any(|t| t == "all");
+    let wanted = TABLES.iter().filter(|t| all || args.table.iter().any(|asked| asked == *t));
+    let planned: Vec<Cell> = wanted.flat_map(|t| cells(t)).collect();
+    let notes = assumptions(&chip);
+    let mut kept = Resume::open(args.resume.as_deref(), &notes)?;
+    let bar = ProgressBar::new(planned.len() as u64);
+    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} cells, {elapsed}, {msg}") {
+        bar.set_style(style);
+    }
+    let (mut evaluator, mut done) = (Evaluator::new(&chip), Vec::new());
+    for cell in planned {
+        let name = format!("table {}, {}, {}, {}", cell.table, cell.model, cell.method, cell.column);
+        bar.set_message(name.clone());
+        let value = match (kept.find(&name), &cell.what) {
+            (Some(value), _) => value,
+            (None, None) => None,
+            (None, Some(what)) => {
+                let value = evaluator.value(what).with_context(|| name.clone())?;
+                kept.keep(&name, value)?;
+                value
+            }
+        };
+        done.push(cell.with(value));
+        bar.inc(1);
+    }
+    let seconds = bar.elapsed().as_secs_f64();
+    bar.finish_and_clear();
+    let fit = Fit::of(&done);
+    if let Some(page) = page {
+        page.finish(html::page(&chip.name, &done, &fit, &notes).as_bytes())?;
+    }
+    if args.json {
+        let object = serde_json::json!({
+            "schema": SCHEMA, "chip": chip.name, "cells": done, "fit": fit, "assumptions": notes,
+            "host_seconds": seconds,
+        });
+        super::print(format!("{object}\n").as_bytes())?;
+    } else {
+        super::print(text::tables(&chip.name, &done, &fit, &notes).as_bytes())?;
+        super::say(&format!("{} cells in {seconds:.1} s\n", done.len()));
+    }
+    Ok(())
+}

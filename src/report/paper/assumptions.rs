@@ -1,0 +1,51 @@
+//! What the numbers rest on, in sentences: printed under the tables and in the JSON object.
+
+use crate::fabric::{Chip, FIELDS};
+
+/// Assumptions about workload and method, then the chip's constants with provenance.
+pub fn assumptions(chip: &Chip) -> Vec<String> {
+    let fixed = [
+        "workload waferllm-skeleton: one layer x number of layers, padded tiles, one head, full-width K and \
+         V, no mask, no lm_head, nothing fused, paper numerics (f16 storage, transport and sums); not the \
+         LLaMA that writes text",
+        "WaferLLM cells are executed in virtual time on one row and one column of the mesh, which take the \
+         same cycles as the whole mesh (tests/workloads.rs)",
+        "T10 and Ladder cells are closed forms that equal execution at small P, where results are exact \
+         (tests/relays.rs); a layer is the sum of its operations",
+        "Q K^T of prefill stands as a ring product: its row reductions are left out, about 1 % of a layer",
+        "published values are those that the reference pages state; all of them are calibration cells, other \
+         columns are left empty rather than recalled; SGLang on A100 is quoted only, and no figure of it is \
+         stated there",
+        "Table 2: lengths chosen here; each system on its best mesh of Tables 3 and 4; re-layout of WaferLLM \
+         bounded by all weights and KV crossing the middle of the prefill mesh once; of the baselines not \
+         charged",
+        "Table 5: f16 weights and K, V of full width; regions that fit the chip's mesh; the chip's reserve \
+         for code; meshes chosen here; 0 where the weights alone do not fit one wafer",
+        "Tables 6 to 8: chip power x time; the ratio to an A100 needs its time, which is not stated",
+        "software of T10's and Ladder's relays: the published constants overheads.t10_* and ladder_*, less \
+         what a message takes by the chip's rules (workloads/relay/layer.rs); fitted to executed cycles with \
+         products and barriers",
+        "34B and 72B do not fit one wafer in 16 bits: layer x number of layers, as in the paper",
+        "Figure 6: Cannon in lockstep, SUMMA and Allgather by formula; MeshGEMM executed. Figure 8: pipeline \
+         and ring by closed forms that equal execution; MeshGEMV executed",
+        "graphs: compute, SiLU and the layer constant of the skeleton in every graph; the released code \
+         spends 10 colors an axis where 2 K + 1 suffice, so its own need is 20",
+    ];
+    let mut all: Vec<String> = fixed.map(str::to_owned).to_vec();
+    all.extend(constants(chip));
+    all
+}
+
+/// Every constant of the chip with value, unit, provenance and source.
+fn constants(chip: &Chip) -> Vec<String> {
+    let table = toml::Table::try_from(chip).unwrap_or_default(); // a chip is numbers, strings and tables
+    let value = |field: &str| match field.split_once('.') {
+        None => table.get(field).cloned(),
+        Some((group, name)) => table.get(group).and_then(|g| g.get(name)).cloned(),
+    };
+    let line = |(field, unit): &(&str, &str)| {
+        let from = chip.source(field).map_or("no source", |source| &source.from);
+        Some(format!("{} {field} = {} {unit}: {}, {from}", chip.name, value(field)?, chip.provenance(field)))
+    };
+    FIELDS.iter().filter(|f| !f.0.starts_with("energy.")).filter_map(line).collect()
+}

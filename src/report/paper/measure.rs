@@ -1,0 +1,239 @@
+//! What a cell measures, and its value on a chip. Layers that several cells share are timed once.
+//!
+//! | what        | value                                                                              |
+//! |-------------|------------------------------------------------------------------------------------|
+//! | prefill     | positions / (layers x layer)                                                       |
+//! | decode      | 1 / (layers x layer)                                                               |
+//! | end to end  | out / (prefill(in) + sum of decode(in + t) + re-layout), each on its best mesh     |
+//! | capacity    | (regions P^2 (arena - reserve) - weights) / bytes of K and V a position; concat: one row of it |
+//! | energy      | chip power x time                                                                  |
+//! | utilisation | multiply-adds of a layer / (cycles x cores x the chip's f16 rate)                  |
+//!
+//! Invariant: a value depends on chip and constants alone. Called by `app::paper`, one cell at a time.
+
+use std::collections::HashMap;
+
+use crate::fabric::Chip;
+use crate::workloads::decode::VARIANTS;
+use crate::workloads::line::TimedError;
+use crate::workloads::relay::Policy;
+use crate::workloads::relay::layer::RelayLayer;
+use crate::workloads::scaling::{GemmKind, GemvKind, gemm_cycles, gemv_cycles};
+use crate::workloads::shape::{PaperModel, Tiles};
+use crate::workloads::skeleton::Layer;
+
+/// Whose way of doing it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Method {
+    /// The paper's own.
+    WaferLlm,
+    /// Compute-shift on a crossbar.
+    T10,
+    /// One memory.
+    Ladder,
+    /// GPUs: quoted figures alone.
+    Gpu,
+}
+
+impl Method {
+    /// As in the paper.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WaferLlm => "WaferLLM",
+            Self::T10 => "T10",
+            Self::Ladder => "Ladder",
+            Self::Gpu => "SGLang A100",
+        }
+    }
+}
+
+/// Part of an inference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Of a prompt.
+    Prefill,
+    /// Of one token.
+    Decode,
+}
+
+/// What a cell measures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum What {
+    /// Tokens a second and request, with so many positions.
+    Speed(PaperModel, Method, Phase, usize, usize),
+    /// Tokens a second of a prompt and an output.
+    EndToEnd(PaperModel, Method, usize, usize),
+    /// Positions that fit; by shift, or by concat.
+    Capacity(PaperModel, usize, bool),
+    /// Milliseconds of a MeshGEMV of this side.
+    GemvMs(usize, usize),
+    /// Millijoules of it.
+    GemvMj(usize, usize),
+    /// Joules a token.
+    Energy(PaperModel, Phase, usize),
+    /// Multiply-adds that a layer needs, over those that all cores could do meanwhile, in percent.
+    Utilisation(PaperModel, Method, Phase, usize),
+    /// Cycles of a product of square matrices.
+    GemmCycles(GemmKind, usize, usize),
+    /// Cycles of a product with a vector.
+    GemvCycles(GemvKind, usize, usize),
+    /// Cycles of a decode layer with a graph, by index.
+    GraphCycles(PaperModel, usize, usize),
+    /// Tokens a second with it.
+    GraphSpeed(PaperModel, usize, usize),
+    /// Its gain over the measured graph.
+    GraphGain(PaperModel, usize, usize),
+    /// Colors of it.
+    GraphColors(PaperModel, usize, usize),
+}
+
+/// Positions of the paper's prompts and contexts.
+pub const POSITIONS: usize = 4096;
+/// Meshes of Table 3.
+pub const PREFILL_SIDES: [usize; 3] = [480, 600, 720];
+/// Meshes of Table 4.
+pub const DECODE_SIDES: [usize; 3] = [420, 540, 660];
+
+/// Times layers on one chip.
+pub struct Evaluator<'a> {
+    chip: &'a Chip,
+    layers: HashMap<(Method, Phase, usize, Tiles), u64>,
+}
+
+impl<'a> Evaluator<'a> {
+    /// Nothing timed yet.
+    pub fn new(chip: &'a Chip) -> Self {
+        Self { chip, layers: HashMap::new() }
+    }
+
+    /// The value of a cell.
+    ///
+    /// # Errors
+    /// What the chip refuses (colors, arena, a mesh that it does not have).
+    pub fn value(&mut self, what: &What) -> Result<Option<f64>, TimedError> {
+        let chip = self.chip;
+        let layer = |p, tiles| Layer { chip, p, tiles };
+        let bare = |p| layer(p, Tiles { d: 0, f: 0, s: 0 });
+        let gemv = |n, p| gemv_cycles(&bare(p), GemvKind::Mesh, n);
+        let graph =
+            |model: PaperModel, p, at: usize| VARIANTS[at].program(&layer(p, model.tiles(p, POSITIONS))).timed(chip);
+        Ok(Some(match *what {
+            What::Speed(_, method, ..) | What::EndToEnd(_, method, ..) if !self.emulates(method) => return Ok(None),
+            What::Speed(model, method, phase, p, positions) => {
+                let tokens = if phase == Phase::Prefill { positions } else { 1 };
+                tokens as f64 / self.seconds(&model, method, phase, p, positions)?
+            }
+            What::EndToEnd(model, method, prompt, output) => {
+                output as f64 / self.end_to_end_seconds(&model, method, prompt, output)?
+            }
+            What::Utilisation(model, method, phase, p) => {
+                if !self.emulates(method) {
+                    return Ok(None);
+                }
+                let cycles = self.layer(method, phase, p, model.tiles(p, POSITIONS))?;
+                let possible = cycles as f64 * (p * p) as f64 / chip.f16.mac;
+                100.0 * model.layer_macs(POSITIONS, phase == Phase::Prefill) / possible
+            }
+            What::Capacity(model, p, shift) => self.capacity(&model, p, shift),
+            What::GemvMs(n, p) => gemv(n, p)? as f64 / chip.clock_hz * 1e3,
+            What::GemvMj(n, p) => gemv(n, p)? as f64 / chip.clock_hz * chip.power_watts * 1e3,
+            What::Energy(model, phase, p) => {
+                let tokens = if phase == Phase::Prefill { POSITIONS } else { 1 };
+                let seconds = self.seconds(&model, Method::WaferLlm, phase, p, POSITIONS)?;
+                seconds * chip.power_watts / tokens as f64
+            }
+            What::GemmCycles(kind, n, p) => gemm_cycles(&bare(p), kind, n)? as f64,
+            What::GemvCycles(kind, n, p) => gemv_cycles(&bare(p), kind, n)? as f64,
+            What::GraphCycles(model, p, at) => graph(model, p, at)?.cycles as f64,
+            What::GraphSpeed(model, p, at) => {
+                chip.clock_hz / (model.layers as u64 * graph(model, p, at)?.cycles) as f64
+            }
+            What::GraphGain(model, p, at) => graph(model, p, 0)?.cycles as f64 / graph(model, p, at)?.cycles as f64,
+            What::GraphColors(model, p, at) => f64::from(graph(model, p, at)?.colors),
+        }))
+    }
+
+    /// Closed forms of the baselines are for chips that state what their software costs and issue sends in no time.
+    fn emulates(&self, method: Method) -> bool {
+        let o = &self.chip.overheads;
+        let stated = [o.t10_shift, o.t10_word, o.t10_stage, o.ladder_get, o.ladder_word].iter().all(|c| *c > 0.0);
+        match method {
+            Method::WaferLlm => true,
+            Method::T10 | Method::Ladder => stated && self.chip.issue_cycles == 0,
+            Method::Gpu => false,
+        }
+    }
+
+    /// Cycles of one layer.
+    fn layer(&mut self, method: Method, phase: Phase, p: usize, tiles: Tiles) -> Result<u64, TimedError> {
+        if let Some(cycles) = self.layers.get(&(method, phase, p, tiles)) {
+            return Ok(*cycles);
+        }
+        let policy = if method == Method::T10 { Policy::T10 } else { Policy::Ladder };
+        let relays = RelayLayer { chip: self.chip, policy, p, tiles };
+        let own = Layer { chip: self.chip, p, tiles };
+        let cycles = match (method, phase) {
+            (Method::WaferLlm, Phase::Prefill) => own.prefill().timed(self.chip)?.cycles,
+            (Method::WaferLlm, Phase::Decode) => VARIANTS[0].program(&own).timed(self.chip)?.cycles,
+            (_, Phase::Prefill) => relays.prefill_cycles(),
+            (_, Phase::Decode) => relays.decode_cycles(),
+        };
+        self.layers.insert((method, phase, p, tiles), cycles);
+        Ok(cycles)
+    }
+
+    fn seconds(
+        &mut self,
+        model: &PaperModel,
+        method: Method,
+        phase: Phase,
+        p: usize,
+        positions: usize,
+    ) -> Result<f64, TimedError> {
+        let cycles = self.layer(method, phase, p, model.tiles(p, positions))?;
+        Ok((model.layers as u64 * cycles) as f64 / self.chip.clock_hz)
+    }
+
+    /// The mesh on which a method is fastest at the paper's length.
+    fn best(&mut self, model: &PaperModel, method: Method, phase: Phase) -> Result<usize, TimedError> {
+        let sides = if phase == Phase::Prefill { PREFILL_SIDES } else { DECODE_SIDES };
+        let mut best = (f64::INFINITY, sides[0]);
+        for p in sides {
+            let seconds = self.seconds(model, method, phase, p, POSITIONS)?;
+            best = if seconds < best.0 { (seconds, p) } else { best };
+        }
+        Ok(best.1)
+    }
+
+    fn end_to_end_seconds(
+        &mut self,
+        model: &PaperModel,
+        method: Method,
+        prompt: usize,
+        output: usize,
+    ) -> Result<f64, TimedError> {
+        let from = self.best(model, method, Phase::Prefill)?;
+        let to = self.best(model, method, Phase::Decode)?;
+        let mut seconds = self.seconds(model, method, Phase::Prefill, from, prompt)?;
+        let mut t = 0;
+        while t < output {
+            // Contexts of equal tiles take equally long.
+            let same = (to - 1 - (prompt + t + to - 1) % to + 1).min(output - t);
+            seconds += same as f64 * self.seconds(model, method, Phase::Decode, to, prompt + t)?;
+            t += same;
+        }
+        // Every word of weights and KV crosses the middle of the prefill mesh once, all rows at work.
+        let bytes = model.weight_bytes() + prompt as u64 * model.kv_bytes();
+        let relayout = if method == Method::WaferLlm { bytes as f64 / (4 * from) as f64 } else { 0.0 };
+        Ok(seconds + relayout / self.chip.clock_hz)
+    }
+
+    /// Positions whose K and V fit beside the weights in all regions of the wafer.
+    fn capacity(&self, model: &PaperModel, p: usize, shift: bool) -> f64 {
+        let chip = self.chip;
+        let regions = (chip.cols as usize / p * (chip.rows as usize / p)) as u64;
+        let room = regions * (p * p) as u64 * (chip.arena_bytes - chip.reserved_bytes);
+        let positions = room.saturating_sub(model.weight_bytes()) / model.kv_bytes();
+        (if shift { positions } else { positions / p as u64 }) as f64
+    }
+}

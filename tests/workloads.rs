@@ -1,0 +1,30 @@
+//! The workloads of the paper: one row and one column stand for the mesh, and the formulas say what is executed.
+
+use plummer::fabric::Chip;
+use plummer::workloads::decode::VARIANTS;
+use plummer::workloads::shape::{Tiles, groups_of};
+use plummer::workloads::skeleton::Layer;
+
+fn layers(chip: &Chip, mut check: impl FnMut(Layer<'_>)) {
+    for p in [2, 3, 5, 8, 12, 15, 16, 36] {
+        for tiles in [Tiles { d: 9, f: 30, s: 9 }, Tiles { d: 2, f: 3, s: 1 }, Tiles { d: 14, f: 50, s: 7 }] {
+            check(Layer { chip, p, tiles });
+        }
+    }
+}
+
+#[test]
+fn a_row_and_a_column_of_the_skeleton_take_the_cycles_of_the_whole_mesh() {
+    let chip = Chip::preset("wse2").unwrap();
+    layers(&chip, |layer| {
+        let decode = VARIANTS.map(|variant| variant.program(&layer));
+        for program in decode.into_iter().chain([layer.prefill(), layer.mesh_gemv(layer.tiles.d)]) {
+            let mesh = program.executed(&chip).unwrap();
+            let lines = program.timed(&chip).unwrap();
+            let place = format!("P {} groups {} {:?}", layer.p, groups_of(layer.p), layer.tiles);
+            assert_eq!(lines.cycles, mesh.counters.cycles, "{place}");
+            assert_eq!(lines.compute, mesh.compute_cycles, "{place}");
+            assert_eq!(lines.colors, mesh.survey.colors_per_core, "{place}");
+        }
+    });
+}
