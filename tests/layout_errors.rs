@@ -83,6 +83,16 @@ fn a_burst_that_would_leave_the_mesh_is_undeliverable() {
 }
 
 #[test]
+fn a_ramp_that_should_hear_itself_is_undeliverable() {
+    let found = "no burst comes back over the ramp that sends it";
+    for tx in [Tx::RAMP, Tx::to(East).and(Ramp)] {
+        let l = layout(&[(at(0, 0), 2, Ramp, tx), (at(1, 0), 2, West, Tx::RAMP)]);
+        let error = LayoutError::Undeliverable { pe: at(0, 0), color: Color(2), to: Ramp, found };
+        assert_eq!(verdict(&l, &wse2()), Err(error));
+    }
+}
+
+#[test]
 fn a_burst_that_meets_no_route_or_another_receive_port_is_undeliverable() {
     let error = |l: &Layout| verdict(l, &wse2()).unwrap_err();
     let refused = |pe, to, found| LayoutError::Undeliverable { pe, color: Color(0), to, found };

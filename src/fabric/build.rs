@@ -210,6 +210,10 @@ impl Builder<'_> {
                 if route.tx == Tx::NONE {
                     return Err(LayoutError::Nowhere { pe: pe.coord, color: route.color });
                 }
+                if route.rx == Direction::Ramp && route.tx.has(Direction::Ramp) {
+                    let (to, found) = (Direction::Ramp, "no burst comes back over the ramp that sends it");
+                    return Err(LayoutError::Undeliverable { pe: pe.coord, color: route.color, to, found });
+                }
                 let id = self.parts[usize::from(worker)].net.ports.len() as u32;
                 let mut port = match route.rx {
                     Direction::Ramp => Port::new(local),

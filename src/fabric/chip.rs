@@ -125,6 +125,9 @@ pub enum ChipError {
     /// Not TOML, or a field is missing, unknown or of the wrong type.
     #[error("chip file {path}: {error}")]
     Parse { path: String, error: Box<toml::de::Error> },
+    /// A value in it that no machine can have.
+    #[error("chip file {path}: {error}")]
+    File { path: String, error: Box<ChipError> },
     /// A value that no machine can have.
     #[error("chip `{chip}`, field `{field}`: need {need}, found {found}")]
     Value { chip: String, field: &'static str, need: &'static str, found: String },
@@ -138,10 +141,20 @@ impl Chip {
     pub fn from_toml_file(path: &Path) -> Result<Self, ChipError> {
         let shown = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| ChipError::Read { path: shown.clone(), error })?;
-        let chip: Self =
-            toml::from_str(&text).map_err(|error| ChipError::Parse { path: shown, error: Box::new(error) })?;
-        chip.check()?;
-        Ok(chip)
+        Self::from_toml(&shown, &text)
+    }
+
+    /// Reads a chip from the text of the file `path`.
+    ///
+    /// # Errors
+    /// As `from_toml_file`.
+    pub fn from_toml(path: &str, text: &str) -> Result<Self, ChipError> {
+        let parse = |error| ChipError::Parse { path: path.to_owned(), error: Box::new(error) };
+        let chip: Self = toml::from_str(text).map_err(parse)?;
+        match chip.check() {
+            Ok(()) => Ok(chip),
+            Err(error) => Err(ChipError::File { path: path.to_owned(), error: Box::new(error) }),
+        }
     }
 
     /// Is every value one that a machine can have?
