@@ -93,6 +93,40 @@ fn a_ramp_that_should_hear_itself_is_undeliverable() {
 }
 
 #[test]
+fn a_lane_from_the_host_goes_on_over_three_links_and_no_more() {
+    let ends = [(at(1, 0), South), (at(2, 1), West), (at(1, 2), North), (at(0, 1), East)];
+    let fan = |n: usize| {
+        let tx = [North, East, South, West][..n].iter().fold(Tx::RAMP, |tx, d| tx.and(*d));
+        let mut routes = vec![(at(1, 1), 0, Direction::Host, tx)];
+        routes.extend(ends[..n].iter().map(|(to, rx)| (*to, 0, *rx, Tx::RAMP)));
+        layout(&routes)
+    };
+    assert_eq!(verdict(&fan(3), &wse2()), Ok(1));
+    assert_eq!(verdict(&fan(4), &wse2()), Err(LayoutError::HostFan { pe: at(1, 1), color: Color(0) }));
+}
+
+/// One PE to all of a square: east along row 0, and south from there.
+fn multicast(side: u32) -> Layout {
+    let mut l = Layout::default();
+    l.line(Color(0), at(0, 0), at(side - 1, 0), true).unwrap();
+    for col in 0..side {
+        l.route(at(col, 0), Color(0), if col == 0 { Ramp } else { West }, Tx::to(South)).unwrap();
+        for row in 1..side {
+            let tx = if row + 1 < side { Tx::RAMP.and(South) } else { Tx::RAMP };
+            l.route(at(col, row), Color(0), North, tx).unwrap();
+        }
+    }
+    l
+}
+
+#[test]
+fn a_multicast_has_no_more_sinks_than_a_burst_counts() {
+    assert!(build(&multicast(256), &wse2(), 1, false).is_ok(), "65,535 sinks");
+    let error = build(&multicast(257), &wse2(), 1, false).err();
+    assert!(matches!(error, Some(LayoutError::Sinks { color: Color(0), most: u16::MAX, .. })), "{error:?}");
+}
+
+#[test]
 fn a_burst_that_meets_no_route_or_another_receive_port_is_undeliverable() {
     let error = |l: &Layout| verdict(l, &wse2()).unwrap_err();
     let refused = |pe, to, found| LayoutError::Undeliverable { pe, color: Color(0), to, found };

@@ -75,8 +75,12 @@ fn deliverable(layout: &Layout, chip: &Chip) -> bool {
             let heard =
                 |d: Direction| route_at(layout, step(at, d), route.color).is_some_and(|(rx, _)| rx == d.opposite());
             let goes = route.tx.links().all(heard) && route.tx != Tx::NONE;
-            let loops = route.rx == Direction::Ramp && route.tx.has(Direction::Ramp);
-            goes && !loops && fed(layout, at, route.color)
+            let is_odd = match route.rx {
+                Direction::Ramp => route.tx.has(Direction::Ramp),
+                Direction::Host => route.tx.links().count() == 4,
+                _ => false,
+            };
+            goes && !is_odd && fed(layout, at, route.color)
         })
     }) && colors.iter().filter(|used| **used).count() <= chip.usable_colors() as usize
 }

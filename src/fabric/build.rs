@@ -83,6 +83,9 @@ pub struct Fleet {
     pub colors_max: u32,
 }
 
+/// Links that a lane goes on over: all but the one that it comes from. A lane from the host comes over none.
+const OUTS_MAX: usize = 3;
+
 struct Builder<'a> {
     layout: &'a Layout,
     chip: &'a Chip,
@@ -166,6 +169,12 @@ fn place_tiles(layout: &Layout, chip: &Chip, homes: &[(u16, u32)], parts: &mut [
     }
 }
 
+/// Answers of a burst that another output adds to.
+fn more(pe: Coord, color: Color, answers: u16, below: u16) -> Result<u16, LayoutError> {
+    let most = u16::MAX;
+    answers.checked_add(below).ok_or(LayoutError::Sinks { pe, color, most })
+}
+
 impl Builder<'_> {
     /// The lane of a color that PE `g` receives from a link or the host. Lanes get their ids when a walk first reaches
     /// them, so those of a circuit lie one after the other, as its bursts visit them.
@@ -210,6 +219,9 @@ impl Builder<'_> {
                 if route.tx == Tx::NONE {
                     return Err(LayoutError::Nowhere { pe: pe.coord, color: route.color });
                 }
+                if route.rx == Direction::Host && route.tx.links().count() > OUTS_MAX {
+                    return Err(LayoutError::HostFan { pe: pe.coord, color: route.color });
+                }
                 if route.rx == Direction::Ramp && route.tx.has(Direction::Ramp) {
                     let (to, found) = (Direction::Ramp, "no burst comes back over the ramp that sends it");
                     return Err(LayoutError::Undeliverable { pe: pe.coord, color: route.color, to, found });
@@ -223,14 +235,14 @@ impl Builder<'_> {
                 let mut answers = 0;
                 if route.rx == Direction::Host {
                     let lane = self.lane(g, route);
-                    answers += self.walk(g, route.color, lane, 0)?;
+                    answers = self.walk(g, route.color, lane, 0)?;
                     self.feed(worker, lane, Upstream::Port, id, 0);
                     port.add_out(lane);
                     host.push(HostLane { pe: pe.coord, worker, port: id });
                 } else {
                     for d in route.tx.links() {
                         let (lane, below) = self.step(g, route.color, d, Upstream::Port, id, self.chip.alpha)?;
-                        answers += below;
+                        answers = more(pe.coord, route.color, answers, below)?;
                         port.add_out(lane);
                     }
                     self.parts[usize::from(worker)].endpoints[local as usize].tx.push((route.color, id));
@@ -298,7 +310,7 @@ impl Builder<'_> {
             let cost = self.chip.alpha + if turns { self.chip.turn_cycles } else { 0 };
             let (next, below) = self.step(g, color, d, Upstream::Lane, lane, path + cost)?;
             self.parts[worker].net.lanes[lane as usize].add_out(next, turns);
-            answers += below;
+            answers = more(pe.coord, color, answers, below)?;
         }
         Ok(answers)
     }

@@ -75,6 +75,12 @@ pub enum LayoutError {
     /// A route without outputs.
     #[error("{color} at PE {pe} goes nowhere: the route has no transmit port")]
     Nowhere { pe: Coord, color: Color },
+    /// A lane from the host that goes on over every link.
+    #[error("{color} at PE {pe} comes from the host and goes on over four links, a lane goes on over three at most")]
+    HostFan { pe: Coord, color: Color },
+    /// A multicast whose sinks are more than a burst counts.
+    #[error("{color} from PE {pe} on has more sinks on one worker than the {most} that a burst counts")]
+    Sinks { pe: Coord, color: Color, most: u16 },
     /// More colors than the chip has.
     #[error(
         "routing resource exhaustion: the launch needs {need} colors ({routed} of them at PE {pe}), \
