@@ -280,6 +280,16 @@ fn an_arena_over_budget_is_refused_with_the_whole_ledger_and_the_tile_to_shrink(
     }
 }
 
+#[test]
+fn of_several_arenas_over_budget_the_worst_is_shown() {
+    let mut l = tiles(40_000);
+    for (col, bytes) in [(7, 45_000), (8, 60_000), (9, 50_000)] {
+        l.tile(at(col, 1), TileDecl { id: TileId(0), name: "w", owner: Owner::Weights, bytes, visit: 0 });
+    }
+    let Err(LayoutError::Arena(error)) = verdict(&l, &wse2()) else { panic!("it passes") };
+    assert_eq!((error.pe, error.need), (at(8, 1), Bytes(60_000 + 8_192)));
+}
+
 struct Idle;
 
 impl Kernel for Idle {

@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::arena::Owner;
+use crate::arena::{LedgerError, Owner};
 use crate::link::{Lane, LaneFlags, NONE, NetBuilder, Port, Upstream, ring};
 use crate::units::{Bytes, Color, Coord};
 
@@ -120,6 +120,7 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, full: bool) -> Result
 fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
     let (mut fullest, mut most) = (Coord::new(0, 0), 0);
     let mut named = std::collections::BTreeSet::new();
+    let mut worst: Option<Box<LedgerError>> = None;
     for pe in &layout.pes {
         let (cols, rows) = (chip.cols, chip.rows);
         if pe.coord.col >= cols || pe.coord.row >= rows {
@@ -130,7 +131,14 @@ fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
         if colors().count() > most {
             (fullest, most) = (pe.coord, colors().count());
         }
-        pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes)).map_err(Box::new)?;
+        if let Err(error) = pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes))
+            && worst.as_ref().is_none_or(|w| error.need > w.need)
+        {
+            worst = Some(Box::new(error));
+        }
+    }
+    if let Some(error) = worst {
+        return Err(error.into());
     }
     let (need, have) = (named.len() as u32, chip.usable_colors());
     if need > have {

@@ -14,7 +14,7 @@ pub mod trial;
 mod visit;
 
 pub use check::check_decode;
-pub use report::{ArenaUse, PlacementSummary, PrefillReport, Report};
+pub use report::{ArenaUse, PhaseCycles, PlacementSummary, PrefillReport, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
 
 /// Copies of tiles on the way.

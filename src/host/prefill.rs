@@ -6,12 +6,13 @@
 //! Invariant: what decode finds in a tile is what prefill left in it on the same PE; the host moves none between PEs.
 
 use crate::exec::{Counters, Inject, Wafer};
+use crate::kernels::decode::point::Part;
 use crate::kernels::decode::{Decode, pass, tile};
 use crate::kernels::prefill::{PHASES, Prefill, PrefillRefused};
 use crate::link::Ctrl;
 use crate::pe::Mark;
 
-use super::report::{self, PrefillReport};
+use super::report::{self, PhaseCycles, PrefillReport};
 use super::session::{Session, SessionError, Step};
 use super::visit::sort_by_visit;
 
@@ -68,14 +69,7 @@ impl Session {
 
     /// Adds the marks of a pass to the phases of the session.
     pub(super) fn note_phases(&mut self, names: &[&'static str], marks: &[Mark]) {
-        let mut phases = Vec::new();
-        self.phase_end = report::add_phases(&mut phases, names, marks, self.phase_end);
-        for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
-            match self.by_phase.iter_mut().find(|p| p.0 == name) {
-                Some(phase) => phase.1 += cycles,
-                None => self.by_phase.push((name, cycles)),
-            }
-        }
+        self.phase_end = report::add_phases(&mut self.by_phase, names, marks, self.phase_end);
     }
 
     /// Counters of all launches; `cycles` is the clock of the session.
@@ -120,7 +114,8 @@ impl Session {
         });
         // Every PE waits for the slowest one, then for its routes.
         let quiet = counters.cycles - self.phase_end.min(counters.cycles);
-        self.by_phase.push(("transition", quiet + transition_cycles));
+        let total = quiet + transition_cycles;
+        self.by_phase.push(PhaseCycles { name: "transition", total, parts: [0; Part::ALL.len()] });
         self.before = Counters { cycles: counters.cycles + transition_cycles, ..counters };
         self.phase_end = 0;
         Ok(())

@@ -134,7 +134,7 @@ pub struct Session {
     pub(super) counters: Counters,
     /// Of the launches before.
     pub(super) before: Counters,
-    pub(super) by_phase: Vec<(&'static str, u64)>,
+    pub(super) by_phase: Vec<report::PhaseCycles>,
     /// In the clock of this launch.
     pub(super) phase_end: u64,
     host_cycles: u64,

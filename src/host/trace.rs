@@ -41,11 +41,16 @@ pub fn stage_phases(marks: &[Mark]) -> Vec<Phase> {
         marks.sort_unstable();
         let mut start = 0;
         for (end, id) in marks {
-            let name = if id == point::ARRIVED { "waits for x" } else { point::NAMES[usize::from(id)] };
-            if end > start {
-                phases.push(Phase { track, name, start, end });
-                start = end;
+            let point = point::of(id).0;
+            let name = if point == point::ARRIVED { "waits for x" } else { point::NAMES[usize::from(point)] };
+            if end <= start {
+                continue;
             }
+            match phases.last_mut() {
+                Some(Phase { track: of, name: last, end: until, .. }) if (*of, *last) == (track, name) => *until = end,
+                _ => phases.push(Phase { track, name, start, end }),
+            }
+            start = end;
         }
     }
     phases

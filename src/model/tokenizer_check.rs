@@ -1,4 +1,4 @@
-//! What the tokenizer crate takes on trust: it panics, or stumbles later, on a `tokenizer.json` that breaks these rules.
+//! What the tokenizer crate takes on trust: it panics, or stumbles later, on a file that breaks these rules.
 //!
 //! Invariant: a file passes only with parts that are known not to panic, with merges of tokens that are there, and with
 //! a template that names one sequence and special tokens that are there. Called by `tokenizer` and `gguf_tokenizer`.
