@@ -136,6 +136,18 @@ fn cycles_add_up() {
         let phases = run["cycles"]["by_phase"].as_object().expect("phases");
         let sum: f64 = phases.values().filter_map(Value::as_f64).sum();
         assert!(sum > 0.0 && sum <= number("/cycles/total"), "{run}");
+        if prefill == "token" {
+            assert_eq!(sum, number("/cycles/total"), "the phases are the critical path: {run}");
+        }
+        let by_part = run["cycles"]["by_part"].as_object().expect("parts");
+        for phase in ["QKV", "score", "softmax", "AV", "O", "FFN"].iter().filter(|p| phases.contains_key(**p)) {
+            let parts = by_part[*phase].as_object().expect("parts of a phase");
+            let names: Vec<&str> = parts.keys().map(String::as_str).collect();
+            assert_eq!(names, ["broadcast", "compute", "reduce", "wait"]);
+            let cycles = |part: &str| parts[part].as_u64().expect("cycles");
+            assert_eq!(Some(names.iter().map(|part| cycles(part)).sum()), phases[*phase].as_u64(), "{phase}: {run}");
+            assert!(cycles("compute") > 0, "{phase}: {run}");
+        }
         assert!(number("/arena/min") <= number("/arena/median") && number("/arena/max") <= number("/arena/budget"));
     }
 }

@@ -83,6 +83,29 @@ fn a_burst_that_would_leave_the_mesh_is_undeliverable() {
 }
 
 #[test]
+fn a_ramp_that_should_hear_itself_is_undeliverable() {
+    let found = "no burst comes back over the ramp that sends it";
+    for tx in [Tx::RAMP, Tx::to(East).and(Ramp)] {
+        let l = layout(&[(at(0, 0), 2, Ramp, tx), (at(1, 0), 2, West, Tx::RAMP)]);
+        let error = LayoutError::Undeliverable { pe: at(0, 0), color: Color(2), to: Ramp, found };
+        assert_eq!(verdict(&l, &wse2()), Err(error));
+    }
+}
+
+#[test]
+fn a_lane_from_the_host_goes_on_over_three_links_and_no_more() {
+    let ends = [(at(1, 0), South), (at(2, 1), West), (at(1, 2), North), (at(0, 1), East)];
+    let fan = |n: usize| {
+        let tx = [North, East, South, West][..n].iter().fold(Tx::RAMP, |tx, d| tx.and(*d));
+        let mut routes = vec![(at(1, 1), 0, Direction::Host, tx)];
+        routes.extend(ends[..n].iter().map(|(to, rx)| (*to, 0, *rx, Tx::RAMP)));
+        layout(&routes)
+    };
+    assert_eq!(verdict(&fan(3), &wse2()), Ok(1));
+    assert_eq!(verdict(&fan(4), &wse2()), Err(LayoutError::HostFan { pe: at(1, 1), color: Color(0) }));
+}
+
+#[test]
 fn a_burst_that_meets_no_route_or_another_receive_port_is_undeliverable() {
     let error = |l: &Layout| verdict(l, &wse2()).unwrap_err();
     let refused = |pe, to, found| LayoutError::Undeliverable { pe, color: Color(0), to, found };
@@ -234,6 +257,16 @@ fn an_arena_over_budget_is_refused_with_the_whole_ledger_and_the_tile_to_shrink(
     for part in ["x", "keys", "inbox", "1000 B", "2000 B", "100 B", "37841 B"] {
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[test]
+fn of_several_arenas_over_budget_the_worst_is_shown() {
+    let mut l = tiles(40_000);
+    for (col, bytes) in [(7, 45_000), (8, 60_000), (9, 50_000)] {
+        l.tile(at(col, 1), TileDecl { id: TileId(0), name: "w", owner: Owner::Weights, bytes, visit: 0 });
+    }
+    let Err(LayoutError::Arena(error)) = verdict(&l, &wse2()) else { panic!("it passes") };
+    assert_eq!((error.pe, error.need), (at(8, 1), Bytes(60_000 + 8_192)));
 }
 
 struct Idle;

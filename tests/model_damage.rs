@@ -280,6 +280,43 @@ fn damaged_tokenizer_metadata_names_the_key() {
 }
 
 #[test]
+fn parts_of_a_tokenizer_that_its_crate_would_panic_on_are_refused() {
+    let a = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let template = |single: Value| {
+        json!({"type": "TemplateProcessing", "single": single, "pair": [a], "special_tokens": {"<s>": {
+            "id": "<s>", "ids": [BOS], "tokens": ["<s>"]}}})
+    };
+    let special = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let two = json!({"type": "Sequence", "processors": [template(json!([a])), template(json!([a]))]});
+    let cases: [(&str, Value, &[&str]); 7] = [
+        (
+            "post_processor",
+            template(json!([special("<x>"), a])),
+            &["post_processor.single[0]", "<x>", "special_tokens"],
+        ),
+        ("post_processor", template(json!([{"Sequence": {"id": "B", "type_id": 0}}])), &["single[0]", "sequence A"]),
+        ("post_processor", template(json!("$A")), &["post_processor.single", "a list"]),
+        ("post_processor", two, &["post_processor", "one TemplateProcessing"]),
+        ("post_processor", json!({"type": "BertProcessing"}), &["not supported", "BertProcessing"]),
+        ("pre_tokenizer", json!({"type": "FixedLength", "length": 0}), &["not supported", "FixedLength"]),
+        ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": ""}), &["not supported", "Precompiled"]),
+    ];
+    let open = |section: &str, part: &Value| {
+        let dir = hf_dir(|_, _| {});
+        let mut json = tokenizer();
+        json[section] = part.clone();
+        std::fs::write(dir.path().join("tokenizer.json"), json.to_string()).expect("a file");
+        Model::open(dir.path())
+    };
+    for (section, part, words) in cases {
+        let Err(e) = open(section, &part) else { panic!("{part}: opened") };
+        names_all(section, &e.to_string(), words);
+    }
+    let model = open("post_processor", &template(json!([special("<s>"), a]))).expect("a template as others have it");
+    assert_eq!(model.tokenizer.encode("a").expect("ids"), [BOS, u32::from(b'a')]);
+}
+
+#[test]
 fn every_truncation_of_a_gguf_file_is_an_error() {
     let dir = TempDir::new().expect("a directory");
     let whole = gguf(&weights(1, false), "llama").bytes();

@@ -93,8 +93,8 @@ fn on_wafer(
     let report = session.report();
     let moved = report.prefill.unwrap().moved;
     assert!(moved.launches > 1 && moved.from == Some(mesh) && moved.wavelets >= moved.hops, "{what}: {moved:?}");
-    let phase = report.by_phase.iter().find(|p| p.0 == "transition").unwrap();
-    assert!(moved.cycles > 0 && phase.1 >= moved.cycles, "{what}: {phase:?} {moved:?}");
+    let phase = report.by_phase.iter().find(|p| p.name == "transition").unwrap();
+    assert!(moved.cycles > 0 && phase.total >= moved.cycles, "{what}: {phase:?} {moved:?}");
     ((logits, [report.cycles_total, report.hops, report.wavelets]), recipes, chunks, moved.hops)
 }
 

@@ -101,7 +101,7 @@ fn files(dirs: &[&str]) -> Vec<(String, String)> {
 }
 
 fn everything() -> Vec<(String, String)> {
-    let all = files(&["src", "tests", "benches", "examples"]);
+    let all = files(&["src", "tests", "benches", "examples", "fuzz/src", "fuzz/fuzz_targets"]);
     assert!(all.len() > 100, "only {} files were found", all.len());
     all
 }

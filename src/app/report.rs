@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::energy::Energy;
 use super::generate::Outcome;
 use super::resolve::HiArgs;
-use crate::host::{PlacementSummary, Report};
+use crate::host::{PhaseCycles, PlacementSummary, Report};
+use crate::kernels::decode::point::Part;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
@@ -56,6 +57,19 @@ fn prefill_json(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Value {
     })
 }
 
+/// By phase, what its cycles went into; phases that are marked as a whole are left out.
+fn by_part(totals: &Report) -> Map<String, Value> {
+    let split = totals.by_phase.iter().filter(|phase| is_split(phase));
+    let parts = |phase: &PhaseCycles| -> Map<String, Value> {
+        Part::ALL.iter().zip(phase.parts).map(|(part, cycles)| (part.name().to_owned(), json!(cycles))).collect()
+    };
+    split.map(|phase| (phase.name.to_owned(), Value::Object(parts(phase)))).collect()
+}
+
+fn is_split(phase: &PhaseCycles) -> bool {
+    phase.parts.iter().sum::<u64>() == phase.total
+}
+
 fn host_rates(outcome: &Outcome, totals: &Report) -> (f64, f64) {
     (ratio(outcome.passes as f64, outcome.seconds_run), ratio(totals.message_hops as f64, outcome.seconds_run))
 }
@@ -65,7 +79,7 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
     let per_token = per_token(outcome, totals);
     let (tokens_per_s, message_hops_per_s) = host_rates(outcome, totals);
     let by_phase: Map<String, Value> =
-        totals.by_phase.iter().map(|(name, cycles)| ((*name).to_owned(), json!(cycles))).collect();
+        totals.by_phase.iter().map(|phase| (phase.name.to_owned(), json!(phase.total))).collect();
     json!({
         "schema": SCHEMA,
         "prompt_ids": job.prompt_ids,
@@ -80,7 +94,8 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
         "workers": job.session.workers,
         "cycles": {
             "total": totals.cycles_total, "prompt": outcome.prompt_cycles, "per_token": per_token,
-            "by_phase": by_phase, "generated_steps": outcome.steps, "decode_steps": decode_steps(outcome, totals),
+            "by_phase": by_phase, "by_part": by_part(totals), "generated_steps": outcome.steps,
+            "decode_steps": decode_steps(outcome, totals),
             "host_roundtrip": totals.host_roundtrip_cycles,
         },
         "numerics": totals.numerics,
@@ -181,8 +196,32 @@ fn cycle_rows(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outco
         let trips = totals.host_roundtrip_cycles;
         row("", format!("of them {trips} round trips to the host, which draws the ids (under head)"));
     }
-    let sum: u64 = totals.by_phase.iter().map(|p| p.1).sum();
-    for (name, cycles) in totals.by_phase.iter().filter(|p| p.1 > 0) {
-        row("", format!("{name:<17} {cycles:>12} {:>5.1} %", ratio(*cycles as f64 * 100.0, sum as f64)));
+    phase_rows(row, totals);
+}
+
+/// Cycles by phase, and in percent of the phase what they went into.
+fn phase_rows(row: &mut impl FnMut(&str, String), totals: &Report) {
+    let percent = |cycles: u64, of: u64| ratio(cycles as f64 * 100.0, of as f64);
+    let sum: u64 = totals.by_phase.iter().map(|p| p.total).sum();
+    let names: String = Part::ALL.iter().map(|part| format!("{:>10}", part.name())).collect();
+    row("", format!("{:<17} {:>12} {:>7} {names}", "phase", "cycles", "share"));
+    for phase in totals.by_phase.iter().filter(|p| p.total > 0) {
+        let parts: String = match is_split(phase) {
+            true => phase.parts.iter().map(|cycles| format!("{:>8.1} %", percent(*cycles, phase.total))).collect(),
+            false => String::new(),
+        };
+        let (name, cycles, share) = (phase.name, phase.total, percent(phase.total, sum));
+        row("", format!("{name:<17} {cycles:>12} {share:>5.1} % {parts}").trim_end().to_owned());
     }
+    let split = || totals.by_phase.iter().filter(|p| is_split(p));
+    let (all, of) = (split().map(|p| p.total).sum(), |i: usize| split().map(|p| p.parts[i]).sum());
+    let parts: String = (0..Part::ALL.len()).map(|i| format!("{:>8.1} %", percent(of(i), all))).collect();
+    row(
+        "",
+        format!(
+            "{:<17} {all:>12} {:>5.1} % {parts}",
+            if all == sum { "all" } else { "all that is split" },
+            percent(all, sum)
+        ),
+    );
 }

@@ -20,16 +20,25 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<S
     let fits = Session::context_max(&job.model, &job.session);
     let prompt = job.prompt_ids.len();
     if fits == 0 {
-        return Err(error.into());
+        bail!("{error}\nno context fits; {}", mesh_for(job));
     }
     if prompt > fits {
-        bail!("the prompt has {prompt} tokens; {fits} fit in the arenas ({error})");
+        bail!("the prompt has {prompt} tokens; {fits} fit in the arenas; {}\n{error}", mesh_for(job));
     }
     if let Some(context) = args.place.context {
-        bail!("-c {context}: {fits} tokens fit in the arenas ({error})");
+        bail!("-c {context}: {fits} tokens fit in the arenas; {}\n{error}", mesh_for(job));
     }
     (job.context, job.session.context) = (fits, fits);
     Ok(open(args, job, &job.session)?)
+}
+
+/// The mesh with the fewest PEs that holds what was asked for.
+fn mesh_for(job: &HiArgs) -> String {
+    let (context, chip) = (job.session.context, &job.session.chip.name);
+    match Session::smallest(&job.model, &job.session) {
+        Ok(plan) => format!("--mesh {}x{} would hold {context} positions", plan.cols, plan.rows),
+        Err(_) => format!("no mesh on {chip} holds {context} positions"),
+    }
 }
 
 /// A session that begins as `--prefill` asks, or token by token where the arenas hold no chunk.

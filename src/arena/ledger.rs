@@ -66,8 +66,9 @@ impl Ledger {
         if need <= budget {
             return Ok(());
         }
-        let largest = self.entries.iter().max_by_key(|e| e.2).map_or("-", |e| e.0);
-        Err(LedgerError { pe, need, budget, reserved, ledger: self.clone(), largest })
+        let (largest, bytes) = self.entries.iter().max_by_key(|e| e.2).map_or(("-", 0), |e| (e.0, e.2));
+        let fits = bytes.next_multiple_of(16).checked_sub(need.0 - budget.0).map(|fits| Bytes(fits / 16 * 16));
+        Err(LedgerError { pe, need, budget, reserved, ledger: self.clone(), largest, fits })
     }
 }
 
@@ -84,9 +85,10 @@ impl fmt::Display for Ledger {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "arena of PE {pe} is over budget: need {} ({} for code and stack), have {budget}; \
-     the largest tile is `{largest}`: shrink that one\n{ledger}",
+     the largest tile is `{largest}`: shrink that one {}\n{ledger}",
     need,
-    reserved
+    reserved,
+    fits.map_or("and others".to_owned(), |fits| format!("to at most {fits}"))
 )]
 pub struct LedgerError {
     /// Which PE.
@@ -101,6 +103,8 @@ pub struct LedgerError {
     pub ledger: Ledger,
     /// The tile to shrink.
     pub largest: &'static str,
+    /// Bytes at which it would fit beside the others, if they leave any.
+    pub fits: Option<Bytes>,
 }
 
 #[cfg(test)]
@@ -116,8 +120,27 @@ mod tests {
         assert_eq!(ledger.check(pe, Bytes(49_152), Bytes(8_192)), Ok(()));
         ledger.charge("x", Owner::Activations, 1);
         let error = ledger.check(pe, Bytes(49_152), Bytes(8_192)).unwrap_err().to_string();
-        for part in ["(3, 4)", "49168 B", "49152 B", "w_qkv", "40000 B", "receive"] {
+        for part in ["(3, 4)", "49168 B", "49152 B", "w_qkv", "40000 B", "to at most 39984 B", "receive"] {
             assert_eq!(error.contains(part), part != "receive", "{part} in {error}");
         }
+    }
+
+    #[test]
+    fn the_size_that_is_named_fits_and_the_next_does_not() {
+        let (pe, budget, reserved) = (Coord::new(0, 0), Bytes(4_096), Bytes(1_001));
+        let check = |first: u64, second: u64| {
+            let mut ledger = Ledger::default();
+            ledger.charge("first", Owner::Weights, first);
+            ledger.charge("second", Owner::Kv, second);
+            ledger.check(pe, budget, reserved)
+        };
+        for second in [1, 15, 16, 500, 1_541] {
+            let fits = check(3_000, second).unwrap_err().fits.expect("room for some of the first");
+            assert_eq!(check(fits.0, second), Ok(()), "{second}");
+            assert!(check(fits.0 + 1, second).is_err(), "{second}");
+        }
+        let error = check(3_200, 3_100).unwrap_err();
+        assert_eq!((error.largest, error.fits), ("first", None));
+        assert!(error.to_string().contains("shrink that one and others"), "{error}");
     }
 }

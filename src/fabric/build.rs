@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use crate::arena::Owner;
+use crate::arena::{LedgerError, Owner};
 use crate::link::{NetBuilder, Upstream, ring};
 use crate::units::{Bytes, Coord};
 
@@ -124,6 +124,7 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, backing: Backing) -> 
 fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
     let (mut fullest, mut most) = (Coord::new(0, 0), 0);
     let mut named = [false; 256];
+    let mut worst: Option<Box<LedgerError>> = None;
     for pe in &layout.pes {
         let (cols, rows) = (chip.cols, chip.rows);
         if pe.coord.col >= cols || pe.coord.row >= rows {
@@ -137,8 +138,11 @@ fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
         if colors > most {
             (fullest, most) = (pe.coord, colors);
         }
-        if pe.used() + Bytes(chip.reserved_bytes) > chip.arena() {
-            pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes)).map_err(Box::new)?;
+        if pe.used() + Bytes(chip.reserved_bytes) > chip.arena()
+            && let Err(error) = pe.ledger().check(pe.coord, chip.arena(), Bytes(chip.reserved_bytes))
+            && worst.as_ref().is_none_or(|w| error.need > w.need)
+        {
+            worst = Some(Box::new(error));
         }
         let words = |t: &TileDecl| u64::from(t.bytes).div_ceil(4);
         // Weights, keys and values stay where they are; any other tile may be a message or take one.
@@ -147,6 +151,9 @@ fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
             let (found, most) = (words(tile), TILE_WORDS_MAX);
             return Err(LayoutError::LongTile { pe: pe.coord, tile: tile.name, found, most });
         }
+    }
+    if let Some(error) = worst {
+        return Err(error.into());
     }
     let (need, have) = (named.iter().filter(|n| **n).count() as u32, chip.usable_colors());
     if need > have {

@@ -204,9 +204,17 @@ impl Chip {
     pub fn from_toml_file(path: &Path) -> Result<Self, ChipError> {
         let shown = path.display().to_string();
         let text = read(path).map_err(|error| ChipError::Read { path: shown.clone(), error })?;
-        let chip: Self =
-            toml::from_str(&text).map_err(|error| ChipError::Parse { path: shown.clone(), error: Box::new(error) })?;
-        chip.check().map_err(|error| ChipError::In { path: shown, error: Box::new(error) })?;
+        Self::from_toml(&shown, &text)
+    }
+
+    /// Reads a chip from the text of the file `path`.
+    ///
+    /// # Errors
+    /// As `from_toml_file`.
+    pub fn from_toml(path: &str, text: &str) -> Result<Self, ChipError> {
+        let parse = |error| ChipError::Parse { path: path.to_owned(), error: Box::new(error) };
+        let chip: Self = toml::from_str(text).map_err(parse)?;
+        chip.check().map_err(|error| ChipError::In { path: path.to_owned(), error: Box::new(error) })?;
         Ok(chip)
     }
 

@@ -129,6 +129,9 @@ pub enum LayoutError {
     /// A route without outputs.
     #[error("{color} at PE {pe} goes nowhere: the route has no transmit port")]
     Nowhere { pe: Coord, color: Color },
+    /// A lane from the host that goes on over every link.
+    #[error("{color} at PE {pe} comes from the host and goes on over four links, a lane goes on over three at most")]
+    HostFan { pe: Coord, color: Color },
     /// More colors than the chip has.
     #[error(
         "routing resource exhaustion: the launch needs {need} colors ({routed} of them at PE {pe}), \

@@ -34,7 +34,8 @@ impl Survey {
     }
 }
 
-/// Links to the farthest sink of a color that `from` sends. A layout with a cycle of routes is cut off at its size.
+/// Links to the farthest sink of a color that `from` sends, over routers that listen to the one before: each has one
+/// receive port, so the ways are a tree, whatever else a refused layout says.
 fn reach(layout: &Layout, from: Coord, color: Color) -> u32 {
     let mut farthest = 0;
     let mut open = vec![(from, 0u32)];
@@ -44,10 +45,12 @@ fn reach(layout: &Layout, from: Coord, color: Color) -> u32 {
         if route.tx.has(Direction::Ramp) {
             farthest = farthest.max(links);
         }
-        if links as usize <= layout.pes.len() {
-            let next = route.tx.links().filter_map(|d| d.neighbour(at, u32::MAX, u32::MAX));
-            open.extend(next.map(|c| (c, links + 1)));
-        }
+        let listens = |d: Direction| {
+            let to = d.neighbour(at, u32::MAX, u32::MAX)?;
+            let pe = &layout.pes[layout.find(to)? as usize];
+            pe.routes.iter().any(|r| r.color == color && r.rx == d.opposite()).then_some((to, links + 1))
+        };
+        open.extend(route.tx.links().filter_map(listens));
     }
     farthest
 }

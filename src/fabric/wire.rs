@@ -71,6 +71,9 @@ struct Hop {
     counter: Counter,
 }
 
+/// Links that a lane goes on over: all but the one that it comes from. A lane from the host comes over none.
+const OUTS_MAX: usize = 3;
+
 /// One port's way to its sinks.
 struct Walk {
     /// Worker and id.
@@ -107,6 +110,9 @@ impl<'a> Wiring<'a> {
             for route in &pe.routes {
                 if route.tx == Tx::NONE {
                     return Err(LayoutError::Nowhere { pe: pe.coord, color: route.color });
+                }
+                if route.rx == Direction::Host && route.tx.links().count() > OUTS_MAX {
+                    return Err(LayoutError::HostFan { pe: pe.coord, color: route.color });
                 }
                 let part = &mut self.parts[usize::from(worker)];
                 let id = part.net.ports.len() as u32;

@@ -23,7 +23,7 @@ use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::pe::{Kernel, Mark};
 
 use super::planning::plan;
-use super::report;
+use super::report::{self, PhaseCycles};
 use super::session::{SessionConfig, SessionError};
 
 /// A layer, timed.
@@ -36,7 +36,7 @@ pub struct LayerTime {
     /// Virtual time of the layer.
     pub cycles: u64,
     /// Cycles of the critical path by phase; they sum to `cycles`.
-    pub by_phase: Vec<(&'static str, u64)>,
+    pub by_phase: Vec<PhaseCycles>,
     /// Layers of the pass that was run to find it.
     pub layers: usize,
     /// Counters of that pass, the ways in and out included.
@@ -118,7 +118,7 @@ pub fn decode_layer(
     let one = ModelShape { n_layers: 1, ..decode.shape.clone() };
     pass.arena_need =
         alone(&one, format, config, 1, position)?.plan.fullest_bytes(&one, config.kv_type.bytes())[0] as u64;
-    let (by_phase, cycles) = phases_between(&pass.marks, point::O, &point::NAMES);
+    let (by_phase, cycles) = phases_between(&pass.marks, point::id(point::O, point::Part::Wait), &point::NAMES);
     Ok(pass.time(2, &decode, config, position, (by_phase, cycles), begin))
 }
 
@@ -144,7 +144,7 @@ pub fn prefill_layer(
     marks.retain(|m| m.now >= arrived);
     let mut by_phase = Vec::new();
     let end = report::add_phases(&mut by_phase, &PHASES, &marks, arrived);
-    by_phase.retain(|p| p.1 > 0);
+    by_phase.retain(|p| p.total > 0);
     Ok(pass.time(1, &decode, config, positions, (by_phase, end - arrived), begin))
 }
 
@@ -182,14 +182,14 @@ fn run<K: Kernel>(kernel: K, layout: Layout, decode: &Decode, ctrls: &[Ctrl]) ->
 }
 
 /// Phases of stage 0 between its first two marks of a point, and their sum.
-fn phases_between(marks: &[Mark], id: u16, names: &[&'static str]) -> (Vec<(&'static str, u64)>, u64) {
+fn phases_between(marks: &[Mark], id: u16, names: &[&'static str]) -> (Vec<PhaseCycles>, u64) {
     let mut stage: Vec<Mark> = marks.iter().filter(|m| m.who == 0).copied().collect();
     stage.sort_by_key(|m| m.now);
     let ends: Vec<usize> = (0..stage.len()).filter(|&i| stage[i].id == id).collect();
     let [first, second] = ends[..] else { return (Vec::new(), 0) };
     let mut by_phase = Vec::new();
     report::add_phases(&mut by_phase, names, &stage[first + 1..=second], stage[first].now);
-    by_phase.retain(|p| p.1 > 0);
+    by_phase.retain(|p| p.total > 0);
     (by_phase, stage[second].now - stage[first].now)
 }
 
@@ -200,7 +200,7 @@ impl Pass {
         decode: &Decode,
         config: &SessionConfig,
         position: usize,
-        (by_phase, cycles): (Vec<(&'static str, u64)>, u64),
+        (by_phase, cycles): (Vec<PhaseCycles>, u64),
         begin: Instant,
     ) -> LayerTime {
         LayerTime {

@@ -19,7 +19,7 @@ mod visit;
 pub use check::check_decode;
 pub use prefill::PrefillOptions;
 pub use recorded::{Launched, Recorded};
-pub use report::{ArenaUse, Moved, PlacementSummary, PrefillReport, Report};
+pub use report::{ArenaUse, Moved, PhaseCycles, PlacementSummary, PrefillReport, Report};
 pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
 
 /// Copies of tiles on the way.

@@ -142,14 +142,7 @@ impl Session {
             self.kept.1.extend(&marks[..room]);
             self.kept.2 += (marks.len() - room) as u64;
         }
-        let mut phases = Vec::new();
-        self.phase_end = report::add_phases(&mut phases, self.points, marks, self.phase_end);
-        for (name, cycles) in phases.into_iter().filter(|(name, _)| !name.is_empty()) {
-            match self.by_phase.iter_mut().find(|p| p.0 == name) {
-                Some(phase) => phase.1 += cycles,
-                None => self.by_phase.push((name, cycles)),
-            }
-        }
+        self.phase_end = report::add_phases(&mut self.by_phase, self.points, marks, self.phase_end);
     }
 
     /// Counters of all launches; `cycles` is the clock of the session.

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use crate::arena::Owner;
 use crate::fabric::{Chip, Direction, Layout};
+use crate::kernels::decode::point::{self, Part};
 use crate::kernels::decode::{Decode, KvFormat, Region};
 use crate::math::checkpoint::WeightFormat;
 use crate::pe::Mark;
@@ -23,6 +24,17 @@ pub struct ArenaUse {
     pub budget: u64,
 }
 
+/// Cycles of the critical path that one phase took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseCycles {
+    /// Which.
+    pub name: &'static str,
+    /// All of them.
+    pub total: u64,
+    /// What they went into, in the order of `Part::ALL`; zeros where the phase is marked as a whole.
+    pub parts: [u64; Part::ALL.len()],
+}
+
 /// Totals of a session.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -33,7 +45,7 @@ pub struct Report {
     /// Virtual time since launch.
     pub cycles_total: u64,
     /// Cycles of the critical path by phase; they sum to the time of the last probe mark.
-    pub by_phase: Vec<(&'static str, u64)>,
+    pub by_phase: Vec<PhaseCycles>,
     /// Bursts x links.
     pub hops: u64,
     /// Wavelets x links.
@@ -220,23 +232,26 @@ pub(super) fn floorplan(decode: &Decode) -> String {
     text
 }
 
-/// Adds up the time between consecutive probe marks of one pass under the later mark's name, by the id of its point.
-pub(super) fn add_phases(
-    by_phase: &mut Vec<(&'static str, u64)>,
-    names: &[&'static str],
-    marks: &[Mark],
-    since: u64,
-) -> u64 {
-    if by_phase.is_empty() {
-        by_phase.extend(names.iter().map(|n| (*n, 0)));
-    }
+/// Adds up the time between consecutive marks of one pass under the later mark's name (of its point) and part; phases
+/// without a name are left out.
+pub(super) fn add_phases(by_phase: &mut Vec<PhaseCycles>, names: &[&'static str], marks: &[Mark], since: u64) -> u64 {
     let mut sorted = marks.to_vec();
     sorted.sort_by_key(|m| m.now);
     let mut last = since;
-    for mark in sorted {
-        if mark.now > last {
-            by_phase[usize::from(mark.id)].1 += mark.now - last;
-            last = mark.now;
+    for mark in sorted.into_iter().filter(|m| m.now > since) {
+        let (point, part) = point::of(mark.id);
+        let (name, cycles) = (names[usize::from(point)], mark.now - last);
+        last = mark.now;
+        if name.is_empty() {
+            continue;
+        }
+        let at = by_phase.iter().position(|p| p.name == name).unwrap_or(by_phase.len());
+        if at == by_phase.len() {
+            by_phase.push(PhaseCycles { name, total: 0, parts: [0; Part::ALL.len()] });
+        }
+        by_phase[at].total += cycles;
+        if let Some(part) = part {
+            by_phase[at].parts[part as usize - 1] += cycles;
         }
     }
     last
@@ -245,7 +260,6 @@ pub(super) fn add_phases(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::decode::point;
 
     #[test]
     fn assumed_constants_are_named_and_a_chip_without_sources_is_all_assumed() {
@@ -259,14 +273,26 @@ mod tests {
     }
 
     #[test]
-    fn phases_sum_to_the_last_mark() {
-        let mark = |id, now| Mark { id, who: 0, now };
-        let mut phases = Vec::new();
-        let end = add_phases(&mut phases, &point::NAMES, &[mark(point::QKV, 30), mark(point::ARRIVED, 10)], 0);
-        let end = add_phases(&mut phases, &point::NAMES, &[mark(point::ARRIVED, 25), mark(point::HEAD, 50)], end);
+    fn phases_and_their_parts_sum_to_the_last_mark() {
+        let mark = |point, part, now| Mark { id: point::id(point, part), who: 0, now };
+        let (mut phases, [c, r, b, _]) = (Vec::new(), Part::ALL);
+        let first = [mark(point::QKV, r, 30), mark(point::QKV, c, 24), mark(point::ARRIVED, b, 10)];
+        let end = add_phases(&mut phases, &point::NAMES, &first, 0);
+        let end = add_phases(
+            &mut phases,
+            &point::NAMES,
+            &[mark(point::ARRIVED, b, 25), mark(point::HEAD, c, 50), mark(point::QKV, c, 41)],
+            end,
+        );
         assert_eq!(end, 50);
-        assert_eq!(phases.iter().map(|p| p.1).sum::<u64>(), 50);
-        assert_eq!(phases[usize::from(point::QKV)].1, 20);
-        assert_eq!(phases[usize::from(point::HEAD)].1, 20);
+        let found: Vec<_> = phases.iter().map(|p| (p.name, p.total, p.parts)).collect();
+        assert_eq!(found, [("hand-over", 10, [0, 0, 10, 0]), ("QKV", 31, [25, 6, 0, 0]), ("head", 9, [9, 0, 0, 0])],);
+    }
+
+    #[test]
+    fn a_phase_marked_as_a_whole_has_no_parts() {
+        let mut phases = Vec::new();
+        add_phases(&mut phases, &point::NAMES, &[Mark { id: point::O, who: 0, now: 7 }], 3);
+        assert_eq!(phases, [PhaseCycles { name: "O", total: 4, parts: [0; 4] }]);
     }
 }

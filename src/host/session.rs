@@ -147,7 +147,7 @@ pub struct Session {
     pub(super) before: Counters,
     /// Names of the points of this launch.
     pub(super) points: &'static [&'static str],
-    pub(super) by_phase: Vec<(&'static str, u64)>,
+    pub(super) by_phase: Vec<report::PhaseCycles>,
     /// Of the prefill, where its head is not decode's.
     pub(super) kept_logits: Option<Vec<f32>>,
     /// In the clock of this launch.
@@ -363,7 +363,7 @@ impl Session {
     }
 
     /// Cycles of the critical path by phase so far.
-    pub fn by_phase(&self) -> &[(&'static str, u64)] {
+    pub fn by_phase(&self) -> &[report::PhaseCycles] {
         &self.by_phase
     }
 

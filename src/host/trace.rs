@@ -44,11 +44,16 @@ pub fn stage_phases(marks: &[Mark], names: &[&'static str], from: u64) -> Vec<Ph
         marks.sort_unstable();
         let mut start = from;
         for (end, id) in marks {
-            let name = if id == point::ARRIVED { "waits for x" } else { names[usize::from(id)] };
-            if end > start {
-                phases.push(Phase { track, name, start, end });
-                start = end;
+            let point = point::of(id).0;
+            let name = if point == point::ARRIVED { "waits for x" } else { names[usize::from(point)] };
+            if end <= start {
+                continue;
             }
+            match phases.last_mut() {
+                Some(Phase { track: of, name: last, end: until, .. }) if (*of, *last) == (track, name) => *until = end,
+                _ => phases.push(Phase { track, name, start, end }),
+            }
+            start = end;
         }
     }
     phases

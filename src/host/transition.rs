@@ -9,12 +9,12 @@
 
 use crate::exec::{Counters, TraceOptions, Wafer};
 use crate::fabric::Layout;
-use crate::kernels::decode::point;
+use crate::kernels::decode::point::{self, Part};
 use crate::kernels::prefill::Prefill;
 use crate::kernels::transition::Transition;
 use crate::pe::{Kernel, Pe};
 
-use super::report::{Moved, PrefillReport};
+use super::report::{Moved, PhaseCycles, PrefillReport};
 use super::session::{Session, SessionError};
 use super::visit::sort_by_visit;
 
@@ -42,7 +42,8 @@ impl Session {
         moved.cycles = self.before.cycles - counters.cycles;
         moved.hops = self.before.hops - hops;
         moved.wavelets = self.before.wavelets - wavelets;
-        self.by_phase.push(("transition", self.before.cycles - cycles.min(self.before.cycles)));
+        let total = self.before.cycles - cycles.min(self.before.cycles);
+        self.by_phase.push(PhaseCycles { name: "transition", total, parts: [0; Part::ALL.len()] });
         self.prefilled = Some(PrefillReport { positions, chunk, older, cycles, hops, wavelets, moved });
         self.decode = decode;
         (self.points, self.phase_end) = (&point::NAMES, 0);

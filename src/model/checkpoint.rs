@@ -64,6 +64,13 @@ impl Model {
         reasons.settle(path, outcome)
     }
 
+    /// Opens a GGUF file that is mapped or in memory.
+    pub fn open_gguf(file: SourceFile) -> Result<Self, ModelError> {
+        let (mut reasons, path) = (Reasons::default(), file.path.clone());
+        let outcome = read_gguf(file, &mut reasons);
+        reasons.settle(&path, outcome)
+    }
+
     /// Opens a model whose files are part of the program.
     pub fn open_embedded(model: &EmbeddedModel) -> Result<Self, ModelError> {
         let mut reasons = Reasons::default();
@@ -87,7 +94,7 @@ impl Model {
                 .collect();
             found.sort_unstable();
             return match found.as_slice() {
-                [file] => open_gguf(file, reasons),
+                [file] => SourceFile::map(file).and_then(|file| read_gguf(file, reasons)),
                 [] => huggingface::open(path, None, reasons),
                 several => {
                     let have = format!("{} of them; name one", several.len());
@@ -96,7 +103,7 @@ impl Model {
             };
         }
         if has_extension(path, "gguf") {
-            return open_gguf(path, reasons);
+            return read_gguf(SourceFile::map(path)?, reasons);
         }
         if has_extension(path, "safetensors") {
             let root = path.parent().filter(|root| !root.as_os_str().is_empty());
@@ -228,8 +235,8 @@ fn resolve(
 }
 
 /// Reads on after the first unsupported thing, so that all of them are listed.
-fn open_gguf(path: &Path, reasons: &mut Reasons) -> Result<Model, ModelError> {
-    let files = vec![SourceFile::map(path)?];
+fn read_gguf(file: SourceFile, reasons: &mut Reasons) -> Result<Model, ModelError> {
+    let (path, files) = (file.path.clone(), vec![file]);
     let gguf = Gguf::parse(&files[0], reasons)?;
     let entries = gguf.entries(0, reasons);
     let divisors = entries.as_ref().ok().and_then(|entries| {
@@ -244,19 +251,19 @@ fn open_gguf(path: &Path, reasons: &mut Reasons) -> Result<Model, ModelError> {
     let pairs = config.shape.inv_freq.len();
     if let Some(have) = n_divisors.filter(|&n| n != pairs) {
         let place = format!("shape of tensor {}", gguf_config::ROPE_FREQS);
-        return Err(ModelError::damaged(path, place, format!("[{pairs}]"), format!("[{have}]")));
+        return Err(ModelError::damaged(&path, place, format!("[{pairs}]"), format!("[{have}]")));
     }
     let chat = gguf.text("tokenizer.chat_template")?.zip(tokenizer.as_ref()).map(|(source, tokenizer)| {
         let spelled = |id: Option<u32>| id.and_then(|id| tokenizer.token(id)).unwrap_or_default();
         let eos = gguf.whole("tokenizer.ggml.eos_token_id").ok().flatten();
         let eos = eos.and_then(|id| u32::try_from(id).ok());
-        ChatTemplate::new(path, source, spelled(config.bos), spelled(eos))
+        ChatTemplate::new(&path, source, spelled(config.bos), spelled(eos))
     });
     let container = format!("GGUF v{}", gguf.version);
     drop(gguf);
     let parts = Parts {
-        path: path.to_path_buf(),
-        config_path: path.to_path_buf(),
+        path: path.clone(),
+        config_path: path,
         container,
         naming: Naming::Gguf,
         pairing: gguf_config::pairing(config.architecture),

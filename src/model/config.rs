@@ -170,6 +170,11 @@ impl RawSizes {
                 self.rope_theta.to_string(),
             ));
         }
+        let inv_freq = inv_freq(self.rope_theta, head_dim, &self.scaling);
+        if let Some(turns) = inv_freq.iter().find(|turns| !turns.is_finite()) {
+            let place = format!("{} with its scaling", names.rope_theta);
+            return Err(damaged(&place, "finite rotations".into(), turns.to_string()));
+        }
         Ok(ModelShape {
             hidden: self.hidden,
             n_layers: self.n_layers,
@@ -179,7 +184,7 @@ impl RawSizes {
             ffn: self.ffn,
             vocab: self.vocab,
             norm_eps,
-            inv_freq: inv_freq(self.rope_theta, head_dim, &self.scaling),
+            inv_freq,
             tied: self.tied,
             qkv_bias: self.qkv_bias,
         })

@@ -19,7 +19,8 @@ use super::gguf_config::as_id;
 use super::gguf_value::Value;
 use super::spm::SentencePiece;
 use super::text_stream::{Pieces, Spelling};
-use super::tokenizer::{Begin, Engine, Tokenizer, check_merge};
+use super::tokenizer::{Begin, Engine, Tokenizer};
+use super::tokenizer_check::check_merge;
 
 const TOKENS: &str = "tokenizer.ggml.tokens";
 const TYPES: &str = "tokenizer.ggml.token_type";

@@ -24,6 +24,7 @@ pub mod summary;
 pub mod tensors;
 pub mod text_stream;
 pub mod tokenizer;
+mod tokenizer_check;
 
 pub use checkpoint::Model;
 pub use error::ModelError;

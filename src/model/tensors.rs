@@ -22,6 +22,7 @@ const F16_OVERFLOW: f32 = 65520.0;
 enum FileBytes {
     Mapped(Mmap),
     Static(&'static [u8]),
+    Owned(Vec<u8>),
 }
 
 /// A weight file: its path for messages, its bytes.
@@ -47,11 +48,17 @@ impl SourceFile {
         Self { path: PathBuf::from(name), bytes: FileBytes::Static(bytes) }
     }
 
+    /// Bytes in memory under the name of a file.
+    pub fn owned(name: &str, bytes: Vec<u8>) -> Self {
+        Self { path: PathBuf::from(name), bytes: FileBytes::Owned(bytes) }
+    }
+
     /// All of it.
     pub fn bytes(&self) -> &[u8] {
         match &self.bytes {
             FileBytes::Mapped(map) => map,
             FileBytes::Static(bytes) => bytes,
+            FileBytes::Owned(bytes) => bytes,
         }
     }
 }
@@ -197,7 +204,7 @@ mod tests {
 
     fn scan(element: Element, bytes: Vec<u8>, elements: usize, matrix: bool) -> Option<String> {
         let length = bytes.len();
-        let files = [SourceFile::embedded("weights", bytes.leak())];
+        let files = [SourceFile::owned("weights", bytes)];
         let entry = Entry { name: "t".into(), file: 0, element, dims: vec![elements], range: 0..length };
         entry.scan(&files, matrix).err().map(|e| e.to_string())
     }

@@ -4,14 +4,14 @@
 //! does not have is an error, not an index.
 //! Built from `tokenizer.json` here, from GGUF metadata in `gguf_tokenizer`.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::error::{ModelError, Reason, Reasons};
+use super::error::{ModelError, Reasons};
 use super::spm::SentencePiece;
 use super::text_stream::{Pieces, Spelling, TextStream};
+use super::tokenizer_check::check;
 
 /// What turns text into ids.
 pub(super) enum Engine {
@@ -159,73 +159,4 @@ pub fn from_json(file: &Path, bytes: &[u8], reasons: &mut Reasons) -> Result<Opt
         vocab: usize::MAX,
         adds_space: spelling == Spelling::SentencePiece,
     }))
-}
-
-/// Checks what the tokenizer crate takes on trust and finds how the vocabulary spells bytes.
-fn check(file: &Path, json: &Value, reasons: &mut Reasons) -> Result<Option<Spelling>, ModelError> {
-    let model = &json["model"];
-    let kind = model["type"].as_str().unwrap_or("BPE");
-    if kind != "BPE" {
-        reasons.push(Reason::new("tokenizer.json model.type", kind, "BPE"));
-        return Ok(None);
-    }
-    for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
-        if model[field].as_str().is_some_and(|text| !text.is_empty()) {
-            let have = model[field].to_string();
-            reasons.push(Reason::new(format!("tokenizer.json model.{field}"), have, "null"));
-            return Ok(None);
-        }
-    }
-    let Some(vocab) = model["vocab"].as_object() else {
-        return Err(ModelError::missing(file, "model.vocab", "an object of tokens"));
-    };
-    let tokens: HashSet<&str> = vocab.keys().map(String::as_str).collect();
-    for (i, merge) in model["merges"].as_array().into_iter().flatten().enumerate() {
-        let pair = match merge {
-            Value::String(line) => line.split_once(' '),
-            pair => pair[0].as_str().zip(pair[1].as_str()),
-        };
-        check_merge(file, &format!("model.merges[{i}]"), pair, &tokens)?;
-    }
-    let mut decoders = Vec::new();
-    flatten(&json["decoder"], &mut decoders);
-    let has =
-        |wanted: &[&str]| decoders.iter().any(|decoder| decoder["type"].as_str().is_some_and(|t| wanted.contains(&t)));
-    if has(&["ByteLevel"]) {
-        return Ok(Some(Spelling::ByteLevel));
-    }
-    if has(&["ByteFallback", "Metaspace"]) {
-        return Ok(Some(Spelling::SentencePiece));
-    }
-    let have: String = json["decoder"].to_string().chars().take(80).collect();
-    reasons.push(Reason::new("tokenizer.json decoder", have, "ByteLevel, ByteFallback, Metaspace"));
-    Ok(None)
-}
-
-/// Decoders nest in sequences; JSON depth is bounded by its parser.
-fn flatten<'a>(decoder: &'a Value, list: &mut Vec<&'a Value>) {
-    match decoder["decoders"].as_array() {
-        Some(inner) => inner.iter().for_each(|decoder| flatten(decoder, list)),
-        None => list.push(decoder),
-    }
-}
-
-/// Both parts of a merge and their concatenation are tokens.
-pub(super) fn check_merge(
-    file: &Path,
-    place: &str,
-    pair: Option<(&str, &str)>,
-    tokens: &HashSet<&str>,
-) -> Result<(String, String), ModelError> {
-    let Some((left, right)) = pair else {
-        return Err(ModelError::damaged(file, place, "two tokens", "something else"));
-    };
-    for token in [left, right, &format!("{left}{right}")] {
-        if !tokens.contains(token) {
-            let need = "tokens of the vocabulary";
-            let have: String = token.chars().take(40).collect();
-            return Err(ModelError::damaged(file, place, need, format!("{have:?}")));
-        }
-    }
-    Ok((left.to_owned(), right.to_owned()))
 }

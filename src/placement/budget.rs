@@ -16,6 +16,9 @@ pub(super) const LAYERS_MAX: usize = (65_536 - 64) / 16;
 /// A limit on every size of a shape, far above any model: positions and ids must fit in a control word.
 pub(super) const SIZE_MAX: usize = 1 << 31;
 
+/// Bytes of a PE by owner; those without any are not shown.
+pub type Account = [(&'static str, usize); 3];
+
 /// Bytes of a tile of so many elements on the 16-byte grid.
 fn tile(factors: &[usize]) -> usize {
     let bytes = factors.iter().fold(1usize, |a, b| a.saturating_mul(*b));
@@ -118,12 +121,31 @@ impl StageSizes {
 
     /// Tiles that a PE has per layer.
     pub(super) fn layer_bytes(&self, kv_bytes: usize, bias: bool) -> usize {
-        let Self { q, kv, d, h, f, cap } = *self;
+        self.weight_bytes(bias).saturating_add(self.cell_bytes(kv_bytes))
+    }
+
+    /// Weights, norms and biases of a layer.
+    fn weight_bytes(&self, bias: bool) -> usize {
+        let Self { q, d, h, f, .. } = *self;
         let qkv = self.qkv();
         let weights = [tile(&[2, h, qkv]), tile(&[2, q, d, h]), tile(&[4, h, f]), tile(&[2, f, h])];
         let vectors = [tile(&[4, h]), tile(&[4, h]), if bias { tile(&[4, qkv]) } else { 0 }];
-        let cells = tile(&[kv, d, cap, kv_bytes]);
-        sum(weights.into_iter().chain(vectors).chain([cells, cells]))
+        sum(weights.into_iter().chain(vectors))
+    }
+
+    /// K and V of a layer.
+    fn cell_bytes(&self, kv_bytes: usize) -> usize {
+        let cells = tile(&[self.kv, self.d, self.cap, kv_bytes]);
+        cells.saturating_add(cells)
+    }
+
+    /// What a PE with one layer holds, by owner.
+    pub(super) fn ledger(&self, kv_bytes: usize, bias: bool) -> Account {
+        [
+            ("weights of a layer", self.weight_bytes(bias)),
+            ("K and V of a layer", self.cell_bytes(kv_bytes)),
+            ("activations, receive buffers", self.fixed_bytes()),
+        ]
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 use crate::math::split::part;
 
-use super::budget::{self, MESSAGE_WORDS_MAX, SIZE_MAX, StageSizes};
+use super::budget::{self, Account, MESSAGE_WORDS_MAX, SIZE_MAX, StageSizes};
 use super::floor::{Floor, places, tree_root};
 use super::search;
 
@@ -63,8 +63,19 @@ pub enum PlanError {
     #[error("cannot plan: {field} is {found}, need {need}")]
     Shape { field: &'static str, need: &'static str, found: usize },
     /// A mesh of this size cannot hold one layer, or the head.
-    #[error("mesh {cols}x{rows}: {what} needs {need} B on its fullest PE, an arena has {have} B for tiles ({hint})")]
-    TooSmall { cols: usize, rows: usize, what: &'static str, need: usize, have: usize, hint: &'static str },
+    #[error(
+        "mesh {cols}x{rows}: {what} needs {need} B on its fullest PE, an arena has {have} B for tiles ({hint}){}",
+        listed(ledger)
+    )]
+    TooSmall {
+        cols: usize,
+        rows: usize,
+        what: &'static str,
+        need: usize,
+        have: usize,
+        hint: &'static str,
+        ledger: Account,
+    },
     /// One message would be longer than the fabric counts.
     #[error("mesh {cols}x{rows}: a message has {need} words, at most {have} can be sent at once (use more PEs)")]
     TooLong { cols: usize, rows: usize, need: usize, have: usize },
@@ -104,6 +115,14 @@ pub(super) enum Room {
     Decode,
     /// Decode, and before it a prefill of one position on each row and each column at once.
     Prefill,
+}
+
+fn listed(ledger: &Account) -> String {
+    ledger
+        .iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(owner, bytes)| format!("\n  {owner:<28} {bytes:>9} B"))
+        .collect()
 }
 
 /// A mesh that holds the model, before its ways are laid.
@@ -151,7 +170,8 @@ impl Sketch {
         let need = fixed.saturating_add(layer);
         if need > have {
             let hint = "use more columns or rows, or a smaller -c";
-            return Err(PlanError::TooSmall { cols, rows, what: "one layer", need, have, hint });
+            let ledger = sizes.ledger(r.kv_bytes, shape.qkv_bias);
+            return Err(PlanError::TooSmall { cols, rows, what: "one layer", need, have, hint, ledger });
         }
         let need = sizes.message_words();
         if need > MESSAGE_WORDS_MAX {
@@ -161,7 +181,8 @@ impl Sketch {
         let stages = shape.n_layers.div_ceil(per_stage);
         let head_cols = head_cols.map_err(|need| {
             let hint = "use more rows";
-            PlanError::TooSmall { cols, rows, what: "the head on all columns", need, have, hint }
+            let ledger = [("embedding and lm_head", need), ("", 0), ("", 0)];
+            PlanError::TooSmall { cols, rows, what: "the head on all columns", need, have, hint, ledger }
         })?;
         let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
         let bands = places(head_cols, cols, stages, rows, have_cols).last().map_or(1, |p| p.band + 1);

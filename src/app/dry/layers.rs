@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{DryRun, SCHEMA, per_second, phases_json};
+use crate::host::PhaseCycles;
 use crate::host::dry::LayerTime;
 use crate::plan::utilise::Utilisation;
 use crate::plan::work;
@@ -90,8 +91,8 @@ impl Layers<'_> {
             let (all, pass) = t.seconds;
             row(name, format!("{} cycles a layer {what}", t.cycles));
             row("", format!("host: {all:.2} s, of which {pass:.2} s for the pass ({} layers)", t.layers));
-            for (phase, cycles) in &t.by_phase {
-                row("", format!("{phase:<17} {cycles:>12} {:>5.1} %", *cycles as f64 * 100.0 / t.cycles as f64));
+            for PhaseCycles { name, total, .. } in &t.by_phase {
+                row("", format!("{name:<17} {total:>12} {:>5.1} %", *total as f64 * 100.0 / t.cycles as f64));
             }
             let c = &t.counters;
             row("", format!("{} hops, {} wavelet-hops in the pass, {} colors", c.hops, c.wavelets, t.colors_max));

@@ -18,7 +18,7 @@ use super::cli::{GenerateArgs, PrefillArg};
 use super::interrupt::Interrupt;
 use super::{resolve, say};
 use crate::host::dry::{busy_by_region, decode_layer, prefill_layer};
-use crate::host::{PrefillOptions, Session, SessionConfig, SessionError, Token};
+use crate::host::{PhaseCycles, PrefillOptions, Session, SessionConfig, SessionError, Token};
 use crate::model::sizes::Sizes;
 use crate::placement::PlanError;
 use crate::plan::capacity::Capacity;
@@ -187,12 +187,12 @@ fn hint(error: SessionError) -> anyhow::Error {
     }
 }
 
-fn phase_sum(phases: &[(&'static str, u64)], names: &[&str]) -> u64 {
-    phases.iter().filter(|p| names.contains(&p.0)).map(|p| p.1).sum()
+fn phase_sum(phases: &[PhaseCycles], names: &[&str]) -> u64 {
+    phases.iter().filter(|p| names.contains(&p.name)).map(|p| p.total).sum()
 }
 
-fn phases_json(phases: &[(&'static str, u64)]) -> Value {
-    Value::Object(phases.iter().map(|(name, cycles)| ((*name).to_owned(), json!(cycles))).collect::<Map<_, _>>())
+fn phases_json(phases: &[PhaseCycles]) -> Value {
+    Value::Object(phases.iter().map(|p| (p.name.to_owned(), json!(p.total))).collect::<Map<_, _>>())
 }
 
 fn per_second(clock: f64, cycles: f64) -> f64 {

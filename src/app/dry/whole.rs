@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::{DryRun, SCHEMA, per_second, phases_json};
-use crate::host::{Report, Session};
+use crate::host::{PhaseCycles, Report, Session};
 use crate::plan::capacity::Capacity;
 use crate::plan::utilise::Utilisation;
 
@@ -62,9 +62,9 @@ impl Whole<'_> {
         row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));
         row("tokens", format!("{} prompt, {} generated", self.run.prompt, self.made));
         row("cycles", format!("{} in all, {} before decode", r.cycles_total, self.prompt_cycles));
-        let sum: u64 = r.by_phase.iter().map(|p| p.1).sum();
-        for (name, cycles) in r.by_phase.iter().filter(|p| p.1 > 0) {
-            row("", format!("{name:<17} {cycles:>12} {:>5.1} %", *cycles as f64 * 100.0 / sum as f64));
+        let sum: u64 = r.by_phase.iter().map(|p| p.total).sum();
+        for PhaseCycles { name, total, .. } in r.by_phase.iter().filter(|p| p.total > 0) {
+            row("", format!("{name:<17} {total:>12} {:>5.1} %", *total as f64 * 100.0 / sum as f64));
         }
         row(
             "emulated",

@@ -8,8 +8,9 @@ use crate::math::checkpoint::widen;
 use crate::math::vector;
 use crate::pe::{FaultKind, Fold, Pe, Rx, Tx, View};
 
+use super::point::{self, Part, Role, Roles};
 use super::stage::{Axis, inverse_rms, normed};
-use super::{Decode, packed, pass, point, tile};
+use super::{Decode, packed, pass, tile};
 
 /// Runs passes until the session ends.
 pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, row: usize) {
@@ -18,15 +19,17 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
     let n = d.vocab_of(col).len();
     loop {
         let ctrl = h.command().await;
+        h.mark(Role::Corner, point::EMBEDDING, Part::Broadcast);
         pe.compute(d.chip.elementwise(x.words()), |v| h.select(v));
+        h.mark(Role::Corner, point::EMBEDDING, Part::Compute);
         h.x.reduce(pe, x, Fold::Add).await;
+        h.mark(Role::XRoot, point::EMBEDDING, Part::Reduce);
         if let Some(tx) = h.hand_out {
             pe.send_ctrl(tx, ctrl, x).await;
         }
         if h.x.is_root {
             pe.probe(0, point::EMBEDDING, x);
         }
-        h.mark(point::EMBEDDING);
         if ctrl.kind_slot & pass::WANT_LOGITS == 0 {
             continue;
         }
@@ -34,7 +37,7 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
         if let Some(tx) = h.back_relay {
             pe.send_ctrl(tx, ctrl, x).await;
         }
-        h.mark(point::ARRIVED);
+        h.mark(Role::Corner, point::ARRIVED, Part::Broadcast);
         let chip = &d.chip;
         let cost = chip.elementwise(x.words()) + chip.gemv(x.words(), n) + chip.elementwise(x.words());
         pe.visit(output);
@@ -42,19 +45,23 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
             let (kernels, format) = (v.kernels(), d.format);
             normed(v, kernels, format, [x, final_norm, xg, output, logits]);
         });
+        h.mark(Role::Corner, point::HEAD, Part::Compute);
         h.y.reduce(pe, logits, Fold::Add).await;
+        h.mark(Role::YRoot, point::HEAD, Part::Reduce);
         if h.y.is_root {
             let first = d.vocab_of(col).start;
             pe.compute(chip.elementwise(n) + chip.elementwise(n), |v| h.finish(v, first, n));
+            h.mark(Role::YRoot, point::HEAD, Part::Compute);
             h.x.reduce(pe, best, Fold::MaxId).await;
         }
         if h.is_root {
+            h.mark(Role::HeadRoot, point::HEAD, Part::Reduce);
             pe.compute(chip.elementwise(1), |v| {
                 let [best, own] = v.words_mut([best, own]);
                 own[0] = best[1];
             });
         }
-        h.mark(point::HEAD);
+        h.mark(Role::HeadRoot, point::HEAD, Part::Compute);
     }
 }
 
@@ -79,6 +86,7 @@ struct Head<'a> {
     x: Axis,
     y: Axis,
     is_root: bool,
+    roles: Roles,
     commands: Rx,
     relay: Option<Tx>,
     hand_out: Option<Tx>,
@@ -119,6 +127,7 @@ impl<'a> Head<'a> {
             back: pe.rx(way_home.map_or(d.return_color(), |w| d.track_color(w.track))),
             back_relay: (way_home.is_some() && d.plan.head_cols > 1).then(|| pe.tx(d.return_color())),
             is_root,
+            roles: d.head_roles(col, row),
             x,
             y,
             d,
@@ -128,9 +137,9 @@ impl<'a> Head<'a> {
         }
     }
 
-    fn mark(&self, point: u16) {
-        if self.is_root {
-            self.pe.mark(u16::MAX, point);
+    fn mark(&self, role: Role, point: u16, part: Part) {
+        if self.roles.has(role) {
+            self.pe.mark(u16::MAX, point::id(point, part));
         }
     }
 
@@ -138,13 +147,14 @@ impl<'a> Head<'a> {
     async fn command(&self) -> Ctrl {
         let command = self.t.command;
         let ctrl = self.pe.recv_pass(self.commands, command).await;
+        self.mark(Role::HeadRoot, point::HEAD, Part::Wait);
         if self.is_root && ctrl.kind_slot & pass::OWN_ID != 0 {
             self.pe.compute(self.d.chip.elementwise(1), |v| {
                 let [command, own] = v.words_mut([command, self.t.own]);
                 command[0] = own[0];
             });
         }
-        self.mark(point::HEAD);
+        self.mark(Role::HeadRoot, point::HEAD, Part::Compute);
         if let Some(tx) = self.relay {
             self.pe.send_ctrl(tx, ctrl, command).await;
         }

@@ -29,6 +29,7 @@
 mod contents;
 pub(in crate::kernels) mod head;
 pub(in crate::kernels) mod layout;
+pub mod point;
 mod probe;
 pub(in crate::kernels) mod routes;
 pub(in crate::kernels) mod stage;
@@ -138,23 +139,6 @@ pub mod tile {
     pub const fn of_layer(layer: usize, which: u16) -> TileId {
         TileId(LAYER + layer as u16 * 16 + which)
     }
-}
-
-/// Points of a pass that a probe PE marks.
-pub mod point {
-    /// Names in the order of a pass; the time up to a point belongs to its name.
-    pub const NAMES: [&str; 10] =
-        ["hand-over", "QKV", "shift", "score", "softmax", "AV", "O", "FFN", "head", "embedding"];
-    pub const ARRIVED: u16 = 0;
-    pub const QKV: u16 = 1;
-    pub const SHIFT: u16 = 2;
-    pub const SCORE: u16 = 3;
-    pub const SOFTMAX: u16 = 4;
-    pub const AV: u16 = 5;
-    pub const O: u16 = 6;
-    pub const FFN: u16 = 7;
-    pub const HEAD: u16 = 8;
-    pub const EMBEDDING: u16 = 9;
 }
 
 /// Where a PE is in the pipeline: region, and column and row in it.

@@ -2,11 +2,13 @@
 //!
 //! Invariant: softmax runs in the band roots' columns only; a row without positions gives max -inf and sum 0.
 
+use crate::arena::Tile;
 use crate::math::{Kernels, rows, vector};
 use crate::pe::{FaultKind, Fold};
 use crate::units::Cycles;
 
 use super::super::KvFormat;
+use super::super::point::{self, Part, Role};
 use super::kv::Held;
 use super::norm_qkv::check;
 use super::{Layer, Stage};
@@ -36,13 +38,10 @@ impl Stage<'_> {
                 axpy_rows(kernels, kv, cap, q, keys, first, new);
             }
         });
-        // Only the root's column goes on with the sums; the others get the probabilities back. The PE that marks the
-        // phases stops between the two.
-        let sum = match self.probe {
-            Some(_) => self.band.reduce(self.pe, score, Fold::Add),
-            None => self.band.gather(self.pe, score, Fold::Add, score),
-        };
-        sum.await;
+        self.mark(Role::Corner, point::SCORE, Part::Compute);
+        // Only the root's column goes on with the sums; the others get the probabilities back.
+        self.band.gather(self.pe, score, Fold::Add, score).await;
+        self.mark(Role::BandRoot, point::SCORE, Part::Reduce);
     }
 
     /// Max and sum over the rows in the band roots' columns, probabilities to the band.
@@ -61,8 +60,8 @@ impl Stage<'_> {
                     v.raise(FaultKind::Numeric { phase: "score" });
                 }
             });
-            self.y.gather(self.pe, self.t.max, Fold::Max, self.t.max).await;
-            self.y.give(self.pe, self.t.max).await;
+            self.mark(Role::BandRoot, point::SOFTMAX, Part::Compute);
+            self.over_rows(self.t.max, Fold::Max).await;
             self.pe.compute(self.d.chip.special(q_heads * n), |v| {
                 let kernels = v.kernels();
                 let [score, max, sum] = v.f32_mut([score, self.t.max, self.t.sum]);
@@ -70,8 +69,8 @@ impl Stage<'_> {
                     sum[h] = vector::exp_sub_sum(kernels, max[h], &mut score[h * n..(h + 1) * n]);
                 }
             });
-            self.y.gather(self.pe, self.t.sum, Fold::Add, self.t.sum).await;
-            self.y.give(self.pe, self.t.sum).await;
+            self.mark(Role::BandRoot, point::SOFTMAX, Part::Compute);
+            self.over_rows(self.t.sum, Fold::Add).await;
             self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
                 let kernels = v.kernels();
                 let [score, sum] = v.f32_mut([score, self.t.sum]);
@@ -79,12 +78,17 @@ impl Stage<'_> {
                     vector::div_assign(kernels, sum[h], &mut score[h * n..(h + 1) * n]);
                 }
             });
+            self.mark(Role::BandRoot, point::SOFTMAX, Part::Compute);
         }
-        let rest = match self.probe {
-            Some(_) => self.band.broadcast(self.pe, score),
-            None => self.band.give(self.pe, score),
-        };
-        rest.await;
+        self.band.give(self.pe, score).await;
+    }
+
+    /// The fold of a tile over the rows of a column, in every row.
+    async fn over_rows(&self, tile: Tile, fold: Fold) {
+        self.y.gather(self.pe, tile, fold, tile).await;
+        self.mark(Role::BandYRoot, point::SOFTMAX, Part::Reduce);
+        self.y.give(self.pe, tile).await;
+        self.mark(Role::BandRoot, point::SOFTMAX, Part::Broadcast);
     }
 
     /// Weighted sum of values, over all rows.
@@ -110,7 +114,9 @@ impl Stage<'_> {
                 axpy_rows(kernels, kv, width, new, values, first, out);
             }
         });
+        self.mark(Role::Corner, point::AV, Part::Compute);
         self.y.gather(self.pe, self.t.att, Fold::Add, self.t.att).await;
+        self.mark(Role::YRoot, point::AV, Part::Reduce);
         if self.y.is_root {
             self.pe.compute(Cycles::ZERO, |v| check(v, self.t.att, "AV"));
         }

@@ -8,12 +8,13 @@ use crate::math::vector;
 use crate::pe::{Fold, Ticket};
 
 use super::super::packed;
+use super::super::point::{self, Part, Role};
 use super::norm_qkv::{check, inverse_rms};
 use super::{Layer, Stage};
 
 impl Stage<'_> {
     /// y = W input, reduced along x, added to x at the root; a leaf's open send of y.
-    pub(super) async fn project(&self, w: Tile, input: Tile, phase: &'static str) -> Option<Ticket> {
+    pub(super) async fn project(&self, w: Tile, input: Tile, phase: u16) -> Option<Ticket> {
         let k = input.words();
         self.x.ahead(self.pe);
         self.pe.visit(w);
@@ -31,14 +32,17 @@ impl Stage<'_> {
                 bytemuck::cast_slice_mut(y),
             );
         });
+        self.mark(Role::Corner, phase, Part::Compute);
         let sent = self.x.reduce_posted(self.pe, self.t.y, Fold::Add).await;
+        self.mark(Role::XRoot, phase, Part::Reduce);
         if self.x.is_root {
             self.pe.compute(self.d.chip.elementwise(self.hidden), |v| {
                 let kernels = v.kernels();
                 let [x, y] = v.f32_mut([self.t.x, self.t.y]);
                 vector::add_assign(kernels, x, y);
-                check(v, self.t.x, phase);
+                check(v, self.t.x, point::NAMES[usize::from(phase)]);
             });
+            self.mark(Role::XRoot, phase, Part::Compute);
         }
         sent
     }
@@ -47,7 +51,9 @@ impl Stage<'_> {
     pub(super) async fn feed_forward(&self, layer: &Layer) -> Option<Ticket> {
         let n = self.ffn;
         let wide = self.normed_gemv(layer.up, layer.norm_ffn, 2 * n);
+        self.mark(Role::Corner, point::FFN, Part::Compute);
         let sent = self.y.reduce_posted(self.pe, wide, Fold::Add).await;
+        self.mark(Role::YRoot, point::FFN, Part::Reduce);
         if self.y.is_root {
             let chip = &self.d.chip;
             let cost = chip.special(n + 2) + chip.elementwise(2 * n) + chip.elementwise(2 * n);
@@ -61,11 +67,13 @@ impl Stage<'_> {
                 vector::silu_mul(kernels, gate, up, act);
                 check(v, self.t.act, "FFN");
             });
+            self.mark(Role::YRoot, point::FFN, Part::Compute);
         }
         self.y.broadcast(self.pe, self.t.act).await;
+        self.mark(Role::Corner, point::FFN, Part::Broadcast);
         if let Some(ticket) = sent {
             self.pe.join(ticket).await;
         }
-        self.project(layer.down, self.t.act, "FFN").await
+        self.project(layer.down, self.t.act, point::FFN).await
     }
 }

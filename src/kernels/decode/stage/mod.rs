@@ -22,7 +22,8 @@ use crate::arena::Tile;
 use crate::link::Ctrl;
 use crate::pe::{Pe, Rx, Tx};
 
-use super::{Decode, Local, Seat, pass, point};
+use super::point::{self, Part, Role, Roles};
+use super::{Decode, Local, Seat, pass};
 
 use kv::Held;
 pub(in crate::kernels) use norm_qkv::{check, inverse_rms, normed};
@@ -46,7 +47,9 @@ struct Stage<'a> {
     is_last: bool,
     shift_up: Option<Tx>,
     shift_in: Option<Rx>,
-    probe: Option<u16>,
+    /// Place on the chain of marks, and the stage that they name.
+    roles: Roles,
+    stage: u16,
     t: Tiles,
     first_layer: usize,
     layers: SmallVec<[Layer; 1]>,
@@ -89,7 +92,7 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
         if let Some(tx) = s.relay {
             pe.send_ctrl(tx, ctrl, s.t.x).await;
         }
-        s.mark(point::ARRIVED);
+        s.mark(Role::Corner, point::ARRIVED, Part::Broadcast);
         let position = ctrl.position as usize;
         let before = held;
         for (at, layer) in s.layers.iter().enumerate() {
@@ -98,39 +101,39 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
             }
             let q_sent = s.qkv(layer, position, at == 0).await;
             s.probe(at, point::QKV);
-            s.mark(point::QKV);
+            s.mark(Role::Corner, point::QKV, Part::Broadcast);
             held = s.keep(layer, position, before, q_sent).await;
-            s.mark(point::SHIFT);
             s.score(layer, held).await;
-            s.mark(point::SCORE);
             s.softmax(held).await;
-            s.mark(point::SOFTMAX);
+            s.mark(Role::Corner, point::SOFTMAX, Part::Broadcast);
             s.values(layer, held).await;
             s.probe(at, point::AV);
-            s.mark(point::AV);
-            sent = s.project(layer.o, s.t.att, "O").await;
+            s.mark(Role::Corner, point::AV, Part::Broadcast);
+            sent = s.project(layer.o, s.t.att, point::O).await;
             s.probe(at, point::O);
             s.x.broadcast(pe, s.t.x).await;
+            s.mark(Role::Corner, point::O, Part::Broadcast);
             if let Some(ticket) = sent {
                 pe.join(ticket).await;
             }
-            s.mark(point::O);
+            s.mark(Role::Corner, point::O, Part::Wait);
             sent = s.feed_forward(layer).await;
             s.probe(at, point::FFN);
             if at + 1 < s.layers.len() {
                 s.x.broadcast(pe, s.t.x).await;
+                s.mark(Role::Corner, point::FFN, Part::Broadcast);
             } else {
                 s.hand_over(ctrl).await;
             }
-            s.mark(point::FFN);
         }
     }
 }
 
 impl Stage<'_> {
-    fn mark(&self, point: u16) {
-        if let Some(stage) = self.probe {
-            self.pe.mark(stage, point);
+    /// What the time up to now went into, if this PE has the place.
+    fn mark(&self, role: Role, point: u16, part: Part) {
+        if self.roles.has(role) {
+            self.pe.mark(self.stage, point::id(point, part));
         }
     }
 

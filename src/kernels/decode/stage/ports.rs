@@ -112,7 +112,8 @@ impl<'a> Stage<'a> {
             is_last: stage + 1 == d.plan.stages.len(),
             shift_up: (shifts && row > 0).then(|| pe.tx(d.shift_color(row))),
             shift_in: (shifts && row + 1 < d.plan.rows).then(|| pe.rx(d.shift_color(row + 1))),
-            probe: (x.is_root && y.is_root).then_some(stage as u16),
+            roles: d.roles(seat),
+            stage: stage as u16,
             hidden: d.hidden_of(row).len(),
             ffn: d.ffn_of(col).len(),
             t: Tiles {
