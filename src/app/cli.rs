@@ -163,7 +163,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "FILE.npy")]
     pub logits: Option<PathBuf>,
     /// Price of one chip and hour, in any currency: the report then says what a token costs.
-    #[arg(long, value_name = "PRICE", value_parser = price)]
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = price)]
     pub price: Option<f64>,
     /// Print one JSON object instead of text.
     #[arg(long)]
