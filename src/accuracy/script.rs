@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use crate::arena::Owner;
-use crate::exec::{LaunchError, PassError, RunOptions, Wafer};
+use crate::exec::{RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
 use crate::pe::{Fold, Kernel, Pe};
 use crate::units::{Color, Coord, Cycles};
@@ -81,9 +81,9 @@ impl Script {
 /// Runs a kernel once, without payloads: the last clock.
 pub(super) fn run<K: Kernel>(kernel: K, layout: Layout, chip: &Chip) -> Result<u64, AccuracyError> {
     let options = RunOptions { dry: true, ..RunOptions::new(1) };
-    let mut wafer: Wafer = Wafer::launch(kernel, layout, chip, &options, |_, _, _| {}).map_err(LaunchError::from)?;
-    wafer.run(&[]).map_err(PassError::from)?;
-    Ok(wafer.counters().map_err(PassError::from)?.cycles)
+    let mut wafer = Wafer::launch(kernel, layout, chip, &options, |_, _, _| {})?;
+    wafer.run(&[])?;
+    Ok(wafer.counters()?.cycles)
 }
 
 impl From<LayoutError> for AccuracyError {

@@ -67,11 +67,11 @@ pub(super) fn broadcast() -> Result<Set, AccuracyError> {
     Ok(formula_set("broadcast", HPDC, "B + P + 4; the authors find 8 to 21 % between it and silicon", points))
 }
 
+/// Runs a primitive on columns x rows with so many words.
+type OnMesh = fn(&Chip, (u32, u32), usize) -> Result<u64, AccuracyError>;
+
 /// Formula and execution on rectangles.
-fn on_meshes(
-    formula: fn(f64, f64, f64) -> f64,
-    cycles: fn(&Chip, (u32, u32), usize) -> Result<u64, AccuracyError>,
-) -> Result<Vec<Point>, AccuracyError> {
+fn on_meshes(formula: fn(f64, f64, f64) -> f64, cycles: OnMesh) -> Result<Vec<Point>, AccuracyError> {
     let chip = run::chip(CHIP)?;
     let sizes = [(4, 4, 8), (16, 8, 64), (32, 32, 16), (64, 64, 256)];
     let point = |(m, n, b): (u32, u32, usize)| {

@@ -189,7 +189,7 @@ pub struct GenerateArgs {
     #[arg(long, requires = "dry", requires = "mesh")]
     pub one_layer: bool,
     /// Price of one chip and hour, in any currency: the report then says what a token costs.
-    #[arg(long, value_name = "PRICE", value_parser = price)]
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = price)]
     pub price: Option<f64>,
     /// Print one JSON object instead of text.
     #[arg(long)]
