@@ -104,6 +104,7 @@ fn what_cannot_be_is_refused_by_name() {
         (vec!["paper", "--chip", "dojo"], "720x720 cores"),
         (vec!["paper", "--table", "5", "--html", "/nowhere/x.html"], "--html /nowhere/x.html"),
         (vec!["paper", "--table", "5", "--resume", "/nowhere/x"], "--resume /nowhere/x"),
+        (vec!["paper", "--table", "5", "--resume", "/dev/null"], "need a regular file"),
     ] {
         let out = plummer(&args);
         assert_eq!(out.status.code(), Some(2), "{args:?}");

@@ -28,3 +28,18 @@ fn a_row_and_a_column_of_the_skeleton_take_the_cycles_of_the_whole_mesh() {
         }
     });
 }
+
+#[test]
+fn a_mesh_that_the_chip_cannot_route_is_refused_though_its_lines_fit() {
+    let mut chip = Chip::preset("wse2").unwrap();
+    chip.colors = chip.colors_reserved + 8;
+    let layer = Layer { chip: &chip, p: 12, tiles: Tiles { d: 4, f: 9, s: 3 } };
+    let program = VARIANTS[0].program(&layer);
+    assert!(program.executed(&chip).is_err());
+    let error = program.timed(&chip).unwrap_err().to_string();
+    assert!(error.contains("10 colors") && error.contains("8 usable"), "{error}");
+    let slow = Chip { alpha: 1000, ..Chip::preset("wse2").unwrap() };
+    let layer = Layer { chip: &slow, ..layer };
+    let error = layer.prefill().timed(&slow).unwrap_err().to_string();
+    assert!(error.contains("does not stand for"), "{error}");
+}

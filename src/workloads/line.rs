@@ -90,6 +90,9 @@ pub enum TimedError {
     /// A line does not run.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// Row and column alone fit the chip, the mesh does not.
+    #[error("routing resource exhaustion: the mesh needs {need} colors at one core, the chip has {have} usable")]
+    Colors { need: u32, have: u32 },
     /// One row stands for the mesh only where products hide moves along y.
     #[error("a product takes {product} cycles, the move of its blocks {needed}: one row does not stand for this mesh")]
     Exposed { product: u64, needed: u64 },
@@ -122,12 +125,13 @@ impl Program {
         let ops = self.ops.iter().copied().filter(moves).collect();
         let column = Self { cols: 1, ..self.clone() };
         let routed = Survey::of(&column.layout().map_err(|e| TrialError::from(LaunchError::from(e)))?).colors_per_core;
+        let (colors, have) = (row.survey.colors_per_core + routed, chip.usable_colors());
+        if colors > have {
+            return Err(TimedError::Colors { need: colors, have });
+        }
         let column = Self { ops, ..column }.executed(chip)?;
-        Ok(Timed {
-            cycles: row.counters.cycles + column.counters.cycles,
-            compute: row.compute_cycles,
-            colors: row.survey.colors_per_core + routed,
-        })
+        let cycles = row.counters.cycles + column.counters.cycles;
+        Ok(Timed { cycles, compute: row.compute_cycles, colors })
     }
 
     /// The first product that does not outlast the move of its blocks along y.

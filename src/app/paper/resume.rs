@@ -30,6 +30,9 @@ impl Resume {
         let head = format!("plummer paper, constants {digest}");
         let options = || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = options().with_context(place)?;
+        if !file.metadata().with_context(place)?.is_file() {
+            bail!("{}: need a regular file, found a device or pipe", place());
+        }
         let mut text = String::new();
         file.read_to_string(&mut text).with_context(place)?;
         if text.is_empty() {

@@ -40,6 +40,9 @@ pub fn title(table: &str) -> &'static str {
 
 /// The fit in a sentence.
 pub fn fitted(fit: &Fit) -> String {
+    if fit.cells == 0 {
+        return "none of these cells was calibrated on".to_owned();
+    }
     let (mean, max) = (100.0 * fit.mean, 100.0 * fit.max);
     format!("{} calibrated cells: mean error {mean:.1} %, largest {max:.1} %", fit.cells)
 }
