@@ -201,7 +201,7 @@ fn choice_text(text: &mut String, ask: &Ask, choices: &[Choice]) {
     row("utilisation", utilisation(ask, c).line());
     if ask.wafers > 1 {
         let us = ask.wafer_cycles as f64 * 1e6 / chip.clock_hz;
-        row("assumed", format!("{us} us from wafer to wafer"));
+        row("assumed", format!("{us:.2} us from wafer to wafer"));
     }
     for other in &choices[1..] {
         let p = &other.plan;
