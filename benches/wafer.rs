@@ -137,7 +137,7 @@ fn layer(side: u32) {
     let t = decode_layer(&sizes.config.shape, sizes.format, &config, 4096).expect("it runs");
     let (all, pass) = t.seconds;
     println!(
-        "layer       llama3-8b decode at {side}x{side}: {} cycles, {all:.2} s in all, {:.2} s a layer of the pass, peak {} MB",
+        "layer       llama3-8b at {side}x{side}: {} cycles, {all:.2} s in all, {:.2} s a layer of the pass, peak {} MB",
         t.cycles,
         pass / t.layers as f64,
         status("VmHWM")

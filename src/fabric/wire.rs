@@ -1,7 +1,8 @@
 //! Lanes and ports with their ids, and what crosses between workers: routes are walked from every ramp.
 //!
-//! Every lane traces back to exactly one ramp (or the host): lanes that no walk reaches are an error, and a lane reached
-//! twice cannot be, because a router has one receive port per color. Walks are loops: a route may pass every router.
+//! Every lane traces back to exactly one ramp (or the host): lanes that no walk reaches are an error, and a lane
+//! reached twice cannot be, because a router has one receive port per color. Walks are loops: a route may pass every
+//! router.
 //!
 //! Invariant: the answers of a port (and of a burst that comes in through a crossing) = sinks on its worker + crossings
 //! out of it, up to the next worker; so every rendezvous gets exactly the answers that it waits for.

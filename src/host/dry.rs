@@ -5,9 +5,10 @@
 //!   one layer     a pass through a stage of two layers: from the end of O in the first to the end of O in the second
 //! ```
 //! O ends in a reduction along every row, so what came before it is over: that span is the period of a layer in the
-//! middle of a stage, exactly, and a stage takes as much longer for every layer more. A model's uniform layers are timed
-//! once and multiplied. The region stands alone, with a head of one column and one token beside it, on arenas without an
-//! end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time too.
+//! middle of a stage, exactly, and a stage takes as much longer for every layer more. A model's uniform layers are
+//! timed once and multiplied. The region stands alone, with a head of one column and one token beside it, on arenas
+//! without an end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time
+//! too.
 //!
 //! Invariant: positions are shape, so a pass at any position needs none of the passes before it.
 //! Called by `app` and `plan`.
@@ -122,7 +123,8 @@ pub fn decode_layer(
     Ok(pass.time(2, &decode, config, position, (by_phase, cycles), begin))
 }
 
-/// Times a layer of a prefill of `positions` on the mesh of `config`: from the chunk's arrival to the end of its layer.
+/// Times a layer of a prefill of `positions` on the mesh of `config`: from the last chunk's arrival, its positions in
+/// place, to the end of its layer.
 ///
 /// # Errors
 /// As `decode_layer`.
@@ -136,8 +138,14 @@ pub fn prefill_layer(
     let decode = alone(shape, format, config, 1, 0)?;
     let kernel = Prefill::new(&decode, positions, None)?;
     let layout = kernel.layout()?;
-    let ctrls = (0..positions as u32).map(|position| Ctrl { kind_slot: 0, position });
-    let pass = run(kernel.clone(), layout, &decode, &ctrls.collect::<Vec<_>>())?;
+    // One burst a chunk: what is timed is the layer, not the way of its positions from the head.
+    let last = (positions - 1) / kernel.chunk * kernel.chunk;
+    let ctrl = |base: usize| {
+        let logits = if base == last { pass::WANT_LOGITS } else { 0 };
+        Ctrl { kind_slot: pass::RESIDENT | logits, position: base as u32 }
+    };
+    let ctrls: Vec<Ctrl> = (0..positions).step_by(kernel.chunk).map(ctrl).collect();
+    let pass = run(kernel.clone(), layout, &decode, &ctrls)?;
     let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
     // Chunks follow each other; the last one has all positions before it.
     let arrived = marks.iter().filter(|m| m.id == point::ARRIVED).map(|m| m.now).max().unwrap_or(0);

@@ -303,7 +303,7 @@ fn positions_of_a_row(r: &PlanRequest, rows: usize) -> usize {
     }
 }
 
-/// Group counts of K levels for a line of n, the last of them 1: about n^((K-1)/K), .., n^(1/K), 1; two levels by the shortest path.
+/// Group counts of K levels for a line of n: about n^((K-1)/K), .., n^(1/K), 1; two levels by the shortest path.
 pub fn groups(n: usize, levels: usize) -> Vec<usize> {
     let mut counts = Vec::new();
     for level in 1..levels {

@@ -54,15 +54,21 @@ pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resu
     first(sketches.into_iter(), last, shape, chip, r)
 }
 
-/// All meshes that hold the model.
+/// Sides of a chip in so many steps: wider meshes than a model needs share its products among more PEs.
+const STEPS: u32 = 64;
+
+/// Meshes that hold the model: the tight ones, and a grid of those with room.
 ///
 /// # Errors
 /// As `fastest`.
 pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Vec<Sketch>, PlanError> {
-    match sketches(shape, chip, r, Room::Decode) {
-        (found, last) if found.is_empty() => Err(no_mesh(chip, r, last)),
-        (found, _) => Ok(found),
+    let (mut found, last) = sketches(shape, chip, r, Room::Decode);
+    let sides = |most: u32| (1..=most as usize).rev().step_by(most.div_ceil(STEPS) as usize);
+    for rows in sides(chip.rows).filter(|_| !found.is_empty()).collect::<Vec<_>>() {
+        let head_cols = budget::head_cols(shape, chip, rows);
+        found.extend(sides(chip.cols).filter_map(|cols| Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode).ok()));
     }
+    if found.is_empty() { Err(no_mesh(chip, r, last)) } else { Ok(found) }
 }
 
 fn no_mesh(chip: &Chip, r: &PlanRequest, last: Option<PlanError>) -> PlanError {

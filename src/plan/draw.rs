@@ -1,7 +1,7 @@
 //! The floorplan of a wafer as text and as SVG: regions, what is free, how full arenas are.
 //!
-//! Invariant: one cell of the text stands for the PEs of a rectangle and shows what most of its middle is; the SVG is to
-//! scale. Called by `app`.
+//! Invariant: one cell of the text stands for a rectangle of PEs and shows what is in its middle; the SVG is to scale.
+//! Called by `app`.
 
 use std::fmt::Write as _;
 

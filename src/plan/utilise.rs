@@ -61,8 +61,8 @@ impl Utilisation {
         let most = self.busy_by_region.iter().copied().fold(0.0, f64::max);
         let least = self.busy_by_region.iter().copied().fold(1.0, f64::min);
         format!(
-            "{:.2} % of MACs ({:.2} % of the chip's), cores busy {:.2} % ({:.2} to {:.2} by stage), {:.1} % of them on an \
-             edge and busy {:.2} %, pipeline bubbles {:.1} %",
+            "{:.2} % of MACs ({:.2} % of the chip's), cores busy {:.2} % ({:.2} to {:.2} by stage), {:.1} % of them \
+             on an edge and busy {:.2} %, pipeline bubbles {:.1} %",
             p(self.mac),
             p(self.mac_of_chip),
             p(self.busy),

@@ -36,7 +36,8 @@ pub enum ObjectiveArg {
 /// What `plan` and `sweep` both ask.
 #[derive(Clone, Debug, Args)]
 pub struct AskArgs {
-    /// Model: llama3-8b, llama2-13b, codellama-34b, qwen2-72b, a config.json, its directory [default: the embedded one].
+    /// Model: llama3-8b, llama2-13b, codellama-34b, qwen2-72b, a config.json or its directory [default: the
+    /// embedded one].
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
@@ -162,6 +163,9 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
         file.finish(svg.as_bytes())?;
     }
     let fits = results.iter().any(|r| r.1.is_ok());
+    if let (false, Some((_, Err(error)))) = (fits, results.first()) {
+        super::say(&format!("error: {error}\n"));
+    }
     let text = match args.json {
         true => format!("{}\n", told::object(&sizes, &results)),
         false => results.iter().map(|(ask, outcome)| told::text(&sizes, ask, outcome)).collect::<Vec<_>>().join("\n"),

@@ -61,6 +61,16 @@ fn budget(ask: &Ask) -> [u64; 3] {
     [work::weight_bytes(&ask.shape), kv, arenas * ask.wafers as u64]
 }
 
+/// Which budget fails.
+fn failing(ask: &Ask) -> String {
+    let [weights, kv, arenas] = budget(ask);
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    match arenas.checked_sub(weights + kv) {
+        None => format!("arenas: {:.2} GB short on {} wafer(s)", gb(weights + kv - arenas), ask.wafers),
+        Some(left) => format!("floorplan: the arenas hold the sum ({:.2} GB left), no equal regions do", gb(left)),
+    }
+}
+
 fn choice_json(ask: &Ask, c: &Choice) -> Value {
     let chip = &ask.config.chip;
     let seconds = c.total_cycles(ask) as f64 / chip.clock_hz;
@@ -98,6 +108,7 @@ pub fn object(sizes: &Sizes, results: &[(Ask, Result<Vec<Choice>, SessionError>)
             }
             Err(error) => {
                 value["error"] = json!(error.to_string());
+                value["budget"] = json!(failing(ask));
                 value["wafers_needed"] = json!(wafers_needed(ask));
                 value["layers_that_fit"] = json!(layers_that_fit(ask));
             }
@@ -133,6 +144,7 @@ pub fn text(sizes: &Sizes, ask: &Ask, outcome: &Result<Vec<Choice>, SessionError
         Ok(choices) => choice_text(&mut text, ask, choices),
         Err(error) => {
             let _ = writeln!(text, "does not fit {error}");
+            let _ = writeln!(text, "budget       {}", failing(ask));
             let _ = match wafers_needed(ask) {
                 Some(n) => writeln!(text, "needs        {n} wafers (--wafers {n})"),
                 None => writeln!(text, "needs        more than a wafer a layer"),
@@ -189,7 +201,7 @@ fn choice_text(text: &mut String, ask: &Ask, choices: &[Choice]) {
     row("utilisation", utilisation(ask, c).line());
     if ask.wafers > 1 {
         let us = ask.wafer_cycles as f64 * 1e6 / chip.clock_hz;
-        row("assumed", format!("{us} us from wafer to wafer"));
+        row("assumed", format!("{us:.2} us from wafer to wafer"));
     }
     for other in &choices[1..] {
         let p = &other.plan;

@@ -97,6 +97,9 @@ pub mod pass {
     pub const OWN_ID: u32 = 1 << 16;
     /// The pass goes through the lm_head.
     pub const WANT_LOGITS: u32 = 1 << 17;
+    /// Prefill: the residual of the chunk that begins here is in the first stage already; no other position comes.
+    /// Only a layer that is timed alone is started so.
+    pub const RESIDENT: u32 = 1 << 18;
 }
 
 /// Tiles.

@@ -177,7 +177,8 @@ impl<'a> Stage<'a> {
             let first = self.burst(one).await;
             let chunk = self.chunk_at(first.position as usize);
             self.keep(chunk, 0..1, one);
-            for t in 1..chunk.len {
+            let others = if first.kind_slot & pass::RESIDENT == 0 { chunk.len } else { 1 };
+            for t in 1..others {
                 self.burst(one).await;
                 self.keep(chunk, t..t + 1, one);
             }
