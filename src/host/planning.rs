@@ -8,7 +8,48 @@ use crate::math::checkpoint::{Checkpoint, WeightFormat};
 use crate::placement::{Plan, PlanRequest};
 
 use super::report::{self, PlacementSummary};
-use super::session::{Kv, SessionConfig, SessionError};
+use super::session::{Kv, Session, SessionConfig, SessionError};
+
+impl Session {
+    /// Plans and lays out without weights or workers.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn plan_only(model: &dyn Checkpoint, config: &SessionConfig) -> Result<(Decode, Layout), SessionError> {
+        let decode = plan(model, config)?;
+        let layout = decode.layout()?;
+        crate::fabric::build(&layout, &decode.chip, 1, false)?;
+        Ok((decode, layout))
+    }
+
+    /// The mesh with the fewest PEs under this configuration (its own mesh does not count).
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn smallest(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Plan, SessionError> {
+        Ok(Plan::smallest(model.shape(), &config.chip, &request(config)?)?)
+    }
+
+    /// The most positions, up to `config.context`, for which there is a plan; 0 if none.
+    pub fn context_max(model: &dyn Checkpoint, config: &SessionConfig) -> usize {
+        let fits = |context| plan(model, &SessionConfig { context, ..config.clone() }).is_ok();
+        let (mut good, mut bad) = (0, config.context.saturating_add(1));
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if fits(middle) {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    /// A layout in numbers and pictures.
+    pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
+        summary(decode, layout)
+    }
+}
 
 /// What a configuration asks of a plan.
 ///

@@ -4,7 +4,7 @@
 //! modelled time; a sampled id is charged one round trip to the host.
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
-use crate::fabric::{Chip, Layout, LayoutError};
+use crate::fabric::{Chip, LayoutError};
 use crate::kernels::decode::{Contents, Decode, KvFormat, pass, point, tile};
 use crate::kernels::prefill::{PHASES, PrefillRefused};
 use crate::link::{Ctrl, Schedule};
@@ -12,10 +12,10 @@ use crate::math::Kernels;
 use crate::math::checkpoint::Checkpoint;
 use crate::pe::Mark;
 use crate::pe::Probes;
-use crate::placement::{Plan, PlanError};
+use crate::placement::PlanError;
 use crate::units::Coord;
 
-use super::planning::{apart, plan, request, summary};
+use super::planning::{apart, plan, summary};
 use super::prefill::{Prompt, Start};
 use super::recorded::Recorded;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
@@ -263,45 +263,6 @@ impl Session {
             past: Recorded::default(),
             spans_max,
         })
-    }
-
-    /// Plans and lays out without weights or workers.
-    ///
-    /// # Errors
-    /// As `new`.
-    pub fn plan_only(model: &dyn Checkpoint, config: &SessionConfig) -> Result<(Decode, Layout), SessionError> {
-        let decode = plan(model, config)?;
-        let layout = decode.layout()?;
-        crate::fabric::build(&layout, &decode.chip, 1, false)?;
-        Ok((decode, layout))
-    }
-
-    /// The mesh with the fewest PEs under this configuration (its own mesh does not count).
-    ///
-    /// # Errors
-    /// As `new`.
-    pub fn smallest(model: &dyn Checkpoint, config: &SessionConfig) -> Result<Plan, SessionError> {
-        Ok(Plan::smallest(model.shape(), &config.chip, &request(config)?)?)
-    }
-
-    /// The most positions, up to `config.context`, for which there is a plan; 0 if none.
-    pub fn context_max(model: &dyn Checkpoint, config: &SessionConfig) -> usize {
-        let fits = |context| plan(model, &SessionConfig { context, ..config.clone() }).is_ok();
-        let (mut good, mut bad) = (0, config.context.saturating_add(1));
-        while bad - good > 1 {
-            let middle = good + (bad - good) / 2;
-            if fits(middle) {
-                good = middle;
-            } else {
-                bad = middle;
-            }
-        }
-        good
-    }
-
-    /// A layout in numbers and pictures.
-    pub fn summarise(decode: &Decode, layout: &Layout) -> PlacementSummary {
-        summary(decode, layout)
     }
 
     /// Runs one token through the wafer.
