@@ -10,6 +10,7 @@ use plummer::arena::Owner;
 use plummer::fabric::Chip;
 use plummer::host::{Kv, KvType, Session, SessionConfig};
 use plummer::kernels::decode::Contents;
+use plummer::kernels::prefill::Prefill;
 use plummer::math::checkpoint::{Checkpoint, Matrix, MatrixId, ModelShape, VectorId, WeightFormat};
 use plummer::placement::Columns;
 use plummer::units::Coord;
@@ -107,12 +108,10 @@ prop_compose! {
 /// Which PEs hold which elements.
 type Homes = BTreeMap<usize, Vec<Coord>>;
 
-/// Homes of all elements, and the number of stages; nothing where no layer fits the arena.
-fn homes(model: &Numbered, mesh: (u32, u32), arena_bytes: u64) -> Option<(Homes, usize)> {
-    let chip = Chip { arena_bytes, ..Chip::preset("wse2").expect("a preset") };
-    let config = SessionConfig {
-        chip,
-        mesh: Some(mesh),
+fn config(mesh: Option<(u32, u32)>, arena_bytes: u64) -> SessionConfig {
+    SessionConfig {
+        chip: Chip { arena_bytes, ..Chip::preset("wse2").expect("a preset") },
+        mesh,
         kv: Kv::Shift,
         kv_type: KvType::F16,
         k_tree: 2,
@@ -122,8 +121,12 @@ fn homes(model: &Numbered, mesh: (u32, u32), arena_bytes: u64) -> Option<(Homes,
         arena_full: false,
         random_schedule: None,
         kernels: None,
-    };
-    let (decode, layout) = Session::plan_only(model, &config).ok()?;
+    }
+}
+
+/// Homes of all elements, and the number of stages; nothing where no layer fits the arena.
+fn homes(model: &Numbered, mesh: (u32, u32), arena_bytes: u64) -> Option<(Homes, usize)> {
+    let (decode, layout) = Session::plan_only(model, &config(Some(mesh), arena_bytes)).ok()?;
     let contents = Contents::new(&decode, model);
     let mut found = Homes::new();
     for pe in &layout.pes {
@@ -166,6 +169,37 @@ fn small_arenas_make_several_stages() {
     });
     let stages = [true, false].map(|small| in_arena(&model, (3, 3), small).1);
     assert!(stages[0] > 1 && stages[1] == 1, "{stages:?}");
+}
+
+/// The planner counts what the prefill declares: one position on every row and every column fits.
+#[test]
+fn an_automatic_mesh_leaves_room_for_a_prefill() {
+    let mut seen = BTreeSet::new();
+    for (n_kv_heads, queries, qkv_bias) in [(2, 1, false), (3, 2, true), (1, 4, false)] {
+        let shape = ModelShape {
+            hidden: 40,
+            n_layers: 5,
+            n_heads: n_kv_heads * queries,
+            n_kv_heads,
+            head_dim: 6,
+            ffn: 70,
+            vocab: 50,
+            norm_eps: 1e-5,
+            inv_freq: vec![0.0; 3],
+            tied: true,
+            qkv_bias,
+        };
+        let model = Numbered::new(shape);
+        for (bytes, kv_type) in (9_400..20_000).step_by(400).flat_map(|b| [KvType::F16, KvType::F32].map(|t| (b, t))) {
+            let config = SessionConfig { kv_type, context: 90, ..config(None, bytes) };
+            let (decode, _) = Session::plan_only(&model, &config).expect("the wafer is large");
+            let least = decode.plan.cols.min(decode.plan.rows);
+            let prefill = Prefill::new(&decode, 80, Some(least)).unwrap_or_else(|e| panic!("{bytes} B: {e}"));
+            assert_eq!(prefill.chunk, least, "{bytes} B, {}x{}", decode.plan.cols, decode.plan.rows);
+            seen.insert((decode.plan.cols, decode.plan.rows));
+        }
+    }
+    assert!(seen.len() > 5, "{seen:?}");
 }
 
 proptest! {

@@ -297,7 +297,7 @@ fn predicted_cycles_are_near_those_of_dry_runs_and_the_chunk_chosen_is_near_the_
         let largest = Prefill::new(&decode, prompt, LARGEST).unwrap().chunk;
         let cycles = |chunk| {
             let kernel = Prefill::new(&decode, prompt, chunk).unwrap();
-            (kernel.chunk, kernel.predict(kernel.chunk), prefill_alone(&model, &kernel, true).0.cycles)
+            (kernel.chunk, kernel.predict(kernel.chunk, kernel.older), prefill_alone(&model, &kernel, true).0.cycles)
         };
         let all: Vec<_> = [1, 2, 3, 4, 6, 12, 17, 30, 60].into_iter().filter(|c| *c <= largest).collect();
         let all: Vec<_> = all.into_iter().map(|c| cycles(Some(c))).collect();

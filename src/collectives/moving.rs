@@ -5,8 +5,8 @@
 //!             [other] <--recv--     turn: both have ended; the buffers change roles, the block is the next one
 //! ```
 //! Invariant: a block's number is its place on the ring; in the forward way PE at place p holds block p + rounds mod n.
-//! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word; a block without words
-//! is neither sent nor received, so a PE that has nothing to pass on never waits for one that computes.
+//! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word; a block without
+//! words is neither sent nor received, so a PE with nothing to pass on never waits for one that computes.
 //! Called by programs of GEMM kernels.
 
 use crate::arena::Tile;
@@ -24,7 +24,8 @@ pub struct RingEnds {
 }
 
 impl RingEnds {
-    /// Starts to give `out` and to take `into`, as far as they have words. `out` may be read until the tickets are joined.
+    /// Starts to give `out` and to take `into`, as far as they have words. `out` may be read until the tickets are
+    /// joined.
     pub fn exchange(self, pe: Pe<'_>, out: Tile, into: Tile) -> Exchange {
         let sent = (out.words() > 0).then(|| pe.post_send(self.tx, out));
         Exchange([sent, (into.words() > 0).then(|| pe.post_recv(self.rx, into))])

@@ -71,8 +71,8 @@ impl Prompt {
 }
 
 impl Session {
-    /// As `traced`, to begin with `prefill` of a prompt of `config.prompt` positions. A trace has room for half its spans
-    /// in the prefill.
+    /// As `traced`, to begin with `prefill` of a prompt of `config.prompt` positions. A trace has room for half its
+    /// spans in the prefill.
     ///
     /// # Errors
     /// As `new`; `Prefill` when the arenas hold no chunk, `PrefillMesh` and `PrefillRows`.

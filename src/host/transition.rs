@@ -1,11 +1,11 @@
-//! From prefill to decode: the fabric is quiescent, routes are written, arenas stay; what is elsewhere moves over links.
+//! From prefill to decode: the fabric is quiescent, routes are written, arenas stay; what lies elsewhere moves.
 //!
 //! ```text
 //!   same placement:   prefill ------------------------------------------> decode      weights, K and V are in place
 //!   apart:            prefill --> transition (one launch or several) ---> decode
 //! ```
-//! Invariant: what a launch finds in a tile is what the one before left in it on the same PE; the host moves none between
-//! PEs. Called by `prefill`.
+//! Invariant: what a launch finds in a tile is what the one before left in it on the same PE; the host moves none
+//! between PEs. Called by `prefill`.
 
 use crate::exec::{Counters, TraceOptions, Wafer};
 use crate::fabric::Layout;
@@ -66,7 +66,8 @@ impl Session {
         let empty = Wafer::launch(Nothing, Default::default(), &chip, &self.options, |_, _, _| {})?;
         let arenas = std::mem::replace(&mut self.wafer, empty).into_arenas()?;
         let fill = |pe, id, words: &mut [u32]| {
-            if let Some(left) = arenas.tile(pe, id) {
+            // A tile of another length is another tile: a buffer of this launch alone.
+            if let Some(left) = arenas.tile(pe, id).filter(|left| left.len() == words.len()) {
                 words.copy_from_slice(left);
             }
         };

@@ -111,11 +111,11 @@ impl StageSizes {
     /// more; what `kernels::prefill` declares. A prefill needs the frequencies on every row.
     pub(super) fn with_prefill_bytes(&self, kv_bytes: usize) -> usize {
         let Self { q, kv, d, h, f, .. } = *self;
-        let kv_words = tile(&[2, kv, d, kv_bytes]) / 4;
-        let passing = h.saturating_add(1).max(q.saturating_mul(d)).max(f).max(kv_words);
+        let both = h.saturating_add(1).max(tile(&[2, kv, d, kv_bytes]) / 4);
+        let passing = both.max(q.saturating_mul(d)).max(f);
         let state = q.saturating_mul(d.saturating_add(4));
         let work = self.wide().max(h).max(state);
-        let words = [d, h, passing, passing, self.wide(), work, d];
+        let words = [d, h, passing, both, self.wide(), work, d];
         sum(words.map(|words| tile(&[words, 4]))).max(self.fixed_bytes())
     }
 

@@ -66,7 +66,9 @@ pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Ve
     let sides = |most: u32| (1..=most as usize).rev().step_by(most.div_ceil(STEPS) as usize);
     for rows in sides(chip.rows).filter(|_| !found.is_empty()).collect::<Vec<_>>() {
         let head_cols = budget::head_cols(shape, chip, rows);
-        found.extend(sides(chip.cols).filter_map(|cols| Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode).ok()));
+        found.extend(
+            sides(chip.cols).filter_map(|cols| Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode).ok()),
+        );
     }
     if found.is_empty() { Err(no_mesh(chip, r, last)) } else { Ok(found) }
 }

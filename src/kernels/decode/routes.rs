@@ -58,8 +58,11 @@ impl Decode {
 
     /// Host to the head root; from there along its row, and from every PE of the row along its column.
     pub(in crate::kernels) fn command_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
-        let root = self.head_root();
-        layout.route(root, self.host_color(), Direction::Host, Tx::RAMP)?;
+        layout.route(self.head_root(), self.host_color(), Direction::Host, Tx::RAMP)?;
+        // From here on in the region's own coordinates.
+        let place = self.plan.floor.regions[0];
+        let root_col = self.head_root().col as usize - place.col;
+        let root = Coord::new(root_col as u32, self.root_row() as u32);
         let (cols, rows) = (self.plan.head_cols as u32, self.plan.rows as u32);
         if cols * rows == 1 {
             return Ok(());
@@ -87,7 +90,7 @@ impl Decode {
                 if row == root.row && col >= root.col && col + 1 < cols {
                     tx = tx.and(Direction::East);
                 }
-                layout.route(at, self.command_color(), rx, tx)?;
+                layout.route(place.at(col as usize, row as usize), self.command_color(), rx, tx)?;
             }
         }
         Ok(())

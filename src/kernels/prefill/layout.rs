@@ -34,7 +34,7 @@ pub enum PrefillRefused {
 /// Words of the tiles that a chunk needs on one PE.
 pub(super) struct Sizes {
     x: usize,
-    passing: usize,
+    passing: [usize; 2],
     product: usize,
     work: usize,
     angles: usize,
@@ -44,8 +44,8 @@ impl Sizes {
     fn tiles(&self) -> [(crate::fabric::TileId, &'static str, Owner, usize); 6] {
         [
             (tile::X, "x of a chunk", Owner::Activations, self.x),
-            (tile::PASSING[0], "passing", Owner::Receive, self.passing),
-            (tile::PASSING[1], "passing", Owner::Receive, self.passing),
+            (tile::PASSING[0], "passing", Owner::Receive, self.passing[0]),
+            (tile::PASSING[1], "passing", Owner::Receive, self.passing[1]),
             (tile::PRODUCT, "qkv, gate|up of a chunk", Owner::Activations, self.product),
             (tile::WORK, "partial product, scores", Owner::Activations, self.work),
             (tile::ANGLES, "sine, cosine of a chunk", Owner::Activations, self.angles),
@@ -57,8 +57,18 @@ impl Sizes {
     }
 
     fn longest_message(&self) -> usize {
-        self.passing.max(self.work)
+        self.passing[0].max(self.work)
     }
+}
+
+/// The largest number up to `most` for which `fits` holds, as it does for `least` and not again once it fails.
+fn largest(least: usize, most: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut good, mut bad) = (least, most.max(least) + 1);
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if fits(middle) { good = middle } else { bad = middle }
+    }
+    good
 }
 
 impl Prefill {
@@ -72,51 +82,62 @@ impl Prefill {
         queries * (local.att() + 2 * local.q_heads())
     }
 
-    fn sizes(&self, col: usize, row: usize, chunk: usize) -> Sizes {
+    /// Tiles on a PE for chunks of `chunk` positions, with `older` earlier ones of a row in passing.
+    fn sizes(&self, col: usize, row: usize, chunk: usize, older: usize) -> Sizes {
         let d = &self.decode;
         let (local, h, f) = (d.local(col), d.hidden_of(row).len(), d.ffn_of(col).len());
         let (on_col, on_row) = (chunk.div_ceil(d.plan.cols), chunk.div_ceil(d.plan.rows));
         let run = on_col.min(on_row);
         let wide = (local.qkv() + 1).max(2 * f + 1);
-        let passing = [on_col * (h + 1), on_row * local.att(), on_row * f, self.kv_words(&local, on_row), h];
-        let scores = local.q_heads() * on_row * (on_row + 1);
+        let older = older.max(on_row);
+        // Inputs of O and down come into the product's tile, which is free by then.
+        let both = (on_col * (h + 1)).max(self.kv_words(&local, older));
+        let scores = local.q_heads() * on_row * (older + 1);
         Sizes {
             x: on_col * h,
-            passing: passing.into_iter().max().unwrap_or(0),
+            passing: [both.max(on_row * local.att()).max(on_row * f), both],
             product: on_row * wide,
             work: (run * wide.max(h)).max(Self::state_words(&local, on_row) + scores),
             angles: on_row * local.dims,
         }
     }
 
-    /// Earlier positions of a row that pass at once: as many as both passing tiles and, beside o, l and m, the scores
-    /// have room for on every PE. At least the share of a row in a chunk: the tiles are made for that.
-    pub(super) fn older_at_once(&self, chunk: usize) -> usize {
+    /// Bytes that are free beside what stays, on the PEs that can be the fullest: (column, row, bytes). The longest
+    /// stage counts; slices of the hidden dimension are longest on the first rows.
+    pub(super) fn free(&self) -> Vec<(usize, usize, usize)> {
         let d = &self.decode;
-        let queries = chunk.div_ceil(d.plan.rows);
-        let fits = |col: usize, n: usize| {
-            let (sizes, local) = (self.sizes(col, d.plan.rows - 1, chunk), d.local(col));
-            let scores = local.q_heads() * queries * (n + 1);
-            self.kv_words(&local, n) <= sizes.passing && Self::state_words(&local, queries) + scores <= sizes.work
+        let have = d.chip.arena_bytes.saturating_sub(d.chip.reserved_bytes) as usize;
+        let stage = (0..d.plan.stages.len()).max_by_key(|s| d.plan.stages[*s].len()).unwrap_or(0);
+        let fullest = cells(d.plan.cols, d.plan.rows).filter(|(_, row)| *row == 0 || *row == d.root_row());
+        let free = |(col, row)| {
+            let (mut layout, at) = (Layout::default(), d.stage_place(stage).at(col, row));
+            self.kept_tiles(&mut layout, stage, at, col, row);
+            (col, row, have.saturating_sub(layout.pe(at).ledger().total().0 as usize))
         };
-        let all = |n: &usize| (0..d.plan.cols).all(|col| fits(col, *n));
-        (queries..=d.plan.cap.max(queries)).take_while(all).last().unwrap_or(queries)
+        fullest.map(free).collect()
     }
 
-    /// Bytes of what stays on a PE, and of a chunk's tiles.
-    fn bytes(&self, stage: usize, col: usize, row: usize, chunk: usize) -> (usize, Sizes) {
-        let d = &self.decode;
-        let mut layout = Layout::default();
-        let at = d.stage_place(stage).at(col, row);
-        self.kept_tiles(&mut layout, stage, at, col, row);
-        (layout.pe(at).ledger().total().0 as usize, self.sizes(col, row, chunk))
+    /// Do chunks of `chunk` positions fit, with `older` earlier ones of a row in passing?
+    fn fits(&self, free: &[(usize, usize, usize)], chunk: usize, older: usize) -> bool {
+        free.iter().all(|&(col, row, free)| {
+            let sizes = self.sizes(col, row, chunk, older);
+            sizes.bytes() <= free && sizes.longest_message() <= MESSAGE_WORDS_MAX
+        })
+    }
+
+    /// Earlier positions of a row that pass at once beside a chunk that fits: as many as there is room for. (A single
+    /// chunk has none.)
+    pub(super) fn older_at_once(&self, free: &[(usize, usize, usize)], chunk: usize) -> usize {
+        let share = chunk.div_ceil(self.decode.plan.rows);
+        let most = if chunk < self.prompt { self.decode.plan.cap } else { share };
+        largest(share, most, |n| self.fits(free, chunk, n))
     }
 
     /// The largest chunk, at most the prompt, whose tiles fit beside what stays on every PE.
     ///
     /// # Errors
     /// What one position lacks.
-    pub(super) fn largest_chunk(&self) -> Result<usize, PrefillRefused> {
+    pub(super) fn largest_chunk(&self, free: &[(usize, usize, usize)]) -> Result<usize, PrefillRefused> {
         let d = &self.decode;
         if self.prompt == 0 || self.prompt > d.plan.capacity {
             return Err(PrefillRefused::Prompt { found: self.prompt, fits: d.plan.capacity });
@@ -125,34 +146,14 @@ impl Prefill {
         if need > have {
             return Err(PrefillRefused::Colors { need, have });
         }
-        let have = d.chip.arena_bytes.saturating_sub(d.chip.reserved_bytes) as usize;
-        // The longest stage counts; slices of the hidden dimension are longest on the first rows.
-        let stage = (0..d.plan.stages.len()).max_by_key(|s| d.plan.stages[*s].len()).unwrap_or(0);
-        let mut chunk = self.prompt;
-        for (col, row) in cells(d.plan.cols, d.plan.rows) {
-            if row > 0 && row != d.root_row() {
-                continue;
-            }
-            let fits = |chunk: usize| {
-                let (kept, sizes) = self.bytes(stage, col, row, chunk);
-                (kept + sizes.bytes() <= have && sizes.longest_message() <= MESSAGE_WORDS_MAX, kept, sizes)
-            };
-            if fits(chunk).0 {
-                continue;
-            }
-            let (mut good, mut bad) = (0, chunk);
-            while bad - good > 1 {
-                let middle = good + (bad - good) / 2;
-                if fits(middle).0 { good = middle } else { bad = middle }
-            }
-            chunk = good;
-            if chunk == 0 {
-                let (_, kept, sizes) = fits(1);
-                let pe = d.stage_place(stage).at(col, row);
-                return Err(PrefillRefused::Arena { pe, need: sizes.bytes(), have: have.saturating_sub(kept) });
-            }
+        let lacks = |&(col, row, free): &(usize, usize, usize)| {
+            let need = self.sizes(col, row, 1, 1).bytes();
+            (need > free).then(|| PrefillRefused::Arena { pe: d.stage_place(0).at(col, row), need, have: free })
+        };
+        match free.iter().find_map(lacks) {
+            Some(refused) => Err(refused),
+            None => Ok(largest(1, self.prompt, |n| self.fits(free, n, 1))),
         }
-        Ok(chunk)
     }
 
     /// What decode has as well, in its order; then what every row needs because its positions are finished there.
@@ -193,7 +194,7 @@ impl Prefill {
             for (col, row) in cells(place.cols, d.plan.rows) {
                 let at = place.at(col, row);
                 self.kept_tiles(&mut layout, stage, at, col, row);
-                for (id, name, owner, words) in self.sizes(col, row, self.chunk).tiles() {
+                for (id, name, owner, words) in self.sizes(col, row, self.chunk, self.older).tiles() {
                     let bytes = 4 * words as u32;
                     layout.tile(at, TileDecl { id, name, owner, bytes, visit: state_key(stage) });
                 }

@@ -18,7 +18,7 @@
 //! |----------|-------------------------------------------------|---|----------------|-----------------------------|
 //! | 0 .. 2   | blocks of x g along rows                        |   | W, K, V, norms | as in decode, same address  |
 //! | 3 .. 5   | K and V, inputs of O and down, along columns    |   | x              | 4 c h                       |
-//! | 6 .. 9   | partial products to a row                       |   | passing (2)    | 4 max(c (h + 1), r f, K, V) |
+//! | 6 .. 9   | partial products to a row                       |   | passing (2)    | 4 max(c (h + 1), K, V; r f) |
 //! | 10 .. 13 | partial products to a column, scores to a root  |   | product        | 4 r max(qkv, 2 f) + ..      |
 //! | 14       | probabilities to a band                         |   | work           | partial product; o, scores  |
 //! | 15 ..    | ways between regions, as in decode              |   | sine, cosine   | 8 r pairs                   |
@@ -107,9 +107,10 @@ impl Prefill {
         let launch = Launch { positions: 0, ways_from: WAYS };
         let decode = Decode { launch, ..decode.clone() };
         let mut prefill = Self { decode, apart: None, prompt, chunk: 1, older: 1 };
-        let largest = prefill.largest_chunk()?;
-        prefill.chunk = chunk.map_or_else(|| prefill.best_chunk(largest), |n| n.clamp(1, largest));
-        prefill.older = prefill.older_at_once(prefill.chunk);
+        let free = prefill.free();
+        let largest = prefill.largest_chunk(&free)?;
+        prefill.chunk = chunk.map_or_else(|| prefill.best_chunk(&free, largest), |n| n.clamp(1, largest));
+        prefill.older = prefill.older_at_once(&free, prefill.chunk);
         Ok(prefill)
     }
 

@@ -6,8 +6,8 @@
 //!   tour     = rounds x (2 T_R + 1 + 2 alpha) + one chain + for every run of positions: product, partial sums, stage
 //! ```
 //! An estimate, for a choice alone: charged operations are exact, waiting is what a busy neighbour would cause. Large
-//! chunks leave stages idle; small ones make more tours, each of which waits for its lines. Between the two the curve is
-//! flat: of the chunks within 1/8 of the least the largest is taken, which sends the fewest messages.
+//! chunks leave stages idle; small ones make more tours, each of which waits for its lines. Between the two the curve
+//! is flat: of the chunks within 1/8 of the least the largest is taken, which sends the fewest messages.
 //!
 //! Invariant: follows from shape, plan, chip and prompt alone. Called by `Prefill::new`.
 
@@ -35,17 +35,17 @@ struct Stage<'a> {
 
 impl Prefill {
     /// The largest chunk, up to `largest`, of about the fewest predicted cycles.
-    pub(super) fn best_chunk(&self, largest: usize) -> usize {
-        let all: Vec<u64> = (1..=largest).map(|n| self.predict(n)).collect();
+    pub(super) fn best_chunk(&self, free: &[(usize, usize, usize)], largest: usize) -> usize {
+        let all: Vec<u64> = (1..=largest).map(|n| self.predict(n, self.older_at_once(free, n))).collect();
         let least = all.iter().copied().min().unwrap_or(0);
         all.iter().rposition(|t| *t <= least + least / EQUAL_PARTS).unwrap_or(0) + 1
     }
 
-    /// Cycles of the prompt in chunks of `chunk` positions, at least 1, estimated.
-    pub fn predict(&self, chunk: usize) -> u64 {
+    /// Cycles of the prompt in chunks of `chunk` positions, with `older` earlier ones of a row in passing, both at
+    /// least 1; estimated.
+    pub fn predict(&self, chunk: usize, older: usize) -> u64 {
         let plan = &self.decode.plan;
         let layers = plan.stages.iter().map(|s| s.len()).max().unwrap_or(0) as u64;
-        let older = self.older_at_once(chunk);
         let (mut sum, mut longest) = (0, 0);
         let whole = Stage::new(self, chunk);
         let rest = Stage::new(self, self.prompt % chunk);

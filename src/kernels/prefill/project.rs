@@ -152,7 +152,8 @@ impl Stage<'_> {
     pub(super) async fn project(&self, w: Tile, k: usize, phase: &'static str, chunk: Chunk) {
         let (pe, h, rows) = (self.pe, self.hidden, self.d.plan.rows);
         let own = chunk.of_col(self.col);
-        let mut moving = Moving::new(self.t.passing, RING.pos(rows, self.row), rows);
+        // q, k and v, or gate and up, have been used: their tile is the other buffer.
+        let mut moving = Moving::new([self.t.passing[0], self.t.product], RING.pos(rows, self.row), rows);
         let words = move |block: usize| chunk.of_row(RING.at(rows, block)).len() * k;
         for left in (0..rows).rev() {
             let row = RING.at(rows, moving.block());
@@ -202,9 +203,9 @@ fn by_weights(
     (out, out_stride): (&mut [f32], usize),
 ) {
     let w: &[u16] = bytemuck::cast_slice(w);
-    if d.m <= ROWS_BY_GEMV {
-        for (a, out) in a.chunks(a_stride.max(1)).zip(out.chunks_mut(out_stride.max(1))).take(d.m) {
-            gemv(kernels, (format, Stream::Restarted), packed(d.k, d.n), w, &a[..d.k], &mut out[..d.n]);
+    if d.m <= ROWS_BY_GEMV && d.k * d.n > 0 {
+        for (a, out) in a.chunks(a_stride).zip(out.chunks_mut(out_stride)) {
+            gemv(kernels, (format, Stream::Restarted), packed(d.k, d.n), &w[..d.k * d.n], &a[..d.k], &mut out[..d.n]);
         }
         return;
     }

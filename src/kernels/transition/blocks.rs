@@ -1,4 +1,4 @@
-//! What a PE of a placement holds of the model, as blocks of matrices: which rows and columns, and how they lie in a tile.
+//! What a PE of a placement holds of the model, as blocks of matrices: which rows and columns, how they lie in a tile.
 //!
 //! | tile              | rows                 | columns              | lies             |
 //! |-------------------|----------------------|----------------------|------------------|

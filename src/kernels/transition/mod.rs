@@ -8,12 +8,12 @@
 //! | colors | carries            |   | arena            | bytes                                            |
 //! |--------|--------------------|---|------------------|--------------------------------------------------|
 //! | 0 ..   | one pair each      |   | what stays       | as in prefill, as in decode, at the same address |
-//! |        |                    |   | buffer           | the longest message: 512, or one row of a block  |
+//! |        |                    |   | buffer           | the longest message: 256, or one row of a block  |
 //!
 //! Both placements are on the wafer at once, prefill's below decode's: a core holds one of them, so nothing is
 //! overwritten before it has been sent.
-//! Cost: per message two element-wise passes, and a path's `Ser(w) + alpha hops + 2 T_R + 1`; pairs that share a PE wait
-//! for each other; executed, not assumed.
+//! Cost: per message two element-wise passes, and a path's `Ser(w) + alpha hops + 2 T_R + 1`; pairs that share a PE
+//! wait for each other; executed, not assumed.
 //!
 //! Invariant: the first pair of a launch that is not over has both of its PEs at it, so a launch cannot deadlock.
 //! Called by the host's session, between prefill and decode.

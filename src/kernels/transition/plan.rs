@@ -17,7 +17,7 @@ use crate::units::Coord;
 use super::blocks::{Axis, Block, Order};
 
 /// Words of a message that takes more than one row of a block.
-const MESSAGE_WORDS: usize = 128;
+const MESSAGE_WORDS: usize = 64;
 
 /// Part of a block that goes from a tile to a tile.
 #[derive(Clone, Debug)]
