@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plummer::arena::Owner;
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig};
+use plummer::host::{Session, SessionConfig};
 use plummer::kernels::decode::Contents;
 use plummer::math::checkpoint::{Checkpoint, Matrix, MatrixId, ModelShape, VectorId, WeightFormat};
 use plummer::placement::Columns;
@@ -110,19 +110,7 @@ type Homes = BTreeMap<usize, Vec<Coord>>;
 /// Homes of all elements, and the number of stages; nothing where no layer fits the arena.
 fn homes(model: &Numbered, mesh: (u32, u32), arena_bytes: u64) -> Option<(Homes, usize)> {
     let chip = Chip { arena_bytes, ..Chip::preset("wse2").expect("a preset") };
-    let config = SessionConfig {
-        chip,
-        mesh: Some(mesh),
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
-        context: 9,
-        prompt: 4,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
-    };
+    let config = SessionConfig { mesh: Some(mesh), context: 9, prompt: 4, ..SessionConfig::new(chip) };
     let (decode, layout) = Session::plan_only(model, &config).ok()?;
     let contents = Contents::new(&decode, model);
     let mut found = Homes::new();

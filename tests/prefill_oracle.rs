@@ -9,7 +9,7 @@ use plummer::link::Ctrl;
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::math::reduce::argmax;
-use plummer::oracle::{self, KvMode, Oracle, Recipe};
+use plummer::oracle::{Oracle, Recipe};
 use plummer::pe::Mark;
 
 /// Tokens that decode finds after the one of the prefill.
@@ -34,17 +34,10 @@ fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> Model
 
 fn config(mesh: (u32, u32), prompt: usize) -> SessionConfig {
     SessionConfig {
-        chip: Chip::preset("wse2").unwrap(),
         mesh: Some(mesh),
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
         context: prompt + GENERATED,
         prompt,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").unwrap())
     }
 }
 
@@ -68,23 +61,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
-    let plan = session.decode().plan.clone();
-    Recipe {
-        cols: plan.cols,
-        rows: plan.rows,
-        head_cols: plan.head_cols,
-        groups_y: plan.groups_y,
-        groups_x: plan.groups_x,
-        groups_head: plan.groups_head,
-        kv: match config.kv {
-            Kv::Shift => KvMode::Shift,
-            Kv::Concat => KvMode::Concat { prompt: config.prompt },
-        },
-        kv_type: match config.kv_type {
-            KvType::F16 => oracle::KvType::F16,
-            KvType::F32 => oracle::KvType::F32,
-        },
-    }
+    plummer::app::verify::recipe(session.decode(), config)
 }
 
 /// Runs a session; its recipe and chunk.

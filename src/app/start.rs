@@ -52,7 +52,7 @@ fn open(args: &GenerateArgs, job: &HiArgs, config: &SessionConfig) -> Result<(Se
             other => return Ok((other?, None)),
         }
     }
-    Ok((Session::traced(&job.model, config.clone(), args.probe.options())?, refused))
+    Ok((Session::traced(&job.model, config.clone(), args.probe.options(), args.probe.links.is_some())?, refused))
 }
 
 /// Positions that the run may use, and what to say before it starts if it may need more.

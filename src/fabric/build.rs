@@ -193,6 +193,7 @@ impl Builder<'_> {
             let id = part.net.lanes.len() as u32;
             let mut lane = Lane::new();
             lane.reader = local;
+            lane.flags.0 = LaneFlags::SIDE0 * (route.rx as u8 % 4);
             if route.tx.has(Direction::Ramp) {
                 lane.flags.0 |= LaneFlags::RAMP;
                 part.endpoints[local as usize].rx.push((route.color, id));

@@ -4,6 +4,7 @@
 
 pub mod bench;
 mod check;
+mod config;
 pub mod gemm;
 mod planning;
 mod prefill;
@@ -14,8 +15,9 @@ pub mod trial;
 mod visit;
 
 pub use check::check_decode;
+pub use config::{Kv, SessionConfig};
 pub use report::{ArenaUse, PhaseCycles, PlacementSummary, PrefillReport, Report};
-pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
+pub use session::{Session, SessionError, Step, Token};
 
 /// Copies of tiles on the way.
 pub use crate::pe::{Probe, Probes};

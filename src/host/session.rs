@@ -4,58 +4,22 @@
 //! modelled time; a sampled id is charged one round trip to the host.
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
-use crate::fabric::{Chip, Layout, LayoutError};
-use crate::kernels::decode::{Contents, Decode, KvFormat, pass, point, tile};
+use crate::fabric::{Layout, LayoutError};
+use crate::kernels::decode::{Contents, Decode, pass, point, tile};
 use crate::kernels::prefill::PrefillRefused;
 use crate::link::{Ctrl, Schedule};
-use crate::math::Kernels;
 use crate::math::checkpoint::Checkpoint;
 use crate::pe::Mark;
 use crate::pe::Probes;
 use crate::placement::{Plan, PlanError};
 use crate::units::Coord;
 
+use super::config::SessionConfig;
 use super::planning::{plan, request, summary};
 use super::prefill::Prompt;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
 use super::trace;
 use super::visit::sort_by_visit;
-
-/// Where positions live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kv {
-    /// Balanced by shift (paper 4.3).
-    Shift,
-    /// Generated positions pile up in the bottom row: the baseline.
-    Concat,
-}
-
-/// What a session is to be.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// Chip.
-    pub chip: Chip,
-    /// Columns and rows of a layer region; `None`: the least estimated host time (see `placement`).
-    pub mesh: Option<(u32, u32)>,
-    /// Shift or concat.
-    pub kv: Kv,
-    /// Format of K and V.
-    pub kv_type: KvFormat,
-    /// Levels of the K-trees.
-    pub k_tree: usize,
-    /// Positions to provide for.
-    pub context: usize,
-    /// Positions of the prompt (concat distributes them).
-    pub prompt: usize,
-    /// Worker threads.
-    pub workers: usize,
-    /// Back and poison whole arenas.
-    pub arena_full: bool,
-    /// Poll in seeded random order.
-    pub random_schedule: Option<u64>,
-    /// Arithmetic level; `None`: the best of this host.
-    pub kernels: Option<Kernels>,
-}
 
 /// Why a session cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -147,16 +111,24 @@ pub struct Session {
     kept: (usize, Vec<Mark>, u64),
 }
 
+/// What is looked at beside the run.
+#[derive(Default)]
+struct Watch {
+    trace: Option<TraceOptions>,
+    probes: Option<Probes>,
+    link_windows: bool,
+}
+
 impl Session {
     /// Plans, lays out, checks, packs the weights and starts the workers.
     ///
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (None, None))
+        Self::launch(model, config, false, Watch::default())
     }
 
-    /// `new`, recording what PEs do and which phases pass.
+    /// `new`, recording what PEs do and which phases pass, and how busy links are in windows.
     ///
     /// # Errors
     /// As `new`.
@@ -164,8 +136,9 @@ impl Session {
         model: &dyn Checkpoint,
         config: SessionConfig,
         trace: Option<TraceOptions>,
+        link_windows: bool,
     ) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (trace, None))
+        Self::launch(model, config, false, Watch { trace, link_windows, probes: None })
     }
 
     /// As `new`; copies of probed tiles go to `probes`.
@@ -173,7 +146,7 @@ impl Session {
     /// # Errors
     /// As `new`.
     pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
-        Self::launch(model, config, false, (None, probes))
+        Self::launch(model, config, false, Watch { probes, ..Watch::default() })
     }
 
     /// As `new`, to begin with `prefill` of a prompt of `config.prompt` positions.
@@ -181,14 +154,14 @@ impl Session {
     /// # Errors
     /// As `new`; `Prefill` when the arenas hold no chunk.
     pub fn with_prefill(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, true, (None, None))
+        Self::launch(model, config, true, Watch::default())
     }
 
     fn launch(
         model: &dyn Checkpoint,
         config: SessionConfig,
         prefill: bool,
-        (trace, probes): (Option<TraceOptions>, Option<Probes>),
+        watch: Watch,
     ) -> Result<Self, SessionError> {
         let decode = plan(model, &config)?;
         let contents = Contents::new(&decode, model);
@@ -200,8 +173,10 @@ impl Session {
         let arena = report::arena_use(&layout, &decode.chip);
         let mut options = RunOptions::new(config.workers.max(1));
         options.full_arenas = config.arena_full;
+        let trace = watch.trace;
         options.trace = trace;
-        options.probes = probes;
+        options.probes = watch.probes;
+        options.link_windows = watch.link_windows;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);

@@ -8,7 +8,7 @@
 use super::burst::Burst;
 use super::lane::LaneFlags;
 use super::message::Message;
-use super::net::{Net, Schedule, Store};
+use super::net::{Net, Store};
 use super::record::Status;
 use super::ticket::NONE;
 
@@ -27,7 +27,7 @@ impl<S: Store> Net<S> {
             let (out, flags, slot) = (lane.outs[0], lane.flags, lane.next_slot(id, depth));
             let on = lane.n_outs > 0;
             let stops = lane.unforwarded > 0 || lane.n_outs > 1 || flags.has(LaneFlags::REMOTE);
-            if stops || self.schedule != Schedule::DepthFirst {
+            if stops || !self.runs_on {
                 return self.stop(id, burst);
             }
             let mut credit = 0;
@@ -69,6 +69,7 @@ impl<S: Store> Net<S> {
         let slot = lane.next_slot(id, depth);
         lane.enter(burst.wavelets(), depth);
         self.slots[slot] = burst;
+        self.note_load(id, &burst);
         if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
     }
 
