@@ -50,7 +50,7 @@ fn layout() -> Layout {
 #[test]
 fn colors_that_share_a_link_add_up_and_the_excess_is_counted() {
     let chip = Chip::preset("wse2").unwrap();
-    // A send leaves its ramp at cycle 2: color 1 holds the shared link for [2, 202), color 0 (a hop later) for [3, 203).
+    // A send leaves its ramp at cycle 2: color 1 holds the shared link for [2, 202), color 0, a hop on, for [3, 203).
     let shared = LinkLoad { busiest: 400, at: 0, over: 1, excess: 400 - WINDOW };
     let alone = LinkLoad { busiest: 200, at: 0, over: 0, excess: 0 };
     for workers in 1..=3 {
