@@ -8,7 +8,7 @@
 //! `cargo bench --bench decode -- [COLSxROWS] [ROUNDS]`; the weights are random where SmolLM2 has not been fetched.
 
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{Session, SessionConfig, Token};
 use plummer::math::Kernels;
 use plummer::math::checkpoint::{Checkpoint, MatrixId, ModelShape, WeightFormat};
 use plummer::math::gemv::{PackedShape, Stream, gemv, pack};
@@ -100,17 +100,10 @@ fn smollm2_shape() -> ModelShape {
 
 fn session(model: &dyn Checkpoint, mesh: (u32, u32), workers: usize) -> Session {
     let config = SessionConfig {
-        chip: Chip::preset("wse2").expect("a preset"),
         mesh: Some(mesh),
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
         context: POSITIONS,
-        prompt: 1,
         workers,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").expect("a preset"))
     };
     Session::new(model, config).unwrap_or_else(|e| panic!("{e}"))
 }

@@ -143,7 +143,7 @@ fn prefill(threads: usize) {
             kernels: None,
         };
         let how = PrefillOptions { chunk, mesh: None };
-        let mut session = Session::with_prefill(&model, config, how, None).expect("the prompt fits");
+        let mut session = Session::with_prefill(&model, config, how, None, false).expect("the prompt fits");
         let (placed, at_once) = (session.placement(), session.chunk().unwrap_or(0));
         let start = Instant::now();
         session.prefill(&ids, |_| true).expect("a prefill");

@@ -47,10 +47,11 @@ fn lines(chip: &Chip, p: usize, words: usize) {
         Allreduce::Tree(Tree { line: row_of(p), groups, base: 0 })
     };
     let ring = |order| Allreduce::Ring(Ring { line: row_of(p), order, base: 0 });
+    // S: wavelets, P: PEs; alpha 1, T_R 2. Those of trees and rings are recurrences, in `collectives::cost`.
     for (name, collective, op) in [
-        ("chain", chain(), LineOp::Reduce),
-        ("broadcast", chain(), LineOp::Broadcast),
-        ("pipeline", chain(), LineOp::Allreduce),
+        ("chain S+6(P-1)", chain(), LineOp::Reduce),
+        ("broadcast S+4+P", chain(), LineOp::Broadcast),
+        ("pipeline 2S+7P-2", chain(), LineOp::Allreduce),
         ("K-tree K=1", tree(1), LineOp::Allreduce),
         ("K-tree K=2", tree(2), LineOp::Allreduce),
         ("K-tree K=3", tree(3), LineOp::Allreduce),

@@ -8,7 +8,7 @@
 use std::path::Path;
 
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{KvType, Session, SessionConfig, Token};
 use plummer::model::Model;
 
 /// `tests/data/embedded_greedy.json`.
@@ -26,17 +26,11 @@ pub fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prompt = model.tokenizer.encode(&golden.prompt)?;
     assert_eq!(prompt, golden.prompt_ids, "the prompt's ids");
     let config = SessionConfig {
-        chip: Chip::preset("wse2").ok_or("the preset is there")?,
-        mesh: None, // what costs the host least
-        kv: Kv::Shift,
         kv_type: KvType::F32,
-        k_tree: 2,
         context: prompt.len() + expect.len(),
         prompt: prompt.len(),
         workers: 2,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").ok_or("the preset is there")?)
     };
     let mut session = Session::new(&model, config)?;
     let mut found = Vec::new();

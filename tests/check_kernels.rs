@@ -4,7 +4,7 @@
 use plummer::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};
 use plummer::exec::{Inject, check, check_passes};
 use plummer::fabric::{Chip, Layout, LayoutError};
-use plummer::host::{Kv, KvType, Session, SessionConfig, check_decode};
+use plummer::host::{Kv, Session, SessionConfig, check_decode};
 use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Gemm, Spec};
 use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape};
@@ -93,17 +93,11 @@ fn model() -> RandomCheckpoint {
 
 fn config(mesh: (u32, u32), kv: Kv) -> SessionConfig {
     SessionConfig {
-        chip: Chip { lane_depth: 1, queue_wavelets: 0, ..Chip::preset("wse2").unwrap() },
         mesh: Some(mesh),
         kv,
-        kv_type: KvType::F16,
-        k_tree: 2,
         context: 20,
         prompt: 4,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip { lane_depth: 1, queue_wavelets: 0, ..Chip::preset("wse2").unwrap() })
     }
 }
 

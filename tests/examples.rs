@@ -14,10 +14,17 @@ mod mesh_gemv;
 mod one_pe;
 #[path = "../examples/text.rs"]
 mod text;
+#[path = "../examples/two_cores.rs"]
+mod two_cores;
 
 #[test]
 fn one_core_adds() {
     one_pe::main().unwrap();
+}
+
+#[test]
+fn a_long_burst_waits_for_its_taker_and_a_short_one_does_not() {
+    two_cores::main().unwrap();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use plummer::collectives::{Allreduce, Chain};
 use plummer::exec::{RunOptions, Wafer};
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{Session, SessionConfig, Token};
 use plummer::kernels::line::{Line, LineOp, row_of};
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
@@ -26,17 +26,9 @@ fn every_pass_gives_its_buffers_back() {
     let model = RandomCheckpoint::new(shape, WeightFormat::F16, 1);
     for queue_wavelets in [0, 8] {
         let config = SessionConfig {
-            chip: Chip { queue_wavelets, ..Chip::preset("wse2").expect("a preset") },
             mesh: Some((1, 1)),
-            kv: Kv::Shift,
-            kv_type: KvType::F16,
-            k_tree: 2,
             context: 500,
-            prompt: 1,
-            workers: 1,
-            arena_full: false,
-            random_schedule: None,
-            kernels: None,
+            ..SessionConfig::new(Chip { queue_wavelets, ..Chip::preset("wse2").expect("a preset") })
         };
         let mut session = Session::new(&model, config).unwrap_or_else(|e| panic!("{e}"));
         for at in 0..session.capacity() {

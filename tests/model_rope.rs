@@ -11,7 +11,7 @@ use model_forward::{Frequencies, divided, encode, forward, linear, llama3_diviso
 use model_support::cases::*;
 use model_support::*;
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{KvType, Session, SessionConfig, Token};
 use plummer::model::Model;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -28,17 +28,11 @@ fn ids() -> Vec<u32> {
 
 fn on_wafer(model: &Model, mesh: (u32, u32), ids: &[u32]) -> Vec<Vec<f32>> {
     let config = SessionConfig {
-        chip: Chip::preset("wse2").expect("a preset"),
         mesh: Some(mesh),
-        kv: Kv::Shift,
         kv_type: KvType::F32,
-        k_tree: 2,
         context: ids.len(),
         prompt: ids.len(),
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").expect("a preset"))
     };
     let mut session = Session::new(model, config).unwrap_or_else(|e| panic!("{e}"));
     let mut step = |id: &u32| {

@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use plummer::arena::Owner;
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig};
+use plummer::host::{Session, SessionConfig};
 use plummer::kernels::decode::Contents;
+use plummer::kernels::decode::KvFormat;
 use plummer::kernels::prefill::Prefill;
 use plummer::math::checkpoint::{Checkpoint, Matrix, MatrixId, ModelShape, VectorId, WeightFormat};
 use plummer::placement::Columns;
@@ -109,19 +110,8 @@ prop_compose! {
 type Homes = BTreeMap<usize, Vec<Coord>>;
 
 fn config(mesh: Option<(u32, u32)>, arena_bytes: u64) -> SessionConfig {
-    SessionConfig {
-        chip: Chip { arena_bytes, ..Chip::preset("wse2").expect("a preset") },
-        mesh,
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
-        context: 9,
-        prompt: 4,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
-    }
+    let chip = Chip { arena_bytes, ..Chip::preset("wse2").expect("a preset") };
+    SessionConfig { mesh, context: 9, prompt: 4, ..SessionConfig::new(chip) }
 }
 
 /// Homes of all elements, and the number of stages; nothing where no layer fits the arena.
@@ -190,7 +180,9 @@ fn an_automatic_mesh_leaves_room_for_a_prefill() {
             qkv_bias,
         };
         let model = Numbered::new(shape);
-        for (bytes, kv_type) in (9_400..20_000).step_by(400).flat_map(|b| [KvType::F16, KvType::F32].map(|t| (b, t))) {
+        for (bytes, kv_type) in
+            (9_400..20_000).step_by(400).flat_map(|b| [KvFormat::F16, KvFormat::F32].map(|t| (b, t)))
+        {
             let config = SessionConfig { kv_type, context: 90, ..config(None, bytes) };
             let (decode, _) = Session::plan_only(&model, &config).expect("the wafer is large");
             let least = decode.plan.cols.min(decode.plan.rows);

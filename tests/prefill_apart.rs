@@ -79,7 +79,7 @@ fn on_wafer(
     what: &str,
 ) -> (Outcome, [Recipe; 2], Chunks, u64) {
     let how = PrefillOptions { chunk: Some(4), mesh: Some(mesh) };
-    let session = Session::with_prefill(model, config.clone(), how, None);
+    let session = Session::with_prefill(model, config.clone(), how, None, false);
     let mut session = session.unwrap_or_else(|e| panic!("{what}: {e}"));
     let chunks = Chunks { positions: session.chunk().unwrap(), older: session.older().unwrap() };
     let recipes = [session.prefill_plan().unwrap(), &session.decode().plan].map(|plan| recipe(plan, config));
@@ -148,7 +148,7 @@ fn stages_kv_modes_types_and_workers_equal_the_oracle() {
 fn a_prefill_mesh_that_is_decode_s_moves_nothing_and_one_that_cannot_be_says_why() {
     let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
     let with = |config: SessionConfig, mesh| {
-        Session::with_prefill(&model, config, PrefillOptions { chunk: None, mesh: Some(mesh) }, None)
+        Session::with_prefill(&model, config, PrefillOptions { chunk: None, mesh: Some(mesh) }, None, false)
     };
     let mut session = with(config((3, 2), 40_000), (3, 2)).unwrap();
     session.prefill(&PROMPT, |_| true).unwrap();

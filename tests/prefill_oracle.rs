@@ -9,7 +9,7 @@ use plummer::link::Ctrl;
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::math::reduce::argmax;
-use plummer::oracle::{self, Chunks, KvMode, Oracle, Recipe};
+use plummer::oracle::{Chunks, Oracle, Recipe};
 use plummer::pe::Mark;
 
 /// Tokens that decode finds after the one of the prefill.
@@ -34,17 +34,10 @@ fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> Model
 
 fn config(mesh: (u32, u32), prompt: usize) -> SessionConfig {
     SessionConfig {
-        chip: Chip::preset("wse2").unwrap(),
         mesh: Some(mesh),
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
         context: prompt + GENERATED,
         prompt,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").unwrap())
     }
 }
 
@@ -68,23 +61,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
-    let plan = session.decode().plan.clone();
-    Recipe {
-        cols: plan.cols,
-        rows: plan.rows,
-        head_cols: plan.head_cols,
-        groups_y: plan.groups_y,
-        groups_x: plan.groups_x,
-        groups_head: plan.groups_head,
-        kv: match config.kv {
-            Kv::Shift => KvMode::Shift,
-            Kv::Concat => KvMode::Concat { prompt: config.prompt },
-        },
-        kv_type: match config.kv_type {
-            KvType::F16 => oracle::KvType::F16,
-            KvType::F32 => oracle::KvType::F32,
-        },
-    }
+    plummer::app::verify::recipe(session.decode(), config)
 }
 
 /// The largest chunk that fits.
@@ -101,7 +78,7 @@ fn on_wafer(
     chunk: Option<usize>,
     what: &str,
 ) -> (Outcome, Recipe, Chunks) {
-    let session = Session::with_prefill(model, config.clone(), at_once(chunk), None);
+    let session = Session::with_prefill(model, config.clone(), at_once(chunk), None, false);
     let mut session = session.unwrap_or_else(|e| panic!("{what}: {e}"));
     let chunks = Chunks { positions: session.chunk().unwrap(), older: session.older().unwrap() };
     let prompt = &PROMPT[..config.prompt];
@@ -164,7 +141,7 @@ fn chunks_of(model: &RandomCheckpoint, with: &SessionConfig, bytes: impl Iterato
     let mut seen = Vec::new();
     for bytes in bytes {
         let config = SessionConfig { chip: arena(bytes), ..with.clone() };
-        if Session::with_prefill(model, config.clone(), at_once(LARGEST), None).is_err() {
+        if Session::with_prefill(model, config.clone(), at_once(LARGEST), None, false).is_err() {
             continue; // too small for a layer or for a chunk
         }
         seen.push(check(model, &config, LARGEST, &format!("{:?}, {bytes} B", config.mesh)).1.positions);
@@ -194,7 +171,9 @@ fn stages_and_bands_equal_the_oracle() {
         for bytes in [2600, 4000, 6000] {
             let chip = Chip { cols: wide, colors: 40, ..arena(bytes) };
             let config = SessionConfig { chip, ..config((cols, rows), 11) };
-            let Ok(session) = Session::with_prefill(&model, config.clone(), at_once(LARGEST), None) else { continue };
+            let Ok(session) = Session::with_prefill(&model, config.clone(), at_once(LARGEST), None, false) else {
+                continue;
+            };
             let p = session.placement();
             let bands = session.decode().plan.floor.bands();
             drop(session);
@@ -344,7 +323,7 @@ fn tiles_of_both_launches_lie_at_the_same_addresses() {
 #[test]
 fn a_session_without_room_or_with_another_prompt_says_so() {
     let model = RandomCheckpoint::new(shape(4, 2, true, false), WeightFormat::F16, 7);
-    let mut session = Session::with_prefill(&model, config((2, 2), 5), at_once(None), None).unwrap();
+    let mut session = Session::with_prefill(&model, config((2, 2), 5), at_once(None), None, false).unwrap();
     let error = session.step(Token::Given(1), true).unwrap_err().to_string();
     assert!(error.contains("prompt of 5 positions"), "{error}");
     let error = session.prefill(&PROMPT[..4], |_| true).unwrap_err().to_string();
@@ -358,7 +337,7 @@ fn a_session_without_room_or_with_another_prompt_says_so() {
     let refused = (6_000..40_000).step_by(256).find_map(|bytes| {
         let config = SessionConfig { chip: arena(bytes), ..config((2, 2), 5) };
         Session::new(&model, config.clone()).ok()?;
-        Session::with_prefill(&model, config, at_once(None), None).err()
+        Session::with_prefill(&model, config, at_once(None), None, false).err()
     });
     let error = refused.expect("an arena with room for decode alone").to_string();
     assert!(error.contains("prefill of one position needs") && error.contains("its arena has"), "{error}");

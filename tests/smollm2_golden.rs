@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{KvType, Session, SessionConfig, Token};
 use plummer::model::Model;
 use serde_json::Value;
 
@@ -35,17 +35,11 @@ fn ids(case: &Value, field: &str) -> Vec<u32> {
 
 fn session(model: &Model, mesh: (u32, u32), kv_type: KvType, positions: usize, prompt: usize) -> Session {
     let config = SessionConfig {
-        chip: Chip::preset("wse2").expect("a preset"),
         mesh: Some(mesh),
-        kv: Kv::Shift,
         kv_type,
-        k_tree: 2,
         context: positions,
         prompt,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").expect("a preset"))
     };
     Session::new(model, config).unwrap_or_else(|e| panic!("{e}"))
 }

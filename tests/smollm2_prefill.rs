@@ -22,8 +22,8 @@ fn golden() -> Value {
 }
 
 fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32]) -> (Session, u32) {
-    let mut session =
-        Session::with_prefill(model, config.clone(), PrefillOptions::default(), None).unwrap_or_else(|e| panic!("{e}"));
+    let mut session = Session::with_prefill(model, config.clone(), PrefillOptions::default(), None, false)
+        .unwrap_or_else(|e| panic!("{e}"));
     let step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{e}")).expect("not interrupted");
     let id = step.argmax.expect("an id");
     (session, id)

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use plummer::app::verify::verify;
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, SessionConfig};
+use plummer::host::SessionConfig;
 use plummer::math::checkpoint::{Checkpoint, Matrix, MatrixId, ModelShape, VectorId, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::units::Coord;
@@ -28,19 +28,7 @@ fn model() -> RandomCheckpoint {
 }
 
 fn config() -> SessionConfig {
-    SessionConfig {
-        chip: Chip::preset("wse2").unwrap(),
-        mesh: Some((4, 3)),
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
-        context: 8,
-        prompt: 1,
-        workers: 3,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
-    }
+    SessionConfig { mesh: Some((4, 3)), context: 8, workers: 3, ..SessionConfig::new(Chip::preset("wse2").unwrap()) }
 }
 
 /// The model with one weight turned negative.

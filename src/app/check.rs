@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
 use super::resolve::session;
-use crate::exec::{CheckReport, StallReport, Verdict, WaitCycle};
+use crate::exec::{CheckReport, LoadReport, StallReport, Verdict, WINDOW, WaitCycle};
 use crate::host::{PlacementSummary, Session, SessionConfig, check_decode};
 
 /// Positions that are checked when `-c` is absent.
@@ -55,7 +55,17 @@ fn object(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r
         "colors": {"max": r.colors_max, "budget": config.chip.colors - config.chip.colors_reserved},
         "arena": {"min": a.min, "median": a.median, "max": a.max, "budget": a.budget},
         "cycles": {"shortest_pass": r.pass_cycles.0, "longest_pass": r.pass_cycles.1},
+        "links": {
+            "window": WINDOW, "links_over": r.load.links_over, "windows_over": r.load.windows_over,
+            "excess": r.load.excess,
+        },
     });
+    if let Some(((from, to), busiest)) = r.load.busiest {
+        let of = json!({
+            "from": [from.col, from.row], "to": [to.col, to.row], "at": busiest.at, "cycles": busiest.busiest,
+        });
+        value["links"]["busiest"] = of;
+    }
     match &r.verdict {
         Verdict::Buffered(stall) | Verdict::Deadlock(stall) => {
             value["cycle"] = json!(waits(stall));
@@ -79,9 +89,22 @@ fn text(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r: 
         ("passes", format!("{positions} positions, with and without logits: {} distinct shapes", r.shapes)),
         ("recorded", format!("{} operations in {} passes", r.operations, r.passes)),
         ("cycles", format!("{} shortest, {} longest pass", r.pass_cycles.0, r.pass_cycles.1)),
+        ("links", links(&r.load)),
     ];
     let table: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
     table + &format!("{:<10} {}\n", "verdict", verdict(r))
+}
+
+/// Where colors ask more of a link than it carries: nothing arbitrates between them in the model.
+fn links(load: &LoadReport) -> String {
+    let Some(((from, to), busiest)) = load.busiest else { return "no traffic".to_owned() };
+    let (cycles, at) = (busiest.busiest, busiest.at);
+    let busiest = format!("the busiest, {from} to {to} at cycle {at}, is taken for {cycles}");
+    if load.windows_over == 0 {
+        return format!("no window of {WINDOW} cycles is over what a link carries; {busiest}");
+    }
+    let (links, windows, excess) = (load.links_over, load.windows_over, load.excess);
+    format!("{windows} windows of {WINDOW} cycles on {links} links are over by {excess} cycles in all; {busiest}")
 }
 
 fn verdict(r: &CheckReport) -> String {

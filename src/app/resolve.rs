@@ -85,7 +85,6 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
         bail!("-c 0: need at least 1 position");
     }
     Ok(SessionConfig {
-        chip: super::chips::open(&place.chip)?,
         mesh: place.mesh,
         kv: match place.kv {
             KvArg::Shift => Kv::Shift,
@@ -99,9 +98,7 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
         context,
         prompt,
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(super::chips::open(&place.chip)?)
     })
 }
 

@@ -46,12 +46,12 @@ fn open(args: &GenerateArgs, job: &HiArgs, config: &SessionConfig) -> Result<(Se
     let mut refused = None;
     if args.prefill == PrefillArg::Mesh {
         let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
-        match Session::with_prefill(&job.model, config.clone(), how, args.probe.options()) {
+        match Session::with_prefill(&job.model, config.clone(), how, args.probe.options(), args.probe.links.is_some()) {
             Err(SessionError::Prefill(reason)) => refused = Some(reason.to_string()),
             other => return Ok((other?, None)),
         }
     }
-    Ok((Session::traced(&job.model, config.clone(), args.probe.options())?, refused))
+    Ok((Session::traced(&job.model, config.clone(), args.probe.options(), args.probe.links.is_some())?, refused))
 }
 
 /// Positions that the run may use, and what to say before it starts if it may need more.

@@ -135,7 +135,7 @@ mod tests {
             ledger.check(pe, budget, reserved)
         };
         for second in [1, 15, 16, 500, 1_541] {
-            let fits = check(3_000, second).unwrap_err().fits.expect("room for some of the first");
+            let fits = check(3_100, second).unwrap_err().fits.expect("room for some of the first");
             assert_eq!(check(fits.0, second), Ok(()), "{second}");
             assert!(check(fits.0 + 1, second).is_err(), "{second}");
         }

@@ -16,14 +16,16 @@ use std::fmt;
 
 use crate::arena::{Memory, Slab};
 use crate::fabric::{Backing, Chip, HostLane, Layout, build};
-use crate::link::{NONE, Net, Record, Schedule, SendRequest, Status, Work};
+use crate::link::{LinkLoad, NONE, Net, Record, Schedule, SendRequest, Status, Work};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Part};
 use crate::units::Coord;
 
 use super::fleet::{Inject, LaunchError};
+use super::links::link_loads;
 use super::stall::StallReport;
 use super::strict::{Strict, shape_of};
+use super::worker::host_reader;
 use super::{strict_waits, waits};
 
 /// What is known of a program.
@@ -89,8 +91,49 @@ pub struct CheckReport {
     pub cycles: u64,
     /// Virtual time of the shortest and of the longest pass, a pass without bursts apart.
     pub pass_cycles: (u64, u64),
+    /// How busy links are where their colors share them.
+    pub load: LoadReport,
     /// Pass (from 0) that the verdict is about, if it is not about all of them.
     pub at_pass: Option<usize>,
+}
+
+/// Links in windows of `link::WINDOW` cycles, over all passes. Nothing arbitrates between colors in this model: where
+/// windows are over, a chip takes longer than the cycles say, by at most the excess.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LoadReport {
+    /// Links with a window over what a link carries.
+    pub links_over: u64,
+    /// Such windows.
+    pub windows_over: u64,
+    /// Cycles beyond, all together.
+    pub excess: u64,
+    /// The link with the busiest window, the first in (row, col) order.
+    pub busiest: Option<((Coord, Coord), LinkLoad)>,
+}
+
+impl LoadReport {
+    fn of(mut links: Vec<((Coord, Coord), LinkLoad)>) -> Self {
+        links.sort_unstable_by_key(|link| link.0);
+        let over = || links.iter().filter(|link| link.1.over > 0);
+        Self {
+            links_over: over().count() as u64,
+            windows_over: over().map(|link| link.1.over).sum(),
+            excess: over().map(|link| link.1.excess).sum(),
+            busiest: links.iter().copied().rev().max_by_key(|link| link.1.busiest),
+        }
+    }
+
+    /// The sums of both, the busiest of both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        let of = |busiest: &Option<((Coord, Coord), LinkLoad)>| busiest.map_or(0, |b| b.1.busiest);
+        Self {
+            links_over: self.links_over.max(other.links_over),
+            windows_over: self.windows_over + other.windows_over,
+            excess: self.excess + other.excess,
+            busiest: if of(&other.busiest) > of(&self.busiest) { other.busiest } else { self.busiest },
+        }
+    }
 }
 
 /// Checks a kernel that runs once from its launch to its end.
@@ -115,7 +158,8 @@ pub fn check_passes<K: Kernel>(
     let mut fleet = build(layout, chip, 1, Backing::Dry)?;
     let made = fleet.parts.remove(0);
     let memory = Memory::new(0, 0, false).map_err(|error| LaunchError::Memory { worker: 0, need: 0, error })?;
-    let net = Net::new(chip.timing(), Schedule::DepthFirst, true, memory, made.net);
+    let mut net = Net::new(chip.timing(), Schedule::DepthFirst, true, memory, made.net);
+    net.count_loads();
     let strict = Strict::new(&net);
     let mut part = Part::new(net, made.endpoints.into(), Kernels::detect());
     part.record_steps();
@@ -128,6 +172,7 @@ pub fn check_passes<K: Kernel>(
         operations: 0,
         cycles: 0,
         pass_cycles: (u64::MAX, 0),
+        load: LoadReport::default(),
         at_pass: None,
     };
     let programs = Slab::new((0..part.pes()).map(|pe| kernel.program(part.handle(pe))));
@@ -139,6 +184,7 @@ pub fn check_passes<K: Kernel>(
             return Ok(run.report);
         }
     }
+    run.report.load = LoadReport::of(link_loads(&part, &mut part.net.borrow_mut()));
     if let Some(tree) = run.strict.left().next() {
         let bursts = run.strict.left().map(|t| t.asked - t.complete).sum();
         let from = (tree.pe != NONE).then(|| part.coord(tree.pe));
@@ -162,6 +208,7 @@ impl<F: Future<Output = ()>> Run<'_, F> {
     /// One pass: dry, then strict; the verdict if it is bad.
     fn pass(&mut self, injects: &[Inject]) -> Option<Verdict> {
         self.report.passes += 1;
+        self.close_windows();
         let ports: Vec<u32> = injects.iter().map(|inject| self.host[inject.lane].port).collect();
         self.dry(injects, &ports);
         if let Some(mut fault) = self.part.faults().into_iter().min_by_key(Fault::key) {
@@ -174,6 +221,14 @@ impl<F: Future<Output = ()>> Run<'_, F> {
             return Some(Verdict::Deadlock(Box::new(stall)));
         }
         self.replay(&ports)
+    }
+
+    /// Everything in a pass follows from what the host sends, so from the clocks of those that read it.
+    fn close_windows(&self) {
+        let mut net = self.part.net.borrow_mut();
+        if let Some(by) = host_reader(&net) {
+            net.loads().into_iter().for_each(|loads| loads.close(by));
+        }
     }
 
     /// Runs until nothing moves.

@@ -42,6 +42,8 @@ pub struct RunOptions {
     pub trace: Option<TraceOptions>,
     /// Where copies of probed tiles go.
     pub probes: Option<Probes>,
+    /// Count how busy links are in windows.
+    pub link_windows: bool,
 }
 
 impl RunOptions {
@@ -56,6 +58,7 @@ impl RunOptions {
             kernels: Kernels::detect(),
             trace: None,
             probes: None,
+            link_windows: false,
         }
     }
 
@@ -146,6 +149,8 @@ pub struct Wafer {
     ends: Vec<Arc<Endpoints>>,
     idle: Arc<Idle>,
     marks: Vec<Mark>,
+    /// No burst of the next pass departs before this cycle.
+    quiet_until: u64,
     /// Most colors at one PE.
     pub colors_max: u32,
 }
@@ -195,7 +200,10 @@ impl Wafer {
                     other => other,
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
-                let net = Net::new(timing, schedule, options.dry, memory, part.net);
+                let mut net = Net::new(timing, schedule, options.dry, memory, part.net);
+                if options.link_windows {
+                    net.count_loads();
+                }
                 let mut part = Part::new(net, endpoints, options.kernels).with_probes(options.probes);
                 if options.log_visits {
                     part.log_visits();
@@ -210,7 +218,17 @@ impl Wafer {
             let thread = thread.map_err(|error| LaunchError::Threads { need, have: me, error })?;
             hands.push(Hand { commands, answers, thread: Some(thread) });
         }
-        Ok(Self { hands, homes, layout: Arc::new(layout), host, ends, idle, marks: Vec::new(), colors_max })
+        Ok(Self {
+            hands,
+            homes,
+            layout: Arc::new(layout),
+            host,
+            ends,
+            idle,
+            marks: Vec::new(),
+            quiet_until: 0,
+            colors_max,
+        })
     }
 
     /// Runs until nothing moves. Programs parked at the first receive of a pass count as finished.
@@ -226,17 +244,21 @@ impl Wafer {
             each[usize::from(lane.worker)].push((lane.port, *inject));
         }
         for (hand, injects) in self.hands.iter().zip(each) {
-            hand.commands.send(Command::Pass { injects }).map_err(|_| PassError::Lost)?;
+            let quiet_until = self.quiet_until;
+            hand.commands.send(Command::Pass { injects, quiet_until }).map_err(|_| PassError::Lost)?;
         }
-        let (mut stalled, mut first) = (false, Vec::new());
+        let (mut stalled, mut first, mut quiet_until) = (false, Vec::new(), u64::MAX);
         for hand in &self.hands {
-            let Ok(Answer::Pass { unfinished, faults, marks }) = hand.answers.recv() else {
+            let Ok(Answer::Pass { unfinished, faults, marks, host_reader }) = hand.answers.recv() else {
                 return Err(PassError::Lost);
             };
             stalled |= unfinished;
             first.extend(faults);
             self.marks.extend(marks);
+            quiet_until = quiet_until.min(host_reader.unwrap_or(u64::MAX));
         }
+        // Everything in a pass follows from what the host sends.
+        self.quiet_until = if quiet_until < u64::MAX { quiet_until } else { self.quiet_until };
         if let Some(mut fault) = first.into_iter().min_by_key(Fault::key) {
             fault.name_tiles(&self.layout);
             return Err(PassError::Fault(fault));

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::fabric::{Direction, Layout};
-use crate::link::{LaneFlags, NONE};
+use crate::link::{LaneFlags, LinkLoad, NONE, Net, Store};
 use crate::pe::{Log, Part};
 use crate::units::{Color, Coord};
 
@@ -71,12 +71,15 @@ pub struct LinkUse {
     pub unicast: (u64, u64),
     /// Bursts and wavelets of routes with several.
     pub multicast: (u64, u64),
+    /// How busy it was in windows; zeros unless `RunOptions::link_windows` was set.
+    pub load: LinkLoad,
 }
 
 /// The lanes and ports of one part.
 pub(super) struct Lanes {
     lanes: Vec<LaneUse>,
     ports: Vec<(Coord, Color, Vec<u32>)>,
+    loads: Vec<((Coord, Coord), LinkLoad)>,
 }
 
 struct LaneUse {
@@ -91,7 +94,8 @@ struct LaneUse {
 
 /// Reads a part.
 pub(super) fn lanes(part: &Part) -> Lanes {
-    let net = part.net.borrow();
+    let mut net = part.net.borrow_mut();
+    let loads = link_loads(part, &mut net);
     let lanes = net.lanes.iter().map(|l| {
         let remote = l.flags.has(LaneFlags::REMOTE);
         LaneUse {
@@ -117,7 +121,18 @@ pub(super) fn lanes(part: &Part) -> Lanes {
             ports.push((part.coord(lane.reader), color, lane.outs[..usize::from(lane.n_outs)].to_vec()));
         }
     }
-    Lanes { lanes: lanes.collect(), ports }
+    Lanes { lanes: lanes.collect(), ports, loads }
+}
+
+/// (from, to) and windows of every link with traffic into this part.
+pub(super) fn link_loads<S: Store>(part: &Part, net: &mut Net<S>) -> Vec<((Coord, Coord), LinkLoad)> {
+    let Some(loads) = net.loads() else { return Vec::new() };
+    let named = loads.links().filter_map(|(pe, side, load)| {
+        let to = part.coord(pe);
+        let from = Direction::LINKS[usize::from(side)].neighbour(to, u32::MAX, u32::MAX)?;
+        Some(((from, to), load))
+    });
+    named.collect()
 }
 
 impl Wafer {
@@ -136,6 +151,9 @@ impl Wafer {
         }
         let mut links: BTreeMap<(Coord, Coord), LinkUse> = BTreeMap::new();
         for (worker, part) in parts.iter().enumerate() {
+            for (link, load) in &part.loads {
+                links.entry(*link).or_default().load = *load;
+            }
             for (at, color, outs) in &part.ports {
                 let tree = walk(&parts, worker, outs);
                 let sinks = tree.iter().filter(|l| l.is_sink).count();

@@ -17,8 +17,9 @@ mod strict_waits;
 mod waits;
 mod worker;
 
+pub use crate::link::WINDOW;
 pub use arenas::Arenas;
-pub use check::{CheckReport, Verdict, WaitCycle, check, check_passes};
+pub use check::{CheckReport, LoadReport, Verdict, WaitCycle, check, check_passes};
 pub use fleet::{Inject, LaunchError, PassError, RunOptions, WORKERS_MAX, Wafer};
 pub use harvest::Counters;
 pub use idle::Idle;

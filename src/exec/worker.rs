@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::arena::{Slab, Tile};
 use crate::fabric::Region;
-use crate::link::{NONE, Record, SendRequest, Status, Store, Work};
+use crate::link::{NONE, Net, Record, SendRequest, Status, Store, Work};
 use crate::pe::{Fault, Kernel, Log, Mark, Part};
 
 use super::fleet::Inject;
@@ -21,7 +21,7 @@ use super::waits::{Remains, remains};
 
 /// What the host asks of a worker.
 pub(super) enum Command {
-    Pass { injects: Vec<(u32, Inject)> },
+    Pass { injects: Vec<(u32, Inject)>, quiet_until: u64 },
     Read { tile: Tile },
     Clocks,
     Visits,
@@ -32,7 +32,13 @@ pub(super) enum Command {
 
 /// What it gets.
 pub(super) enum Answer {
-    Pass { unfinished: bool, faults: Vec<Fault>, marks: Vec<Mark> },
+    /// `host_reader`: the earliest clock of a PE here that reads from the host.
+    Pass {
+        unfinished: bool,
+        faults: Vec<Fault>,
+        marks: Vec<Mark>,
+        host_reader: Option<u64>,
+    },
     Words(Vec<u32>),
     Clocks(Box<Harvest>),
     Remains(Box<Remains>),
@@ -151,7 +157,12 @@ pub(super) fn serve<K: Kernel>(
     let mut worker = Worker { part, programs, heat: Heat::new(regions) };
     while let Ok(command) = inbox.recv() {
         let answer = match command {
-            Command::Pass { injects } => pass(&mut worker, me, idle, injects),
+            Command::Pass { injects, quiet_until } => {
+                if let Some(loads) = part.net.borrow_mut().loads() {
+                    loads.close(quiet_until);
+                }
+                pass(&mut worker, me, idle, injects)
+            }
             Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
             Command::Lanes => Answer::Lanes(Box::new(lanes(part))),
             Command::Logs => Answer::Logs(part.logs()),
@@ -201,5 +212,13 @@ fn pass<F: Future<Output = ()>>(
     places.into_iter().for_each(|place| Store::release(&mut net.store, place));
     let done = |r: &Record| matches!(r.status, Status::Finished | Status::OnPass);
     let unfinished = net.records.iter().any(|r| !done(r) && r.status != Status::Failed);
-    Answer::Pass { unfinished, faults: part.faults(), marks: part.take_marks() }
+    let host_reader = host_reader(&net);
+    Answer::Pass { unfinished, faults: part.faults(), marks: part.take_marks(), host_reader }
+}
+
+/// The earliest clock of a PE that reads from the host.
+pub(super) fn host_reader<S: Store>(net: &Net<S>) -> Option<u64> {
+    let ports = net.ports.iter().filter(|port| port.pe == NONE);
+    let lanes = ports.flat_map(|port| &port.outs[..usize::from(port.n_outs)]);
+    lanes.map(|lane| net.records[net.lanes[*lane as usize].reader as usize].now).min()
 }

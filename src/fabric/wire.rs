@@ -117,6 +117,10 @@ impl<'a> Wiring<'a> {
                 }
                 let part = &mut self.parts[usize::from(worker)];
                 let id = part.net.ports.len() as u32;
+                if route.rx == Direction::Ramp && route.tx.has(Direction::Ramp) {
+                    let (to, found) = (Direction::Ramp, "no burst comes back over the ramp that sends it");
+                    return Err(LayoutError::Undeliverable { pe: pe.coord, color: route.color, to, found });
+                }
                 match route.rx {
                     Direction::Ramp => {
                         part.net.ports.push(Port::new(local));
@@ -235,6 +239,7 @@ impl<'a> Wiring<'a> {
         let part = &mut self.parts[usize::from(worker)];
         let id = part.net.lanes.len() as u32;
         let mut lane = Lane::new();
+        lane.flags.0 = LaneFlags::SIDE0 * (route.rx as u8 % 4);
         (lane.reader, lane.path) = (local, path);
         if route.tx.has(Direction::Ramp) {
             lane.flags.0 |= LaneFlags::RAMP;

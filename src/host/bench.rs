@@ -3,14 +3,14 @@
 //! Invariant: a chip that cannot run the layout gives a row with the reason, not an error; a run that stalls or faults
 //! is an error. Called by `app::bench`, benches, examples and tests.
 
-use std::time::Instant;
-
 use crate::exec::{LaunchError, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, LayoutError, Survey, TileId};
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands, tile};
 use crate::kernels::{Numerics, Row};
 use crate::pe::Kernel;
 use crate::units::Coord;
+
+use super::trial::{Trial, TrialError};
 
 /// What a kernel is called in its row.
 #[derive(Clone, Debug)]
@@ -57,20 +57,19 @@ pub fn measure<K: Kernel>(
         host_seconds: None,
         refused: None,
     };
-    let launched =
-        layout.map_err(LaunchError::from).and_then(|layout| Wafer::launch(kernel, layout, chip, options, fill));
-    let mut wafer = match launched {
-        Ok(wafer) => wafer,
-        Err(error) => {
+    let trial = layout
+        .map_err(|error| TrialError::from(LaunchError::from(error)))
+        .and_then(|layout| Trial::surveyed(survey, kernel, layout, chip, options, fill));
+    let Trial { facts, wafer, host_seconds, .. } = match trial {
+        Ok(trial) => trial,
+        Err(TrialError::Launch(error)) => {
             row.refused = Some(error.to_string());
             return Ok((row, None));
         }
+        Err(TrialError::Pass(error)) => return Err(error),
     };
-    let start = Instant::now();
-    wafer.run(&[])?;
-    row.host_seconds = Some(start.elapsed().as_secs_f64());
-    let counters = wafer.counters()?;
-    let compute = wafer.records()?.iter().map(|r| r.1.busy).max().unwrap_or(0);
+    let (counters, compute) = (facts.counters, facts.compute_cycles);
+    row.host_seconds = Some(host_seconds);
     row.depth = Some(counters.depth);
     row.wavelets = Some(counters.wavelets);
     row.cycles = Some(counters.cycles);

@@ -40,6 +40,7 @@ pub fn check_decode(
         operations: first.operations + second.operations,
         cycles: first.cycles,
         pass_cycles: (least.0.min(most.0), least.1.max(most.1)),
+        load: first.load.with(second.load),
         ..second
     })
 }

@@ -23,9 +23,10 @@ use crate::link::Ctrl;
 use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::pe::{Kernel, Mark};
 
+use super::config::SessionConfig;
 use super::planning::plan;
 use super::report::{self, PhaseCycles};
-use super::session::{SessionConfig, SessionError};
+use super::session::SessionError;
 
 /// A layer, timed.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,6 +4,7 @@
 
 pub mod bench;
 mod check;
+mod config;
 pub mod dry;
 pub mod gemm;
 mod planning;
@@ -17,10 +18,11 @@ pub mod trial;
 mod visit;
 
 pub use check::check_decode;
+pub use config::{Kv, SessionConfig};
 pub use prefill::PrefillOptions;
 pub use recorded::{Launched, Recorded};
 pub use report::{ArenaUse, Moved, PhaseCycles, PlacementSummary, PrefillReport, Report};
-pub use session::{Kv, Session, SessionConfig, SessionError, Step, Token};
+pub use session::{Session, SessionError, Step, Token};
 
 /// Copies of tiles on the way.
 pub use crate::pe::{Probe, Probes};

@@ -7,8 +7,9 @@ use crate::kernels::decode::{Decode, Launch};
 use crate::math::checkpoint::{Checkpoint, MatrixId, ModelShape, WeightFormat};
 use crate::placement::{Plan, PlanRequest};
 
+use super::config::{Kv, SessionConfig};
 use super::report::{self, PlacementSummary};
-use super::session::{Kv, Session, SessionConfig, SessionError};
+use super::session::{Session, SessionError};
 
 /// What a configuration asks of a plan.
 ///

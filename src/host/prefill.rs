@@ -10,9 +10,10 @@ use crate::math::checkpoint::{Checkpoint, ModelShape, WeightFormat};
 use crate::pe::Mark;
 use crate::placement::Plan;
 
+use super::config::SessionConfig;
 use super::planning::apart;
 use super::report;
-use super::session::{Session, SessionConfig, SessionError, Step};
+use super::session::{Session, SessionError, Step, Watch};
 
 /// What a session begins with.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +82,9 @@ impl Session {
         config: SessionConfig,
         how: PrefillOptions,
         trace: Option<TraceOptions>,
+        link_windows: bool,
     ) -> Result<Self, SessionError> {
-        Self::launch(model, config, Start::Prefill(how), (trace, None))
+        Self::launch(model, config, Start::Prefill(how), Watch { trace, link_windows, probes: None })
     }
 
     /// The placement of the prefill to come.

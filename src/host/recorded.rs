@@ -62,6 +62,7 @@ impl Recorded {
                 colors: sum.colors.max(more.colors),
                 unicast: plus(sum.unicast, more.unicast),
                 multicast: plus(sum.multicast, more.multicast),
+                load: sum.load.then(more.load, from),
             };
         }
         Ok(())

@@ -4,58 +4,22 @@
 //! modelled time; a sampled id is charged one round trip to the host.
 
 use crate::exec::{Counters, Inject, LaunchError, PassError, RunOptions, TraceOptions, Wafer};
-use crate::fabric::{Chip, LayoutError, TileId};
-use crate::kernels::decode::{Contents, Decode, KvFormat, pass, point, tile};
+use crate::fabric::{LayoutError, TileId};
+use crate::kernels::decode::{Contents, Decode, pass, point, tile};
 use crate::kernels::prefill::{PHASES, PrefillRefused};
 use crate::link::{Ctrl, Schedule};
-use crate::math::Kernels;
 use crate::math::checkpoint::{Checkpoint, ModelShape, WeightFormat};
 use crate::pe::Mark;
 use crate::pe::Probes;
 use crate::placement::PlanError;
 use crate::units::Coord;
 
+use super::config::SessionConfig;
 use super::planning::{format, plan, summary};
 use super::prefill::{PrefillOptions, Prompt, Start};
 use super::recorded::Recorded;
 use super::report::{self, PlacementSummary, PrefillReport, Report};
 use super::visit::sort_by_visit;
-
-/// Where positions live.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kv {
-    /// Balanced by shift (paper 4.3).
-    Shift,
-    /// Generated positions pile up in the bottom row: the baseline.
-    Concat,
-}
-
-/// What a session is to be.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// Chip.
-    pub chip: Chip,
-    /// Columns and rows of a layer region; `None`: the least estimated host time (see `placement`).
-    pub mesh: Option<(u32, u32)>,
-    /// Shift or concat.
-    pub kv: Kv,
-    /// Format of K and V.
-    pub kv_type: KvFormat,
-    /// Levels of the K-trees.
-    pub k_tree: usize,
-    /// Positions to provide for.
-    pub context: usize,
-    /// Positions of the prompt (concat distributes them).
-    pub prompt: usize,
-    /// Worker threads.
-    pub workers: usize,
-    /// Back and poison whole arenas.
-    pub arena_full: bool,
-    /// Poll in seeded random order.
-    pub random_schedule: Option<u64>,
-    /// Arithmetic level; `None`: the best of this host.
-    pub kernels: Option<Kernels>,
-}
 
 /// Why a session cannot start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -166,16 +130,24 @@ pub struct Session {
     pub(super) spans_max: usize,
 }
 
+/// What is looked at beside the run.
+#[derive(Default)]
+pub(super) struct Watch {
+    pub(super) trace: Option<TraceOptions>,
+    pub(super) probes: Option<Probes>,
+    pub(super) link_windows: bool,
+}
+
 impl Session {
     /// Plans, lays out, checks, packs the weights and starts the workers.
     ///
     /// # Errors
     /// What does not fit, or why the layout cannot run on this chip.
     pub fn new(model: &dyn Checkpoint, config: SessionConfig) -> Result<Self, SessionError> {
-        Self::launch(model, config, Start::Decode, (None, None))
+        Self::launch(model, config, Start::Decode, Watch::default())
     }
 
-    /// `new`, recording what PEs do and which phases pass.
+    /// `new`, recording what PEs do and which phases pass, and how busy links are in windows.
     ///
     /// # Errors
     /// As `new`.
@@ -183,8 +155,9 @@ impl Session {
         model: &dyn Checkpoint,
         config: SessionConfig,
         trace: Option<TraceOptions>,
+        link_windows: bool,
     ) -> Result<Self, SessionError> {
-        Self::launch(model, config, Start::Decode, (trace, None))
+        Self::launch(model, config, Start::Decode, Watch { trace, link_windows, probes: None })
     }
 
     /// As `new`; copies of probed tiles go to `probes`.
@@ -192,14 +165,14 @@ impl Session {
     /// # Errors
     /// As `new`.
     pub fn probed(model: &dyn Checkpoint, config: SessionConfig, probes: Option<Probes>) -> Result<Self, SessionError> {
-        Self::launch(model, config, Start::Decode, (None, probes))
+        Self::launch(model, config, Start::Decode, Watch { probes, ..Watch::default() })
     }
 
     pub(super) fn launch(
         model: &dyn Checkpoint,
         config: SessionConfig,
         start: Start,
-        (trace, probes): (Option<TraceOptions>, Option<Probes>),
+        watch: Watch,
     ) -> Result<Self, SessionError> {
         let (shape, format) = (model.shape(), format(model));
         let decode = plan(shape, format, &config)?;
@@ -209,7 +182,7 @@ impl Session {
             return Err(SessionError::MixedFormats);
         }
         let fill = |pe, id, words: &mut [u32]| contents.fill(pe, id, words);
-        Self::begin((decode.clone(), apart.clone()), config, start, false, (trace, probes), fill)
+        Self::begin((decode.clone(), apart.clone()), config, start, false, watch, fill)
     }
 
     /// As `new`, or `with_prefill`, from a model's sizes alone: bursts carry no payload, and no step has an id.
@@ -225,7 +198,7 @@ impl Session {
         let start = prefill.map_or(Start::Decode, Start::Prefill);
         let decode = plan(shape, format, &config)?;
         let apart = start.apart(shape, format, &config, &decode)?;
-        Self::begin((decode, apart), config, start, true, (None, None), |_, _, _| {})
+        Self::begin((decode, apart), config, start, true, Watch::default(), |_, _, _| {})
     }
 
     fn begin(
@@ -233,7 +206,7 @@ impl Session {
         config: SessionConfig,
         start: Start,
         dry: bool,
-        (trace, probes): (Option<TraceOptions>, Option<Probes>),
+        watch: Watch,
         fill: impl Fn(Coord, TileId, &mut [u32]) + Sync,
     ) -> Result<Self, SessionError> {
         let mut layout = decode.layout()?;
@@ -242,7 +215,9 @@ impl Session {
         let mut options = RunOptions::new(config.workers.max(1));
         options.dry = dry;
         options.full_arenas = config.arena_full;
-        options.probes = probes;
+        let trace = watch.trace;
+        options.probes = watch.probes;
+        options.link_windows = watch.link_windows;
         options.kernels = config.kernels.unwrap_or(options.kernels);
         if let Some(seed) = config.random_schedule {
             options.schedule = Schedule::Random(seed);

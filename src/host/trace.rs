@@ -197,17 +197,29 @@ fn complete(out: &mut String, (title, cat): (&str, &str), (pid, tid): (u32, u32)
     );
 }
 
-/// Traffic by directed link, as CSV.
+/// Traffic by directed link, as CSV; windows are of `link::WINDOW` cycles, all colors together.
 pub fn links_csv(links: &BTreeMap<(Coord, Coord), LinkUse>) -> String {
     let mut out = "from_col,from_row,to_col,to_row,colors,unicast_bursts,unicast_wavelets,multicast_bursts,\
-                   multicast_wavelets\n"
+                   multicast_wavelets,busiest_window_cycles,busiest_window_at,windows_over,excess_cycles\n"
         .to_owned();
     for ((from, to), u) in links {
         let (one, many) = (u.unicast, u.multicast);
         let _ = writeln!(
             out,
-            "{},{},{},{},{},{},{},{},{}",
-            from.col, from.row, to.col, to.row, u.colors, one.0, one.1, many.0, many.1
+            "{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            from.col,
+            from.row,
+            to.col,
+            to.row,
+            u.colors,
+            one.0,
+            one.1,
+            many.0,
+            many.1,
+            u.load.busiest,
+            u.load.at,
+            u.load.over,
+            u.load.excess
         );
     }
     out

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Instant;
 
 use crate::exec::{Counters, LaunchError, LinkUse, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout, Survey, TileId};
@@ -55,6 +56,8 @@ pub struct Trial {
     pub facts: Facts,
     /// The wafer as it is now: read tiles from it.
     pub wafer: Wafer,
+    /// What the run took of the host's time.
+    pub host_seconds: f64,
     chip: Chip,
 }
 
@@ -70,12 +73,26 @@ impl Trial {
         options: &RunOptions,
         fill: impl Fn(Coord, TileId, &mut [u32]) + Sync,
     ) -> Result<Self, TrialError> {
-        let survey = Survey::of(&layout);
+        Self::surveyed(Survey::of(&layout), kernel, layout, chip, options, fill)
+    }
+
+    /// `run` of a layout that was surveyed before.
+    pub(super) fn surveyed<K: Kernel>(
+        survey: Survey,
+        kernel: K,
+        layout: Layout,
+        chip: &Chip,
+        options: &RunOptions,
+        fill: impl Fn(Coord, TileId, &mut [u32]) + Sync,
+    ) -> Result<Self, TrialError> {
         let mut wafer = Wafer::launch(kernel, layout, chip, options, fill)?;
+        let start = Instant::now();
         wafer.run(&[])?;
+        let host_seconds = start.elapsed().as_secs_f64();
         let counters = wafer.counters()?;
         let compute_cycles = wafer.records()?.iter().map(|r| r.1.busy).max().unwrap_or(0);
-        Ok(Self { facts: Facts { counters, survey, compute_cycles }, wafer, chip: chip.clone() })
+        let facts = Facts { counters, survey, compute_cycles };
+        Ok(Self { facts, wafer, host_seconds, chip: chip.clone() })
     }
 
     /// A tile as f32: an uncharged probe.

@@ -24,9 +24,10 @@ impl LaneFlags {
     pub const REMOTE: u8 = 2;
     /// Output 0, 1, 2 turns (three bits from here).
     pub const TURN0: u8 = 4;
-
     /// The writer found no room here: it has to be told when there is.
     pub const STARVED: u8 = 32;
+    /// Side of the router that the link enters (two bits from here).
+    pub const SIDE0: u8 = 64;
 
     /// Is bit `flag` set?
     #[inline(always)]
@@ -109,6 +110,11 @@ impl Lane {
             wavelets: 0,
             slots: [Burst::default(); SLOTS],
         }
+    }
+
+    /// Side of the router that the link enters, 0 to 3.
+    pub fn side(&self) -> u8 {
+        self.flags.0 / LaneFlags::SIDE0
     }
 
     /// Adds a next lane; `turns` when the burst changes direction here.

@@ -14,6 +14,7 @@
 mod burst;
 mod emit;
 mod lane;
+mod load;
 mod message;
 mod net;
 mod pump;
@@ -25,6 +26,7 @@ mod warm;
 pub use burst::{Burst, Ctrl, Timing};
 pub use emit::{SendRequest, Taken};
 pub use lane::{Lane, LaneFlags, Upstream};
+pub use load::{LinkLoad, Loads, WINDOW};
 pub use message::Message;
 pub use net::{Net, NetBuilder, Schedule, Store, Work};
 pub use record::{Record, Status};

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::burst::{Burst, Timing};
 use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
+use super::load::Loads;
 use super::message::{HEADER_WORDS, Message};
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
@@ -89,6 +90,9 @@ pub struct Net<S> {
     pub(super) ready: Vec<u32>,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
+    /// A burst goes on at once while its way is free, unless every lane that it enters is to be seen.
+    pub(super) runs_on: bool,
+    pub(super) loads: Option<Box<Loads>>,
     outboxes: Vec<Option<Outbox>>,
     inboxes: Vec<Option<Consumer>>,
     scratch: Vec<u32>,
@@ -116,6 +120,8 @@ impl<S: Store> Net<S> {
             ready: (0..parts.pes as u32).collect(),
             work: Vec::with_capacity(n_lanes.min(1 << 16)),
             schedule,
+            runs_on: schedule == Schedule::DepthFirst,
+            loads: None,
             outboxes: parts.producers.into_iter().map(|p| p.map(outbox)).collect(),
             inboxes: parts.consumers,
             scratch: Vec::new(),

@@ -8,7 +8,7 @@
 use super::burst::Burst;
 use super::lane::{LaneFlags, Upstream};
 use super::message::Message;
-use super::net::{Net, Schedule, Store};
+use super::net::{Net, Store};
 use super::record::Status;
 use super::ticket::NONE;
 
@@ -26,7 +26,7 @@ impl<S: Store> Net<S> {
             let lane = &self.lanes[id as usize];
             let (out, flags, n_outs, at) = (lane.outs[0], lane.flags, lane.n_outs, lane.next_slot());
             let stops = lane.unforwarded > 0 || n_outs > 1 || flags.has(LaneFlags::REMOTE);
-            if stops || self.schedule != Schedule::DepthFirst {
+            if stops || !self.runs_on {
                 return self.stop(id, burst);
             }
             let mut credit = 0;
@@ -75,6 +75,7 @@ impl<S: Store> Net<S> {
         let at = lane.next_slot();
         lane.enter(burst.wavelets(), depth);
         *self.slot_mut(id, at) = burst;
+        self.note_load(id, &burst);
         if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
     }
 

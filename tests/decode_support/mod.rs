@@ -1,9 +1,9 @@
 //! What the tests of decode against the oracle share: a tiny model's session, its twin, and the comparison.
 
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{Session, SessionConfig, Token};
 use plummer::math::random_checkpoint::RandomCheckpoint;
-use plummer::oracle::{self, KvMode, Oracle, Recipe};
+use plummer::oracle::{Oracle, Recipe};
 
 /// Ids of the prompt.
 pub const PROMPT: [u32; 4] = [3, 17, 0, 5];
@@ -13,17 +13,10 @@ pub const GENERATED: usize = 5;
 /// One worker on `wse2`, shift, f16.
 pub fn config(mesh: (u32, u32)) -> SessionConfig {
     SessionConfig {
-        chip: Chip::preset("wse2").unwrap(),
         mesh: Some(mesh),
-        kv: Kv::Shift,
-        kv_type: KvType::F16,
-        k_tree: 2,
         context: PROMPT.len() + GENERATED,
         prompt: PROMPT.len(),
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
+        ..SessionConfig::new(Chip::preset("wse2").unwrap())
     }
 }
 
@@ -32,25 +25,8 @@ pub type Outcome = (Vec<Vec<u32>>, Vec<u32>, u64, (u64, u64, u64));
 
 /// Runs the session; its recipe.
 pub fn on_wafer(model: &RandomCheckpoint, config: SessionConfig) -> (Outcome, Recipe) {
-    let (kv, kv_type, prompt) = (config.kv, config.kv_type, config.prompt);
-    let mut session = Session::new(model, config).unwrap_or_else(|e| panic!("{e}"));
-    let plan = session.decode().plan.clone();
-    let recipe = Recipe {
-        cols: plan.cols,
-        rows: plan.rows,
-        head_cols: plan.head_cols,
-        groups_y: plan.groups_y,
-        groups_x: plan.groups_x,
-        groups_head: plan.groups_head,
-        kv: match kv {
-            Kv::Shift => KvMode::Shift,
-            Kv::Concat => KvMode::Concat { prompt },
-        },
-        kv_type: match kv_type {
-            KvType::F16 => oracle::KvType::F16,
-            KvType::F32 => oracle::KvType::F32,
-        },
-    };
+    let mut session = Session::new(model, config.clone()).unwrap_or_else(|e| panic!("{e}"));
+    let recipe = plummer::app::verify::recipe(session.decode(), &config);
     let (mut logits, mut ids) = (Vec::new(), Vec::new());
     let mut cycles = 0;
     for i in 0..PROMPT.len() + GENERATED {

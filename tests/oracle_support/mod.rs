@@ -9,10 +9,10 @@ use std::io::Write as _;
 use std::path::Path;
 
 use plummer::fabric::Chip;
-use plummer::host::{Kv, KvType, Session, SessionConfig, Token};
+use plummer::host::{KvType, Session, SessionConfig, Token};
 use plummer::math::reduce::argmax;
 use plummer::model::Model;
-use plummer::oracle::{self, KvMode, Oracle, Recipe};
+use plummer::oracle::{Oracle, Recipe};
 
 /// The downloaded model, or a loud word on how to get it.
 pub fn smollm2() -> Option<Model> {
@@ -27,40 +27,12 @@ pub fn smollm2() -> Option<Model> {
 
 /// A configuration with the defaults of the command line.
 pub fn config(mesh: Option<(u32, u32)>, kv_type: KvType, context: usize, prompt: usize) -> SessionConfig {
-    SessionConfig {
-        chip: Chip::preset("wse2").expect("a preset"),
-        mesh,
-        kv: Kv::Shift,
-        kv_type,
-        k_tree: 2,
-        context,
-        prompt,
-        workers: 1,
-        arena_full: false,
-        random_schedule: None,
-        kernels: None,
-    }
+    SessionConfig { mesh, kv_type, context, prompt, ..SessionConfig::new(Chip::preset("wse2").expect("a preset")) }
 }
 
 /// The numbers that decide in which order a session adds.
 pub fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
-    let plan = &session.decode().plan;
-    Recipe {
-        cols: plan.cols,
-        rows: plan.rows,
-        head_cols: plan.head_cols,
-        groups_y: plan.groups_y.clone(),
-        groups_x: plan.groups_x.clone(),
-        groups_head: plan.groups_head.clone(),
-        kv: match config.kv {
-            Kv::Shift => KvMode::Shift,
-            Kv::Concat => KvMode::Concat { prompt: config.prompt },
-        },
-        kv_type: match config.kv_type {
-            KvType::F16 => oracle::KvType::F16,
-            KvType::F32 => oracle::KvType::F32,
-        },
-    }
+    plummer::app::verify::recipe(session.decode(), config)
 }
 
 /// Bits of the logits after every token of the prompt and of `n` greedy ones, and the greedy ids.

@@ -159,7 +159,8 @@ impl CommonArgs {
     pub fn options(&self) -> RunOptions {
         let available = || std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX);
         let workers = self.workers.map_or_else(available, usize::from);
-        RunOptions { dry: self.dry, trace: self.probe.options(), ..RunOptions::new(workers) }
+        let link_windows = self.probe.links.is_some();
+        RunOptions { dry: self.dry, trace: self.probe.options(), link_windows, ..RunOptions::new(workers) }
     }
 
     /// Starts the files of `--trace` and the like; `runs` is how many runs the flags name.

@@ -117,7 +117,7 @@ fn ways(config: &SessionConfig) -> Vec<(String, SessionConfig)> {
     ways
 }
 
-fn recipe(decode: &Decode, config: &SessionConfig) -> Recipe {
+pub fn recipe(decode: &Decode, config: &SessionConfig) -> Recipe {
     let plan = &decode.plan;
     Recipe {
         cols: plan.cols,
