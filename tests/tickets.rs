@@ -8,7 +8,7 @@ use plummer::arena::{Owner, Tile};
 use plummer::exec::{PassError, RunOptions, Wafer};
 use plummer::fabric::{Chip, Layout, TileDecl, TileId};
 use plummer::link::Schedule;
-use plummer::pe::{Fault, FaultKind, Fold, Kernel, Pe, Rx, Ticket, Tx};
+use plummer::pe::{After, Fault, FaultKind, Fold, Kernel, Pe, Role, Rx, Ticket, Tx};
 use plummer::units::{Color, Coord, Cycles};
 
 const A: Coord = Coord::new(0, 0);
@@ -26,11 +26,13 @@ enum Step {
     Send(Words),
     Recv(Words),
     Combine(Words),
+    /// Sends the first, takes what comes back into the second, as one operation of the host.
+    Ask(Words, Words),
     Read(Words),
     Write(Words),
     Join,
 }
-use Step::{Combine, Join, PostRecv, PostSend, Read, Recv, Send, Write};
+use Step::{Ask, Combine, Join, PostRecv, PostSend, Read, Recv, Send, Write};
 
 /// Words of tile `x` (12 words from 0) or `y` (12 words from 0 of another tile).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,9 @@ impl Kernel for Misuse {
                 }
                 Combine(w) => {
                     pe.combine(rx, tx, tile(w), Fold::Add).await;
+                }
+                Ask(w, back) => {
+                    pe.relay(&[Role::Leaf(tx)], tile(w), Fold::Set, After::Back(rx, tile(back))).await;
                 }
                 Read(w) => pe.compute(Cycles(1), |v| {
                     std::hint::black_box(v.words(tile(w)));
@@ -167,6 +172,26 @@ fn one_shared_word_is_enough_and_none_is_not() {
 fn a_joined_ticket_gives_the_tile_back() {
     let steps = [PostSend(X), PostRecv(Y), Join, Write(X), Read(Y), Combine(Y), PostSend(X), Join, Write(X)];
     assert_eq!(outcome(&steps, 2, 3), Ok(()));
+}
+
+#[test]
+fn a_send_and_its_answer_as_one_operation_fault_where_the_two_would() {
+    // B takes the send and never answers: the answer's tile is open, or a part of it.
+    for open in [Y, Words('y', 7, 5)] {
+        let fault = outcome(&[PostRecv(open), Ask(X, Y), Join], 0, 1).expect_err("the answer's tile is open");
+        let two = outcome(&[PostRecv(open), Send(X), Recv(Y), Join], 0, 1).expect_err("and in two operations");
+        assert_eq!(fault, two);
+    }
+    let kernel = Misuse { steps: vec![PostRecv(Words('x', 0, 3)), Ask(Words('x', 3, 9), Y)], gives: 0, takes: 0 };
+    assert!(matches!(run(&kernel, 2, Schedule::DepthFirst), Err(PassError::Stall(_))), "no tile is touched");
+}
+
+#[test]
+fn a_posted_receive_of_another_length_is_a_fault_when_it_is_joined() {
+    for need in [0, 5, 11] {
+        let fault = outcome(&[PostRecv(Words('y', 0, need)), Join], 1, 0).expect_err("the burst has 12 words");
+        assert_eq!((fault.pe, fault.kind), (A, FaultKind::Length { need: need as u32, found: W as u32 }));
+    }
 }
 
 #[test]

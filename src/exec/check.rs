@@ -258,7 +258,9 @@ impl<F: Future<Output = ()>> Run<'_, F> {
             }
         }
         self.part.take_marks();
-        let now = self.part.net.borrow().records.iter().map(|r| r.now).max().unwrap_or(0);
+        let net = self.part.net.borrow();
+        let now = (0..self.part.pes()).map(|pe| net.waits(pe).2).max().unwrap_or(0);
+        drop(net);
         if now > self.report.cycles {
             let (least, most) = self.report.pass_cycles;
             let took = now - self.report.cycles;

@@ -63,7 +63,7 @@ impl Rates {
 /// Rounded up; without a call into the mathematics library, which programs would feel.
 fn whole(cycles: f64) -> Cycles {
     let floor = cycles as u64;
-    Cycles(floor + u64::from(cycles > floor as f64))
+    Cycles(floor.saturating_add(u64::from(cycles > floor as f64)))
 }
 
 /// What the published programs spend on software beside products and messages; zero where no measurement says so.

@@ -274,8 +274,7 @@ impl<S: Store> Net<S> {
             }
             self.finish_take(&taken);
             let t = &mut self.tickets[id];
-            t.state = TicketState::Done;
-            t.words = taken.burst.words;
+            (t.state, t.next) = (TicketState::Done, u32::from(taken.burst.words));
             (t.end, t.tally, t.ctrl) = (taken.end, taken.burst.depth, taken.burst.ctrl);
             let awaited = t.awaited;
             self.records[pe as usize].n_receives -= 1;

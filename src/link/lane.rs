@@ -56,7 +56,7 @@ pub struct Lane {
     pub outs: [u32; 3],
     /// Outputs other than the ramp.
     pub n_outs: u8,
-    /// Ramp, remote, turns.
+    /// Ramp, remote, turns, starved, side.
     pub flags: LaneFlags,
     /// Id of the writer, read as `upstream_kind` says.
     pub upstream: u32,

@@ -59,6 +59,8 @@ pub struct Record {
     pub place: Option<&'static Location<'static>>,
 }
 
+const _: () = assert!(std::mem::size_of::<Record>() == 64);
+
 impl Record {
     /// Most tickets that a PE may have open (design.md section 2).
     pub const OPEN_MAX: u8 = 8;

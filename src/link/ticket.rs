@@ -56,7 +56,8 @@ pub struct Ticket {
     pub at: u32,
     /// Where the payload is, in the store's units.
     pub place: u32,
-    /// While queued: the next in the port's queue. In flight: cycles from head to tail. Then: the next free ticket.
+    /// Sends: the next one queued at the port; of a rendezvous in flight, cycles from head to tail. Receives that are
+    /// done: words of the burst. Of a free ticket: the next free one.
     pub next: u32,
     /// Next open ticket of the PE.
     pub next_open: u32,
@@ -66,7 +67,7 @@ pub struct Ticket {
     pub ctrl: Ctrl,
     /// Earliest start.
     pub ready: u64,
-    /// While queued: the earliest tail, of a combine. In flight: the tail as sent.
+    /// While queued: the earliest tail, of a combine. Emitted: the tail as sent.
     pub tail: u64,
     /// While in flight: the largest (start of take - path). Done: the end.
     pub end: u64,

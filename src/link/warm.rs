@@ -39,7 +39,7 @@ pub fn warm<T>(slice: &[T]) {
     }
 }
 
-/// Asks for every cache line of one element, without a loop.
+/// Asks for every cache line of one element; their number is known to the compiler.
 #[inline(always)]
 pub fn warm_one<T>(at: *const T) {
     let start = at.cast::<u8>();

@@ -4,8 +4,8 @@
 //! operations of every run. A join names its operation by how many of its color were started since, so that equal
 //! passes leave equal traces.
 //!
-//! Invariant: off unless asked for (`Part::record`); a recorded run has the bits and cycles of any other.
-//! Filled by `ops`, read by `exec::check`.
+//! Invariant: off unless asked for (`Part::record_steps`); a recorded run has the bits and cycles of any other.
+//! Filled by `ops` and `post`, read by `exec::check`.
 
 use std::collections::HashMap;
 use std::panic::Location;

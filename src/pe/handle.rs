@@ -259,15 +259,10 @@ impl<'a> Pe<'a> {
         self.part.report(self.id, Fault { now, pe: self.coord(), kind });
     }
 
-    #[inline(always)]
-    pub(super) fn warm_way(self, net: &Net<Memory>, tx: Tx) {
-        net.warm_way(tx.port, tx.way);
-    }
-
     /// Says that the program will soon send on `tx`: a hint to the host.
     #[inline]
     pub fn ahead(self, tx: Tx) {
-        self.warm_way(&self.part.net.borrow(), tx);
+        self.part.net.borrow().warm_way(tx.port, tx.way);
     }
 
     /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of

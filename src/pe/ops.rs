@@ -1,4 +1,4 @@
-//! The operations that block: send, receive, combine, join. Plain struct futures, so that a program stays small.
+//! The operations that block: send, receive, combine. Plain struct futures, so that a program stays small.
 //!
 //! Invariant: each is a sequence of fabric calls whose times depend on virtual time alone. A future is polled again
 //! only after the lane or ticket that it waits for has moved.
@@ -169,7 +169,7 @@ impl<'a> Pe<'a> {
         fold: Fold,
         place: &'static Location<'static>,
     ) -> Option<u32> {
-        self.warm_way(net, tx);
+        net.warm_way(tx.port, tx.way);
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
             return None;
         };
@@ -228,6 +228,11 @@ impl<'a> Pe<'a> {
             return Poll::Pending;
         }
         let (ctrl, depth, received) = (t.ctrl, t.tally, t.kind == crate::link::TicketKind::Receive);
+        let (need, found) = (u32::from(t.words), if received { t.next } else { 0 });
+        if received && found != need {
+            self.refuse_length(net, need, found);
+            return Poll::Pending;
+        }
         if self.part.recorder.is_some() {
             let (t, asked) = (*t, net.records[self.id as usize].now);
             self.part.note_end(net, self.id, &t, did, asked, place);
@@ -265,8 +270,7 @@ impl<'a> Pe<'a> {
         };
         let now = record.now;
         if found != tile.words {
-            net.records[self.id as usize].block(Status::Failed, NONE);
-            self.report(now, FaultKind::Length { need: tile.words, found });
+            self.refuse_length(net, tile.words, found);
             return Poll::Ready(None);
         }
         let taken = net.take(rx.0, now);
@@ -277,6 +281,15 @@ impl<'a> Pe<'a> {
         let record = &mut net.records[self.id as usize];
         record.depth = record.depth.max(taken.burst.depth);
         Poll::Ready(Some(taken))
+    }
+
+    /// Stops the PE: a burst has another length than the tile that is to take it.
+    #[cold]
+    fn refuse_length(self, net: &mut Net<Memory>, need: u32, found: u32) {
+        let record = &mut net.records[self.id as usize];
+        record.block(Status::Failed, NONE);
+        let now = record.now;
+        self.report(now, FaultKind::Length { need, found });
     }
 
     pub(super) fn report(self, now: u64, kind: FaultKind) {

@@ -18,6 +18,7 @@ use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
 use super::post::Ticket;
 use super::trace::Did;
+use super::view::is_open;
 
 /// What a member does at one level of a reduction.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +86,9 @@ impl Relay<'_> {
                 Role::Leaf(tx) => pe.begin_send(net, tx, tile, None, place)?,
             };
         }
-        if let After::Back(rx, _) = self.after
+        if let After::Back(rx, into) = self.after
             && usize::from(self.at) + 1 == self.roles.len()
-            && !self.ends_first(net, rx)
+            && !self.ends_first(net, rx, into)
         {
             return None;
         }
@@ -100,13 +101,17 @@ impl Relay<'_> {
         Some(())
     }
 
-    /// Is the last send worth a look: has it ended, or has the answer come? Otherwise the PE waits for both at once.
+    /// Is the last send to be waited for alone: has it ended, has the answer come, or is the answer's tile open, which is
+    /// a fault at that end? Otherwise the PE waits for both at once.
     #[inline]
-    fn ends_first(&self, net: &mut Net<Memory>, back: Rx) -> bool {
+    fn ends_first(&self, net: &mut Net<Memory>, back: Rx, into: Tile) -> bool {
         let record = &mut net.records[self.pe.id as usize];
         record.behind = NONE;
-        let none_to_take = record.takeable == 0;
-        if net.tickets[self.ticket].state == TicketState::Done || !none_to_take && net.front(back.0).is_some() {
+        let (takeable, others) = (record.takeable > 0, record.n_open > 1);
+        if net.tickets[self.ticket].state == TicketState::Done
+            || takeable && net.front(back.0).is_some()
+            || others && is_open(net, self.pe.id, into, self.ticket)
+        {
             return true;
         }
         let record = &mut net.records[self.pe.id as usize];

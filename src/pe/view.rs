@@ -82,15 +82,20 @@ impl<'a> View<'a> {
 pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
     let record = &net.records[pe as usize];
     let hull = Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] };
-    record.n_open > 0 && hull.overlaps(tile) && is_open(net, record.open, tile, writes)
+    record.n_open > 0 && hull.overlaps(tile) && any_open(net, pe, |_, t| opens(t, writes).overlaps(tile))
 }
 
-/// `is_touched`, ticket by ticket from `at` on.
+/// Is a ticket other than `but` open on some words of `tile`?
 #[inline(never)]
-fn is_open(net: &Net<Memory>, mut at: u32, tile: Tile, writes: bool) -> bool {
+pub(super) fn is_open(net: &Net<Memory>, pe: u32, tile: Tile, but: u32) -> bool {
+    any_open(net, pe, |id, t| id != but && opens(t, true).overlaps(tile))
+}
+
+fn any_open(net: &Net<Memory>, pe: u32, is_it: impl Fn(u32, &Ticket) -> bool) -> bool {
+    let mut at = net.records[pe as usize].open;
     while at != NONE {
         let t = &net.tickets[at];
-        if opens(t, writes).overlaps(tile) {
+        if is_it(at, t) {
             return true;
         }
         at = t.next_open;

@@ -34,7 +34,7 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
             continue;
         }
         let ctrl = pe.recv(h.back, x).await;
-        if let Some(tx) = h.back_relay {
+        if let Some(tx) = h.back_onward {
             pe.send_ctrl(tx, ctrl, x).await;
         }
         h.mark(Role::Corner, point::ARRIVED, Part::Broadcast);
@@ -88,10 +88,10 @@ struct Head<'a> {
     is_root: bool,
     roles: Roles,
     commands: Rx,
-    relay: Option<Tx>,
+    onward: Option<Tx>,
     hand_out: Option<Tx>,
     back: Rx,
-    back_relay: Option<Tx>,
+    back_onward: Option<Tx>,
     t: Tiles,
 }
 
@@ -122,10 +122,10 @@ impl<'a> Head<'a> {
         };
         Self {
             commands: pe.rx(if is_root { d.host_color() } else { d.command_color() }),
-            relay: (is_root && many).then(|| pe.tx(d.command_color())),
+            onward: (is_root && many).then(|| pe.tx(d.command_color())),
             hand_out: x.is_root.then(|| pe.tx(d.leave_color(0, row))),
             back: pe.rx(way_home.map_or(d.return_color(), |w| d.track_color(w.track))),
-            back_relay: (way_home.is_some() && d.plan.head_cols > 1).then(|| pe.tx(d.return_color())),
+            back_onward: (way_home.is_some() && d.plan.head_cols > 1).then(|| pe.tx(d.return_color())),
             is_root,
             roles: d.head_roles(col, row),
             x,
@@ -155,7 +155,7 @@ impl<'a> Head<'a> {
             });
         }
         self.mark(Role::HeadRoot, point::HEAD, Part::Compute);
-        if let Some(tx) = self.relay {
+        if let Some(tx) = self.onward {
             self.pe.send_ctrl(tx, ctrl, command).await;
         }
         ctrl

@@ -44,7 +44,7 @@ pub(super) struct Stage<'a> {
     is_first: bool,
     is_last: bool,
     hand_in: Rx,
-    relay: Option<Tx>,
+    onward: Option<Tx>,
     hand_out: Option<Tx>,
     x_root: usize,
     probe: Option<u16>,
@@ -135,7 +135,7 @@ impl<'a> Stage<'a> {
             is_first: stage == 0,
             is_last: stage + 1 == d.plan.stages.len(),
             hand_in: pe.rx(turn.map_or(hand_over, |w| d.track_color(w.track))),
-            relay: (turn.is_some() && cols > 1).then(|| pe.tx(hand_over)),
+            onward: (turn.is_some() && cols > 1).then(|| pe.tx(hand_over)),
             hand_out: (col == x_root).then(|| pe.tx(d.leave_color(stage + 1, row))),
             x_root,
             probe: (col == x_root && row == d.root_row()).then_some(stage as u16),
@@ -201,7 +201,7 @@ impl<'a> Stage<'a> {
     /// One burst of the hand-over. A program that waits for one counts as finished: prompts come position by position.
     async fn burst(&self, into: Tile) -> Ctrl {
         let ctrl = self.pe.recv_pass(self.hand_in, into).await;
-        if let Some(tx) = self.relay {
+        if let Some(tx) = self.onward {
             self.pe.send_ctrl(tx, ctrl, into).await;
         }
         ctrl

@@ -42,7 +42,7 @@ struct Stage<'a> {
     band: Axis,
     hand_in: Rx,
     /// Below a turn: passes x on along the row.
-    relay: Option<Tx>,
+    onward: Option<Tx>,
     hand_out: Option<Tx>,
     is_last: bool,
     shift_up: Option<Tx>,
@@ -89,7 +89,7 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
     let mut sent = None; // a leaf's y; done once x came back, so joining it then never waits
     loop {
         let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;
-        if let Some(tx) = s.relay {
+        if let Some(tx) = s.onward {
             pe.send_ctrl(tx, ctrl, s.t.x).await;
         }
         s.mark(Role::Corner, point::ARRIVED, Part::Broadcast);

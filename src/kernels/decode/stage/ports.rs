@@ -21,22 +21,26 @@ pub(in super::super) struct Axis {
 
 impl Axis {
     /// The reduction of `tile`.
+    #[track_caller]
     pub(in super::super) fn reduce<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
         self.relay(pe, tile, fold, After::Ended)
     }
 
     /// At the root: the reduction of `tile`. Elsewhere: this member's part of it, and what the root then sends, into
     /// `back`.
+    #[track_caller]
     pub(super) fn gather<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold, back: Tile) -> Relay<'a> {
         self.relay(pe, tile, fold, answer(&self.ends, back))
     }
 
     /// As `reduce`, but the last send of a leaf is only posted: where the result comes back to another tile, the leaf
     /// waits for that alone and joins the ticket before it needs `tile` again.
+    #[track_caller]
     pub(super) fn reduce_posted<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
         self.relay(pe, tile, fold, After::Posted)
     }
 
+    #[track_caller]
     fn relay<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold, after: After) -> Relay<'a> {
         // What the root sends next.
         self.gives().into_iter().for_each(|tx| pe.ahead(tx));
@@ -44,11 +48,13 @@ impl Axis {
     }
 
     /// The root's part of the broadcast.
+    #[track_caller]
     pub(super) fn give<'a>(&'a self, pe: Pe<'a>, tile: Tile) -> Relay<'a> {
         give(pe, &self.ends, tile)
     }
 
     /// The broadcast.
+    #[track_caller]
     pub(in super::super) fn broadcast<'a>(&'a self, pe: Pe<'a>, tile: Tile) -> Relay<'a> {
         broadcast(pe, &self.ends, tile)
     }
@@ -107,7 +113,7 @@ impl<'a> Stage<'a> {
             shift: shifts.then(|| [t(tile::SHIFT_OUT), t(tile::SHIFT_IN)]),
             band: axis(&d.band_tree(&place, &band, row), col - band.start),
             hand_in: pe.rx(turn.map_or(hand_over, |w| d.track_color(w.track))),
-            relay: (turn.is_some() && d.plan.cols > 1).then(|| pe.tx(hand_over)),
+            onward: (turn.is_some() && d.plan.cols > 1).then(|| pe.tx(hand_over)),
             hand_out: x.is_root.then(|| pe.tx(d.leave_color(stage + 1, row))),
             is_last: stage + 1 == d.plan.stages.len(),
             shift_up: (shifts && row > 0).then(|| pe.tx(d.shift_color(row))),
