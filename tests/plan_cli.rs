@@ -136,7 +136,7 @@ fn ctrl_c_keeps_the_finished_points() {
     let values = (1..=40).map(|alpha| alpha.to_string()).collect::<Vec<_>>().join(",");
     let vary = format!("alpha={values}");
     let file = kept.to_str().expect("UTF-8");
-    let mut child = spawn(&["sweep", "llama3-8b", "--mesh", "250x250", "--vary", &vary, "--resume", file]);
+    let mut child = spawn(&["sweep", "llama3-8b", "--mesh", "512x293", "--vary", &vary, "--resume", file]);
     let mut first = [0; 1];
     child.stdout.as_mut().expect("stdout").read_exact(&mut first).expect("the first point");
     let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");

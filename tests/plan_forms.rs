@@ -39,9 +39,8 @@ fn decode_forms_are_within_a_tenth_of_executed_layers() {
 }
 
 #[test]
-fn prefill_forms_rank_executed_layers() {
+fn prefill_forms_are_within_a_quarter_of_executed_layers() {
     let sizes = Sizes::preset("llama3-8b").expect("a preset");
-    let mut executed = Vec::new();
     for (mesh, n) in [((24, 24), 48), ((48, 48), 48), ((32, 64), 96), ((64, 32), 96), ((64, 64), 192)] {
         let c = config(mesh, 2, n + 1);
         let t = prefill_layer(&sizes.config.shape, sizes.format, &c, n).expect("it runs");
@@ -49,9 +48,6 @@ fn prefill_forms_rank_executed_layers() {
         let form = closed::prefill_layer(&sizes.config.shape, &c.chip, side, n);
         let ratio = form as f64 / t.cycles as f64;
         println!("prefill {mesh:?} of {n}: {form} / {} = {ratio:.3}", t.cycles);
-        assert!((0.6..1.7).contains(&ratio), "{mesh:?} of {n}: {ratio}");
-        executed.push((t.cycles, form));
+        assert!((0.8..1.25).contains(&ratio), "{mesh:?} of {n}: {ratio}");
     }
-    executed.sort_unstable();
-    assert!(executed.is_sorted_by_key(|e| e.1), "{executed:?}");
 }

@@ -74,6 +74,8 @@ struct Point {
     stages: Option<usize>,
     token_cycles: Option<u64>,
     tpr: Option<f64>,
+    /// Prompt and answer.
+    seconds: Option<f64>,
 }
 
 /// `chip` with field `name` (sections joined by dots) set to `value`.
@@ -167,8 +169,10 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: 
         stages: None,
         token_cycles: None,
         tpr: None,
+        seconds: None,
     };
-    Ok(match ask(&flags, sizes, chip, 1)?.choose() {
+    let ask = ask(&flags, sizes, chip, 1)?;
+    Ok(match ask.choose() {
         Err(error) => Point { refused: Some(error.to_string()), ..blank },
         Ok(choices) => {
             let best = &choices[0];
@@ -177,6 +181,7 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: 
                 stages: Some(best.stages),
                 token_cycles: Some(best.token_cycles),
                 tpr: Some(clock / best.token_cycles as f64),
+                seconds: Some(best.total_cycles(&ask) as f64 / clock),
                 ..blank
             }
         }
@@ -187,14 +192,15 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: 
 fn shown(p: &Point) -> serde_json::Value {
     json!({
         "value": p.value, "refused": p.refused, "mesh": p.mesh, "stages": p.stages, "token_cycles": p.token_cycles,
-        "tpr": p.tpr,
+        "tpr": p.tpr, "seconds": p.seconds,
     })
 }
 
 fn line(name: &str, p: &Point) -> String {
-    let what = match (p.mesh, p.stages, p.token_cycles, p.tpr) {
-        (Some((cols, rows)), Some(stages), Some(cycles), Some(tpr)) => {
-            format!("{cols}x{rows}, {stages} stages, {cycles} cycles a token, {tpr:.0} tokens/s")
+    let what = match (p.mesh, p.stages, p.token_cycles, p.tpr.zip(p.seconds)) {
+        (Some((cols, rows)), Some(stages), Some(cycles), Some((tpr, all))) => {
+            let ms = all * 1e3;
+            format!("{cols}x{rows}, {stages} stages, {cycles} cycles a token, {tpr:.0} tokens/s, {ms:.2} ms in all")
         }
         _ => p.refused.clone().unwrap_or_default(),
     };

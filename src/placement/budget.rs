@@ -170,15 +170,20 @@ pub(super) fn head_bytes(shape: &ModelShape, cols: usize, rows: usize) -> usize 
     sum(tables.into_iter().chain([vector, vector, vector, tile(&[4, v.saturating_add(1)]), 3 * 16]))
 }
 
+/// Bytes that a head PE takes at most while there are columns: in larger arenas fewer columns would hold the head, and
+/// every token would wait for their longer products. What the arenas of `wse2` have for tiles.
+const HEAD_BYTES: usize = 40 << 10;
+
 /// The fewest head columns whose arenas hold the tables, if the chip has as many.
 ///
 /// # Errors
 /// Bytes needed with all columns that could help.
 pub(super) fn head_cols(shape: &ModelShape, chip: &Chip, rows: usize) -> Result<usize, usize> {
     let most = shape.vocab.min(chip.cols as usize).max(1);
+    let have = if head_bytes(shape, most, rows) <= HEAD_BYTES { have(chip).min(HEAD_BYTES) } else { have(chip) };
     let fits = |cols: usize| {
         let words = shape.vocab.div_ceil(cols).saturating_add(1).max(shape.hidden.div_ceil(rows));
-        head_bytes(shape, cols, rows) <= have(chip) && words <= MESSAGE_WORDS_MAX
+        head_bytes(shape, cols, rows) <= have && words <= MESSAGE_WORDS_MAX
     };
     if !fits(most) {
         return Err(head_bytes(shape, most, rows));
