@@ -291,7 +291,7 @@ impl Wafer {
         std::mem::take(&mut self.marks)
     }
 
-    /// The words of a tile: an uncharged probe.
+    /// The words of a tile: an uncharged probe. In a dry run they are zeros.
     ///
     /// # Errors
     /// `Lost` when there is no such tile or the worker is gone.

@@ -163,7 +163,7 @@ pub(super) fn serve<K: Kernel>(
                 }
                 pass(&mut worker, me, idle, injects)
             }
-            Command::Read { tile } => Answer::Words(part.net.borrow().store.tile(tile).to_vec()),
+            Command::Read { tile } => Answer::Words(read(part, tile)),
             Command::Lanes => Answer::Lanes(Box::new(lanes(part))),
             Command::Logs => Answer::Logs(part.logs()),
             Command::Remains => Answer::Remains(Box::new(remains(part))),
@@ -174,6 +174,12 @@ pub(super) fn serve<K: Kernel>(
             return;
         }
     }
+}
+
+/// The words of a tile; in a dry run there are none, and they count as zeros.
+fn read(part: &Part, tile: Tile) -> Vec<u32> {
+    let net = part.net.borrow();
+    if net.dry { vec![0; tile.words()] } else { net.store.tile(tile).to_vec() }
 }
 
 /// Sends the host's bursts, runs to quiescence, and says how that ended.
