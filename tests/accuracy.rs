@@ -1,5 +1,4 @@
-//! The accuracy page: docs/accuracy.md is what the command prints, and the errors on it are as small as they are said to
-//! be.
+//! The accuracy page: docs/accuracy.md is what the command prints, and its errors are as small as they are said to be.
 
 mod command;
 mod model_support;

@@ -21,10 +21,11 @@ pub struct Page {
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
 
-const INTRO: &str = "How close is the emulated clock to silicon? Programs run on each preset, beside published formulas \
-and points, in cycles. Error is emulated / published - 1; sizes of errors are means and maxima of its absolute value. \
-Constants of a preset were fitted to calibration points alone: only validation points test it. Formulas are those that \
-their authors hold against silicon, within the error stated with the set.";
+const INTRO: &str = "How close is the emulated clock to silicon? Programs run on each preset, beside published \
+                     formulas and points, in cycles. Error is emulated / published - 1; sizes of errors are \
+                     means and maxima of its absolute value. Constants of a preset were fitted to calibration \
+                     points alone: only validation points test it. Formulas are those that their authors hold \
+                     against silicon, within the error stated with the set.";
 
 /// Mean and largest error in percent; a dash without points.
 fn errors(e: Errors) -> [String; 3] {

@@ -130,8 +130,8 @@ pub(super) fn two_tree() -> Result<Set, AccuracyError> {
         let emulated = run::two_tree(&chip, p, groups, w)?;
         points.push(Point::new(format!("P {p}, G {groups}, w {w}"), published, emulated));
     }
-    let note = "hops + 5 a stage + 4 to 6 w (5 w taken); executed: hops + 5 a stage + 5 + 3 w + what a root's second side \
-                waits for its first";
+    let note = "hops + 5 a stage + 4 to 6 w (5 w taken); executed: hops + 5 a stage + 5 + 3 w + what a root's second \
+                side waits for its first";
     Ok(formula_set("two-tree allreduce", WAFERLLM, note, points))
 }
 

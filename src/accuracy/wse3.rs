@@ -124,7 +124,7 @@ pub(super) fn mesh_gemm() -> Result<Set, AccuracyError> {
         let point = Point::new(format!("P {p}, tiles {t}"), published, emulated);
         points.push(Point { closed_form, ..point.fitted(calibration) });
     }
-    let note = "two constants fitted: a multiply-add, and the software of a round of exchange; loop and AXPY starts are those of \
-                a published fit (38.65 and 2.19), which had these runs among its own";
+    let note = "two constants fitted: a multiply-add, and the software of a round of exchange; loop and AXPY \
+                starts are those of a published fit (38.65 and 2.19), which had these runs among its own";
     Ok(Set { chip: CHIP, name: "MeshGEMM", evidence: Evidence::Silicon, source: RUNS, note, points })
 }

@@ -49,8 +49,8 @@ pub(super) fn mesh_gemm() -> Result<Set, AccuracyError> {
             points.push(Point::new(case, f64::from(published), emulated).fitted(true));
         }
     }
-    let note = "P 3, Kt = Nt = 8, blocks home again as in the released code. Three constants fitted: software of a round, of a word in it, and of an AXPY; the staircase \
-                in ceil(Mt / 8) is not modelled";
+    let note = "P 3, Kt = Nt = 8, blocks home again as in the released code. Three constants fitted: software of a \
+                round, of a word in it, and of an AXPY; the staircase in ceil(Mt / 8) is not modelled";
     Ok(set("MeshGEMM", note, points))
 }
 
@@ -70,8 +70,8 @@ pub(super) fn vectors() -> Result<Set, AccuracyError> {
         let published = 358.0 + 0.52 * (n * n) as f64;
         points.push(Point::new(format!("GEMV tile {n}x{n}"), published, tile(&chip, n)).fitted(true));
     }
-    let note = "charged rates, not executed kernels; the GEMV tile is published as a fit, 358 + 0.52 a multiply-add, of which \
-                the start is fitted";
+    let note = "charged rates, not executed kernels; the GEMV tile is published as a fit, 358 + 0.52 a \
+                multiply-add, of which the start is fitted";
     points.iter_mut().for_each(|p| p.closed_form = true);
     Ok(set("vector operations, f16", note, points))
 }

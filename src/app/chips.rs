@@ -73,7 +73,7 @@ fn describe(out: &mut String, chip: &Chip) {
     let (power, events, share) = (energy.by_power, energy.by_events, 100.0 * energy.busy_share());
     let _ = writeln!(
         out,
-        "     {power:.1} pJ a core and cycle by its power; {events:.1} by events when a core multiplies in f16 ({share:.0} %)"
+        "     {power:.1} pJ a core and cycle by power; {events:.1} by events while it multiplies in f16 ({share:.0} %)"
     );
     let _ = writeln!(out, "  unknown, assumed: {}", chip.assumed().join(", "));
 }
