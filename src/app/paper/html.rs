@@ -21,7 +21,7 @@ pub fn page(chip: &str, cells: &[Cell], fit: &Fit, notes: &[String]) -> String {
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>WaferLLM on {0}</title>\n\
          <style>{STYLE}</style>\n<h1>WaferLLM's tables on chip {0}</h1>\n\
-         <p>{1}. Rows in blue were calibrated on.</p>\n",
+         <p>{1}. Published values were measured on WSE-2; on rows in blue the wse2 preset was calibrated.</p>\n",
         escape(chip),
         escape(&fitted(fit))
     );

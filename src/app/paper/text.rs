@@ -49,7 +49,8 @@ pub fn fitted(fit: &Fit) -> String {
 
 /// All tables, the fit, and what the numbers rest on.
 pub fn tables(chip: &str, cells: &[Cell], fit: &Fit, notes: &[String]) -> String {
-    let mut out = format!("WaferLLM's tables on chip {chip}; * calibrated on this cell\n");
+    let mut out =
+        format!("WaferLLM's tables, measured on WSE-2, beside chip {chip}; * wse2 was calibrated on this cell\n");
     let mut table = "";
     for c in cells {
         if c.table != table {

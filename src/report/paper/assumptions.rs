@@ -5,6 +5,8 @@ use crate::fabric::{Chip, FIELDS};
 /// Assumptions about workload and method, then the chip's constants with provenance.
 pub fn assumptions(chip: &Chip) -> Vec<String> {
     let fixed = [
+        "published values were measured on a WSE-2, and calibration cells calibrate the wse2 preset: on another chip \
+         the error compares two chips",
         "workload waferllm-skeleton: one layer x number of layers, padded tiles, one head, full-width K and \
          V, no mask, no lm_head, nothing fused, paper numerics (f16 storage, transport and sums); not the \
          LLaMA that writes text",
