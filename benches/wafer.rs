@@ -7,8 +7,10 @@
 //! | layout            | one kernel's layout and its check                                                      |
 //! | layer             | `generate --dry --one-layer`: layout, launch, a pass through two layers of decode      |
 //!
-//! More seconds at equal PEs mean that layouts or the build became slower; more bytes a PE bound the largest dry run.
+//! Seconds are those of the wall and, in parentheses, of all CPUs (user and system, from /proc; 0 where there is none): on
+//! a busy machine only the latter say something. More seconds at equal PEs mean that layouts or the build became slower; more bytes a PE bound the largest dry run.
 
+use std::fmt;
 use std::time::Instant;
 
 use plummer::arena::Owner;
@@ -28,6 +30,45 @@ fn main() {
     layouts();
     for side in [360, 480, 660, 720] {
         layer(side);
+    }
+}
+
+/// Seconds of the wall and of all CPUs since a moment.
+struct Clock {
+    begin: Instant,
+    cpu: f64,
+}
+
+struct Span {
+    wall: f64,
+    cpu: f64,
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2}) s", self.wall, self.cpu)
+    }
+}
+
+/// User and system time of this process in seconds: fields 14 and 15 of /proc/self/stat, in ticks of 1/100 s.
+fn cpu() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after = text.rsplit(')').next().unwrap_or_default();
+    let ticks = after.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<f64>().ok());
+    ticks.sum::<f64>() / 100.0
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { begin: Instant::now(), cpu: cpu() }
+    }
+
+    /// Since the start or the last lap.
+    fn lap(&mut self) -> Span {
+        let now = Self::start();
+        let span = Span { wall: (now.begin - self.begin).as_secs_f64(), cpu: now.cpu - self.cpu };
+        *self = now;
+        span
     }
 }
 
@@ -86,23 +127,18 @@ impl Neighbours {
 
 fn neighbours() {
     let chip = Chip::preset("bench").expect("a preset");
-    let (before, begin) = (status("VmRSS"), Instant::now());
+    let (before, mut clock) = (status("VmRSS"), Clock::start());
     let kernel = Neighbours { cols: chip.cols, rows: chip.rows };
     let layout = kernel.layout();
-    let laid = begin.elapsed().as_secs_f64();
+    let laid = clock.lap();
     let mut wafer = Wafer::launch(kernel, layout, &chip, &RunOptions::new(1), |_, _, _| {}).expect("it fits");
-    let launched = begin.elapsed().as_secs_f64();
+    let launched = clock.lap();
     wafer.run(&[]).expect("it completes");
-    let ran = begin.elapsed().as_secs_f64();
+    let ran = clock.lap();
     let hops = wafer.counters().expect("counters").hops;
-    println!(
-        "neighbours  1000x850 PEs, 2 lanes each: layout {laid:.2} s, launch {:.2} s, first pass {:.2} s ({hops} hops), \
-         {} MB resident (peak {})",
-        launched - laid,
-        ran - launched,
-        status("VmRSS") - before,
-        status("VmHWM")
-    );
+    let (resident, peak) = (status("VmRSS") - before, status("VmHWM"));
+    println!("neighbours  1000x850 PEs, 2 lanes each: layout {laid}, launch {launched}, first pass {ran}, {hops} hops");
+    println!("            {resident} MB resident, peak {peak} MB");
 }
 
 fn layouts() {
@@ -110,12 +146,12 @@ fn layouts() {
     for algo in [Algo::Mesh, Algo::Cannon, Algo::Summa] {
         let size = Dims { m: 1440, k: 1440, n: 1440 };
         let gemm = Gemm::new(Spec::new(algo, (720, 720), size, Numerics::Default), &chip);
-        let begin = Instant::now();
+        let mut clock = Clock::start();
         let layout = gemm.layout().expect("its own colors");
-        let laid = begin.elapsed().as_secs_f64();
+        let laid = clock.lap();
         build(&layout, &chip, 1, Backing::Dry).expect("it fits");
-        let built = begin.elapsed().as_secs_f64() - laid;
-        println!("layout      {} on 720x720: {laid:.2} s, check and lanes {built:.2} s", algo.name());
+        let built = clock.lap();
+        println!("layout      {} on 720x720: {laid}, check and lanes {built}", algo.name());
     }
 }
 
@@ -134,12 +170,9 @@ fn layer(side: u32) {
         random_schedule: None,
         kernels: None,
     };
+    let mut clock = Clock::start();
     let t = decode_layer(&sizes.config.shape, sizes.format, &config, 4096).expect("it runs");
-    let (all, pass) = t.seconds;
-    println!(
-        "layer       llama3-8b at {side}x{side}: {} cycles, {all:.2} s in all, {:.2} s a layer of the pass, peak {} MB",
-        t.cycles,
-        pass / t.layers as f64,
-        status("VmHWM")
-    );
+    let (all, pass, n) = (clock.lap(), t.seconds.1, t.layers);
+    println!("layer       llama3-8b at {side}x{side}: {} cycles, {all} in all, peak {} MB", t.cycles, status("VmHWM"));
+    println!("            the pass through {n} layers {pass:.2} s");
 }

@@ -19,7 +19,7 @@ fn snake(cols: u32, rows: u32) -> Program {
     let mut program = Program::default();
     let mut rx = Direction::Ramp;
     for row in 0..rows {
-        let (out, back) = if row % 2 == 0 { (Direction::East, false) } else { (Direction::West, true) };
+        let (out, back) = if row.is_multiple_of(2) { (Direction::East, false) } else { (Direction::West, true) };
         for i in 0..cols {
             let at = Coord::new(if back { cols - 1 - i } else { i }, row);
             let tx = match (i + 1 < cols, row + 1 < rows) {
@@ -31,7 +31,7 @@ fn snake(cols: u32, rows: u32) -> Program {
             rx = if i + 1 < cols { out.opposite() } else { Direction::North };
         }
     }
-    let end = Coord::new(if rows % 2 == 0 { 0 } else { cols - 1 }, rows - 1);
+    let end = Coord::new(if rows.is_multiple_of(2) { 0 } else { cols - 1 }, rows - 1);
     program.op(Coord::new(0, 0), Op::Send(COLOR, WORDS));
     program.op(end, Op::Recv(COLOR, WORDS));
     program

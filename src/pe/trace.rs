@@ -134,7 +134,7 @@ impl Part {
     pub(super) fn note_end(&self, net: &Net<Memory>, pe: u32, t: &Ticket, did: Did, asked: u64, place: Place) {
         let Some(recorder) = &self.recorder else { return };
         let (ends, sends) = (self.endpoints(pe), t.kind == TicketKind::Send);
-        let color = (if sends { &ends.tx } else { &ends.rx }).iter().find(|e| e.1 == t.at).map(|e| e.0);
+        let color = (if sends { ends.tx } else { ends.rx }).iter().find(|e| e.1 == t.at).map(|e| e.0);
         let words = u32::from(t.words);
         let note = |start, end, did| recorder.note(pe, Span { start, end, did, color, words, place: Some(place) });
         match did {
