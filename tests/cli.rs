@@ -216,6 +216,10 @@ fn arenas_that_fill_say_how_many_tokens_fit() {
     refused(&[&["generate", "-p", "the", "-c", &more], place.as_slice()].concat(), &says);
     let long = "a".repeat(fits as usize + 1);
     refused(&[&["generate", "-p", &long], place.as_slice()].concat(), &format!("{fits} fit in the arenas"));
+    // A mesh that holds no position at all: what its fullest core would have to hold, and the mesh that would do.
+    for part in ["on its fullest PE", "weights", "K and V", "no context fits; --mesh ", "would hold 17 positions"] {
+        refused(&["generate", "-p", "KING:", "-n", "12", "--mesh", "2x2", "-c", "17"], part);
+    }
 }
 
 #[test]

@@ -16,8 +16,9 @@ pub(super) const LAYERS_MAX: usize = (65_536 - 64) / 16;
 /// A limit on every size of a shape, far above any model: positions and ids must fit in a control word.
 pub(super) const SIZE_MAX: usize = 1 << 31;
 
-/// Bytes of a PE by owner; those without any are not shown.
-pub type Account = [(&'static str, usize); 3];
+/// Bytes of a PE by owner, as `OWNERS` names them.
+pub type Account = [usize; 3];
+pub(super) const OWNERS: [&str; 3] = ["weights", "K and V", "activations, receive buffers"];
 
 /// Bytes of a tile of so many elements on the 16-byte grid.
 fn tile(factors: &[usize]) -> usize {
@@ -141,11 +142,7 @@ impl StageSizes {
 
     /// What a PE with one layer holds, by owner.
     pub(super) fn ledger(&self, kv_bytes: usize, bias: bool) -> Account {
-        [
-            ("weights of a layer", self.weight_bytes(bias)),
-            ("K and V of a layer", self.cell_bytes(kv_bytes)),
-            ("activations, receive buffers", self.fixed_bytes()),
-        ]
+        [self.weight_bytes(bias), self.cell_bytes(kv_bytes), self.fixed_bytes()]
     }
 }
 

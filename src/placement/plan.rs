@@ -10,7 +10,7 @@ use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 use crate::math::split::part;
 
-use super::budget::{self, Account, MESSAGE_WORDS_MAX, SIZE_MAX, StageSizes};
+use super::budget::{self, Account, MESSAGE_WORDS_MAX, OWNERS, SIZE_MAX, StageSizes};
 use super::floor::{Floor, places, tree_root};
 use super::search;
 
@@ -118,11 +118,8 @@ pub(super) enum Room {
 }
 
 fn listed(ledger: &Account) -> String {
-    ledger
-        .iter()
-        .filter(|(_, bytes)| *bytes > 0)
-        .map(|(owner, bytes)| format!("\n  {owner:<28} {bytes:>9} B"))
-        .collect()
+    let held = OWNERS.iter().zip(ledger).filter(|(_, bytes)| **bytes > 0);
+    held.map(|(owner, bytes)| format!("\n  {owner:<28} {bytes:>9} B")).collect()
 }
 
 /// A mesh that holds the model, before its ways are laid.
@@ -181,7 +178,7 @@ impl Sketch {
         let stages = shape.n_layers.div_ceil(per_stage);
         let head_cols = head_cols.map_err(|need| {
             let hint = "use more rows";
-            let ledger = [("embedding and lm_head", need), ("", 0), ("", 0)];
+            let ledger = [need, 0, 0];
             PlanError::TooSmall { cols, rows, what: "the head on all columns", need, have, hint, ledger }
         })?;
         let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
