@@ -101,8 +101,8 @@ impl Relay<'_> {
         Some(())
     }
 
-    /// Is the last send to be waited for alone: has it ended, has the answer come, or is the answer's tile open, which is
-    /// a fault at that end? Otherwise the PE waits for both at once.
+    /// Is the last send to be waited for alone: has it ended, has the answer come, or is the answer's tile open, which
+    /// is a fault at that end? Otherwise the PE waits for both at once.
     #[inline]
     fn ends_first(&self, net: &mut Net<Memory>, back: Rx, into: Tile) -> bool {
         let record = &mut net.records[self.pe.id as usize];

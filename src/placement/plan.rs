@@ -232,7 +232,7 @@ impl Plan {
         };
         let (cols, rows) = on_chip(mesh, chip)?;
         let head_cols = budget::head_cols(shape, chip, rows);
-        let sketch = |room| Sketch::new(shape, chip, r, (cols, rows), head_cols.clone(), room)?.finish(shape, chip, r);
+        let sketch = |room| Sketch::new(shape, chip, r, (cols, rows), head_cols, room)?.finish(shape, chip, r);
         sketch(Room::Prefill).or_else(|_| sketch(Room::Decode))
     }
 
