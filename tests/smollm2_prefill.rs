@@ -21,9 +21,11 @@ fn golden() -> Value {
     serde_json::from_slice(&file).expect("JSON")
 }
 
+/// A prompt in the largest chunks that fit.
 fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32]) -> (Session, u32) {
-    let mut session = Session::with_prefill(model, config.clone(), PrefillOptions::default(), None, false)
-        .unwrap_or_else(|e| panic!("{e}"));
+    let how = PrefillOptions { chunk: Some(usize::MAX), mesh: None };
+    let session = Session::with_prefill(model, config.clone(), how, None, false);
+    let mut session = session.unwrap_or_else(|e| panic!("{e}"));
     let step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{e}")).expect("not interrupted");
     let id = step.argmax.expect("an id");
     (session, id)

@@ -119,18 +119,22 @@ impl<'a> Stage<'a> {
             let home = d.home(row, p.prompt);
             home.end.min(base) - home.start.min(base)
         };
-        let blocks: usize = (0..rows).map(|row| held(row).div_ceil(older)).sum();
+        let blocks = |n: usize| self.block(older).0 * (n / older) as u64 + self.block(n % older).0;
         let tours = (0..rows).map(|row| held(row).div_ceil(older)).max().unwrap_or(0);
         let own = self.on_row;
         let state = d.chip.elementwise(Prefill::state_words(&local, own)) + d.chip.elementwise(own * local.att());
         let load = d.chip.elementwise(2 * older * local.kv()).0 * tours as u64 + self.rounds(rows).0 * tours as u64;
-        let earlier = Cycles(self.block(older.min(base)).0 * blocks as u64 + load);
+        let earlier = Cycles((0..rows).map(|row| blocks(held(row))).sum::<u64>() + load);
         let fresh = Cycles(self.block(own).0 * self.chunk.len.min(rows) as u64);
         state + earlier + self.rounds(rows) + fresh
     }
 
-    /// One block of `n` positions: scores, their way to the band's middle, softmax, the way back, values.
+    /// One block of `n` positions, nothing if there are none: scores, their way to the band's middle, softmax, the way
+    /// back, values.
     fn block(&self, n: usize) -> Cycles {
+        if n == 0 {
+            return Cycles::ZERO;
+        }
         let d = &self.p.decode;
         let (chip, local, own) = (&d.chip, d.local(0), self.on_row);
         let (heads, band) = (local.q_heads(), d.columns().slice(0).band.len());
