@@ -1,6 +1,7 @@
 //! The built command and chips: presets, files, energy and cost.
 
 mod command;
+mod model_support;
 
 use command::*;
 use serde_json::{Value, json};
