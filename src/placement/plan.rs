@@ -213,7 +213,7 @@ impl Plan {
             return Err(PlanError::OffMesh { cols, rows, have_cols, have_rows });
         }
         let head_cols = budget::head_cols(shape, chip, rows);
-        let sketch = |room| Sketch::new(shape, chip, r, (cols, rows), head_cols.clone(), room)?.finish(shape, chip, r);
+        let sketch = |room| Sketch::new(shape, chip, r, (cols, rows), head_cols, room)?.finish(shape, chip, r);
         sketch(Room::Prefill).or_else(|_| sketch(Room::Decode))
     }
 
