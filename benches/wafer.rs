@@ -8,7 +8,8 @@
 //! | layer             | `generate --dry --one-layer`: layout, launch, a pass through two layers of decode      |
 //!
 //! Seconds are those of the wall and, in parentheses, of all CPUs (user and system, from /proc; 0 where there is
-//! none): on a busy machine only the latter say something. More seconds at equal PEs mean that layouts or the build became slower; more bytes a PE bound the largest dry run.
+//! none): on a busy machine only the latter say something. More seconds at equal PEs mean that layouts or the build
+//! became slower; more bytes a PE bound the largest dry run.
 
 use std::fmt;
 use std::time::Instant;
