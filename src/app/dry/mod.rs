@@ -37,7 +37,7 @@ pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
     if !path.exists() {
         let presets = || Sizes::presets().collect::<Vec<_>>().join(", ");
         let found = path.to_str().and_then(Sizes::preset);
-        return found.with_context(|| format!("-m {}: neither a path nor one of {}", path.display(), presets()));
+        return found.with_context(|| format!("model {}: neither a path nor one of {}", path.display(), presets()));
     }
     if path.join("config.json").is_file() || path.extension().is_some_and(|e| e == "json") {
         return Ok(Sizes::from_file(path)?);

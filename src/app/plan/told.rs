@@ -61,13 +61,21 @@ fn budget(ask: &Ask) -> [u64; 3] {
     [work::weight_bytes(&ask.shape), kv, arenas * ask.wafers as u64]
 }
 
+/// Bytes in a unit that shows them.
+fn bytes(n: u64) -> String {
+    match n {
+        0..1_000_000 => format!("{:.1} kB", n as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", n as f64 / 1e6),
+        _ => format!("{:.2} GB", n as f64 / 1e9),
+    }
+}
+
 /// Which budget fails.
 fn failing(ask: &Ask) -> String {
     let [weights, kv, arenas] = budget(ask);
-    let gb = |bytes: u64| bytes as f64 / 1e9;
     match arenas.checked_sub(weights + kv) {
-        None => format!("arenas: {:.2} GB short on {} wafer(s)", gb(weights + kv - arenas), ask.wafers),
-        Some(left) => format!("floorplan: the arenas hold the sum ({:.2} GB left), no equal regions do", gb(left)),
+        None => format!("arenas: {} short on {} wafer(s)", bytes(weights + kv - arenas), ask.wafers),
+        Some(left) => format!("floorplan: the arenas hold the sum ({} left), no equal regions do", bytes(left)),
     }
 }
 
@@ -137,9 +145,8 @@ pub fn text(sizes: &Sizes, ask: &Ask, outcome: &Result<Vec<Choice>, SessionError
         chip.reserved_bytes >> 10,
         chip.arena_bytes >> 10
     );
-    let gb = |bytes: u64| bytes as f64 / 1e9;
-    let [weights, kv, arenas] = budget(ask).map(gb);
-    let _ = writeln!(text, "bytes        {weights:.2} GB of weights and {kv:.2} GB of K and V; arenas {arenas:.2} GB");
+    let [weights, kv, arenas] = budget(ask).map(bytes);
+    let _ = writeln!(text, "bytes        {weights} of weights and {kv} of K and V; arenas {arenas}");
     match outcome {
         Ok(choices) => choice_text(&mut text, ask, choices),
         Err(error) => {
