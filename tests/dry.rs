@@ -66,6 +66,22 @@ fn a_layer_timed_alone_is_what_one_layer_more_adds_to_the_whole_model() {
 }
 
 #[test]
+fn a_layer_of_a_prefill_counts_every_chunk() {
+    let layer = |tokens: &str| {
+        let args =
+            ["generate", "--dry", "--one-layer", "--mesh", "9x8", "--prompt-tokens", tokens, "-n", "1", "--json"];
+        json_of(&args, 0)["prefill"].clone()
+    };
+    let (short, long) = (layer("300"), layer("900"));
+    let cycles = |l: &Value| l["cycles"].as_u64().expect("cycles");
+    assert!(cycles(&long) > 3 * cycles(&short), "three times the positions, and longer rows of scores");
+    for l in [&short, &long] {
+        let share = |name: &str| l["utilisation"][name].as_f64().expect("a share");
+        assert!(share("mac") < share("busy") && share("busy") < 1.0, "{l}");
+    }
+}
+
+#[test]
 fn built_in_models_are_timed_and_what_no_wafer_holds_is_said() {
     let flags = ["--prompt-tokens", "64", "-n", "4", "--json"];
     let one = |model: &str, mesh: &str| {

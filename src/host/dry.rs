@@ -124,8 +124,8 @@ pub fn decode_layer(
     Ok(pass.time(2, &decode, config, position, (by_phase, cycles), begin))
 }
 
-/// Times a layer of a prefill of `positions` on the mesh of `config`: from the last chunk's arrival, its positions in
-/// place, to the end of its layer.
+/// Times a layer of a prefill of `positions` on the mesh of `config`: from the first chunk's arrival, its positions in
+/// place, to the end of the last one's layer.
 ///
 /// # Errors
 /// As `decode_layer`.
@@ -148,8 +148,8 @@ pub fn prefill_layer(
     let ctrls: Vec<Ctrl> = (0..positions).step_by(kernel.chunk).map(ctrl).collect();
     let pass = run(kernel.clone(), layout, &decode, &ctrls)?;
     let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
-    // Chunks follow each other; the last one has all positions before it.
-    let arrived = marks.iter().filter(|m| m.id == point::ARRIVED).map(|m| m.now).max().unwrap_or(0);
+    // Chunks follow each other, each with all positions before it.
+    let arrived = marks.iter().filter(|m| m.id == point::ARRIVED).map(|m| m.now).min().unwrap_or(0);
     marks.retain(|m| m.now >= arrived);
     let mut by_phase = Vec::new();
     let end = report::add_phases(&mut by_phase, &PHASES, &marks, arrived);

@@ -200,7 +200,7 @@ impl Ask {
     /// Chunk and cycles of the prompt. Chunks follow each other through the stages; where none fits beside the weights,
     /// tokens do.
     fn prefill(&self, plan: &Plan, config: &SessionConfig, stage_cycles: u64, rest: u64) -> (usize, u64) {
-        let (n, stages) = (self.prompt, (plan.stages.len() * self.wafers) as u64);
+        let (n, stages) = (self.prompt, plan.stages.len() * self.wafers);
         let decode = Decode {
             shape: self.part(),
             plan: plan.clone(),
@@ -211,13 +211,8 @@ impl Ask {
             launch: Launch::default(),
         };
         match Prefill::new(&decode, n, None) {
-            Ok(kernel) => {
-                let mesh = (plan.cols, plan.rows);
-                let layer = closed::prefill_layer(&self.shape, &config.chip, mesh, kernel.chunk);
-                let stage = layer * self.layers().div_ceil(plan.stages.len()) as u64;
-                (kernel.chunk, rest + stage * (stages + n.div_ceil(kernel.chunk) as u64 - 1))
-            }
-            Err(_) => (0, rest + stage_cycles * (stages + n as u64 - 1)),
+            Ok(kernel) => (kernel.chunk, rest + kernel.predict_over(stages, kernel.chunk, kernel.older)),
+            Err(_) => (0, rest + stage_cycles * (stages + n - 1) as u64),
         }
     }
 

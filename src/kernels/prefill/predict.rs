@@ -9,7 +9,7 @@
 //! chunks leave stages idle; small ones make more tours, each of which waits for its lines. Between the two the curve
 //! is flat: of the chunks within 1/8 of the least the largest is taken, which sends the fewest messages.
 //!
-//! Invariant: follows from shape, plan, chip and prompt alone. Called by `Prefill::new`.
+//! Invariant: follows from shape, plan, chip and prompt alone. Called by `Prefill::new` and `plan`.
 
 use crate::math::gemm::Dims;
 use crate::units::Cycles;
@@ -44,8 +44,12 @@ impl Prefill {
     /// Cycles of the prompt in chunks of `chunk` positions, with `older` earlier ones of a row in passing, both at
     /// least 1; estimated.
     pub fn predict(&self, chunk: usize, older: usize) -> u64 {
-        let plan = &self.decode.plan;
-        let layers = plan.stages.iter().map(|s| s.len()).max().unwrap_or(0) as u64;
+        self.predict_over(self.decode.plan.stages.len(), chunk, older)
+    }
+
+    /// `predict` for a pipeline of `stages` such stages, on this wafer and on others like it.
+    pub fn predict_over(&self, stages: usize, chunk: usize, older: usize) -> u64 {
+        let layers = self.decode.plan.stages.iter().map(|s| s.len()).max().unwrap_or(0) as u64;
         let (mut sum, mut longest) = (0, 0);
         let whole = Stage::new(self, chunk);
         let rest = Stage::new(self, self.prompt % chunk);
@@ -56,7 +60,7 @@ impl Prefill {
             let t = layers * (products[at].0 + stage.attention(base, older).0) + stage.hand_over();
             (sum, longest) = (sum + t, longest.max(t));
         }
-        sum + (plan.stages.len() as u64 - 1) * longest
+        sum + (stages as u64 - 1) * longest
     }
 }
 
