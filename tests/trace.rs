@@ -104,7 +104,7 @@ fn generate_traces_stages_and_chosen_cores() {
     let events = check_events(&files[0]);
     let threads = |pid: u64| events.iter().filter(|e| e["name"] == "thread_name" && e["pid"] == pid).count() as u64;
     assert_eq!((threads(1), threads(2)), (json["mesh"]["stages"].as_u64().unwrap() + 1, 6));
-    for phase in ["prefill QKV", "prefill attention", "prefill head", "QKV", "softmax", "FFN", "head"] {
+    for phase in ["prefill QKV", "prefill attention", "prefill head", "transition", "QKV", "softmax", "FFN", "head"] {
         assert!(events.iter().any(|e| e["cat"] == "phase" && e["name"] == phase), "{phase}");
     }
     let links = rows(&files[1]);

@@ -141,7 +141,7 @@ pub struct GenerateArgs {
     /// Temperature; 0 is greedy [default: 0; 0.7 for the embedded model without a prompt].
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temp: Option<f64>,
-    /// Keep the K best; 0: all.
+    /// Keep the K best; 0: all, of which the 256 best are looked at.
     #[arg(long, default_value_t = 0, value_name = "K")]
     pub top_k: usize,
     /// Keep the fewest best with this probability together.
@@ -160,7 +160,8 @@ pub struct GenerateArgs {
     /// Columns x rows of a stage in the prefill; weights, K and V then move over links [default: as in decode].
     #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
     pub prefill_mesh: Option<(u32, u32)>,
-    /// Positions of the prompt that go at once [default: about the fewest predicted cycles]; at most what arenas hold.
+    /// Positions of the prompt that go at once, at most what arenas hold [default: the most within 1/8 of the fewest
+    /// predicted cycles].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,
     /// Worker threads [default: available CPUs].

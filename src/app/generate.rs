@@ -8,11 +8,11 @@
 use std::io::IsTerminal as _;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
-use super::cli::GenerateArgs;
+use super::cli::{GenerateArgs, PrefillArg};
 use super::interrupt::Interrupt;
 use super::npy::Rows;
 use super::output::TextOut;
@@ -71,7 +71,16 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
     let bar = progress(args.quiet);
     bar.set_message("loading the model");
+    if args.prefill == PrefillArg::Token && (args.chunk.is_some() || args.prefill_mesh.is_some()) {
+        bail!("--prefill token has no chunks and no mesh of its own: leave out --chunk and --prefill-mesh");
+    }
     let mut job = resolve(args)?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if job.session.workers > cores && !args.quiet {
+        bar.suspend(|| {
+            say(&format!("warning: {} workers on {cores} cores wait for each other\n", job.session.workers))
+        });
+    }
     bar.set_message("placing it on the wafer");
     let (mut session, refused) = start::start(args, &mut job)?;
     if let Some(reason) = refused.as_ref().filter(|_| !args.quiet) {
@@ -210,9 +219,7 @@ impl Run<'_> {
             let is_generated = i + 1 == ids.len() && self.args.n > 0;
             let step = self.session.step(Token::Given(*id), is_generated)?;
             outcome.passes += 1;
-            if !is_generated {
-                outcome.prompt_cycles = step.cycles;
-            }
+            outcome.prompt_cycles = step.cycles;
             last = Some(step);
         }
         Ok(last)

@@ -19,15 +19,15 @@ fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// Generated steps that are passes of decode: without the one that a prefill ends in.
-fn decode_steps(outcome: &Outcome, totals: &Report) -> usize {
-    outcome.steps.saturating_sub(usize::from(totals.prefill.is_some()))
+/// Generated steps that are passes of decode: without the one that the prompt ends in.
+fn decode_steps(outcome: &Outcome) -> usize {
+    outcome.steps.saturating_sub(1)
 }
 
 /// Cycles after the prompt (in which every such step is one pass) a step of decode.
 fn per_token(outcome: &Outcome, totals: &Report) -> f64 {
     let decode = totals.cycles_total.saturating_sub(outcome.prompt_cycles);
-    ratio(decode as f64, decode_steps(outcome, totals) as f64)
+    ratio(decode as f64, decode_steps(outcome) as f64)
 }
 
 /// Cycles until the logits of the prompt's last position are there: the time to the first token.
@@ -95,7 +95,7 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
         "cycles": {
             "total": totals.cycles_total, "prompt": outcome.prompt_cycles, "per_token": per_token,
             "by_phase": by_phase, "by_part": by_part(totals), "generated_steps": outcome.steps,
-            "decode_steps": decode_steps(outcome, totals),
+            "decode_steps": decode_steps(outcome),
             "host_roundtrip": totals.host_roundtrip_cycles,
         },
         "numerics": totals.numerics,

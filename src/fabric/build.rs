@@ -124,7 +124,7 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, backing: Backing) -> 
 fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
     let (mut fullest, mut most) = (Coord::new(0, 0), 0);
     let mut named = [false; 256];
-    let mut worst: Option<Box<LedgerError>> = None;
+    let (mut worst, mut long): (Option<Box<LedgerError>>, Option<LayoutError>) = (None, None);
     for pe in &layout.pes {
         let (cols, rows) = (chip.cols, chip.rows);
         if pe.coord.col >= cols || pe.coord.row >= rows {
@@ -149,11 +149,14 @@ fn check_budgets(layout: &Layout, chip: &Chip) -> Result<u32, LayoutError> {
         let stays = |t: &&TileDecl| matches!(t.owner, Owner::Weights | Owner::Kv);
         if let Some(tile) = pe.tiles.iter().filter(|t| !stays(t)).find(|t| words(t) > TILE_WORDS_MAX) {
             let (found, most) = (words(tile), TILE_WORDS_MAX);
-            return Err(LayoutError::LongTile { pe: pe.coord, tile: tile.name, found, most });
+            long.get_or_insert(LayoutError::LongTile { pe: pe.coord, tile: tile.name, found, most });
         }
     }
     if let Some(error) = worst {
         return Err(error.into());
+    }
+    if let Some(error) = long {
+        return Err(error);
     }
     let (need, have) = (named.iter().filter(|n| **n).count() as u32, chip.usable_colors());
     if need > have {

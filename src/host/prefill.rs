@@ -3,8 +3,10 @@
 //! Invariant: one pass a position; a chunk runs when its last position is there.
 
 use crate::exec::{Counters, Inject, TraceOptions};
+use crate::fabric::{Backing, LayoutError, build};
 use crate::kernels::decode::{Decode, pass};
 use crate::kernels::prefill::{Prefill, PrefillRefused};
+use crate::kernels::transition::Transition;
 use crate::link::Ctrl;
 use crate::math::checkpoint::{Checkpoint, ModelShape, WeightFormat};
 use crate::pe::Mark;
@@ -56,6 +58,8 @@ pub struct PrefillOptions {
 /// A prompt that a session waits for.
 pub(super) struct Prompt {
     pub(super) kernel: Prefill,
+    /// Of the transition, where decode is elsewhere.
+    pub(super) launches: Vec<Transition>,
 }
 
 impl Prompt {
@@ -67,7 +71,21 @@ impl Prompt {
         chunk: Option<usize>,
     ) -> Result<Self, PrefillRefused> {
         let apart = (first.plan != decode.plan).then(|| decode.clone());
-        Ok(Self { kernel: Prefill { apart, ..Prefill::new(first, positions, chunk)? } })
+        let kernel = Prefill { apart, ..Prefill::new(first, positions, chunk)? };
+        let launches = match kernel.apart {
+            Some(_) => Transition::launches(&kernel, &kernel.then()),
+            None => Vec::new(),
+        };
+        Ok(Self { kernel, launches })
+    }
+
+    /// Holds the launches to come against the chip: what does not fit is said before the prompt runs.
+    ///
+    /// # Errors
+    /// As a launch.
+    pub(super) fn check(&self) -> Result<(), LayoutError> {
+        let chip = &self.kernel.decode.chip;
+        self.launches.iter().try_for_each(|launch| build(&launch.layout()?, chip, 1, Backing::Dry).map(|_| ()))
     }
 }
 
@@ -115,7 +133,7 @@ impl Session {
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Option<Step>, SessionError> {
         let need = self.prompt.as_ref().map_or(0, |p| p.kernel.prompt);
-        let Some(Prompt { kernel }) = self.prompt.take_if(|p| p.kernel.prompt == ids.len()) else {
+        let Some(Prompt { kernel, launches }) = self.prompt.take_if(|p| p.kernel.prompt == ids.len()) else {
             return Err(SessionError::Prompt { need, found: ids.len(), at: self.positions });
         };
         for (position, id) in ids.iter().enumerate() {
@@ -133,7 +151,7 @@ impl Session {
         }
         let argmax = self.found(kernel.decode.head_root())?;
         self.logits_at = self.phase_end;
-        self.transition(&kernel)?;
+        self.transition(&kernel, launches)?;
         Ok(Some(Step { argmax, cycles: self.logits_at }))
     }
 

@@ -226,7 +226,9 @@ impl Session {
             Start::Decode => None,
             Start::Prefill(how) => {
                 let first = apart.as_ref().unwrap_or(&decode);
-                Some(Prompt::new(first, &decode, config.prompt, how.chunk)?)
+                let prompt = Prompt::new(first, &decode, config.prompt, how.chunk)?;
+                prompt.check()?;
+                Some(prompt)
             }
         };
         let spans_max = trace.map_or(0, |t| t.spans_max);

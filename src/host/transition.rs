@@ -16,11 +16,12 @@ use crate::pe::{Kernel, Pe};
 
 use super::report::{Moved, PhaseCycles, PrefillReport};
 use super::session::{Session, SessionError};
+use super::trace::Phase;
 use super::visit::sort_by_visit;
 
 impl Session {
     /// Ends the prefill and starts decode.
-    pub(super) fn transition(&mut self, kernel: &Prefill) -> Result<(), SessionError> {
+    pub(super) fn transition(&mut self, kernel: &Prefill, launches: Vec<Transition>) -> Result<(), SessionError> {
         let counters = self.wafer.counters()?;
         let (positions, chunk, older, cycles) = (kernel.prompt, kernel.chunk, kernel.older, self.phase_end);
         let (hops, wavelets) = (counters.hops, counters.wavelets);
@@ -30,7 +31,7 @@ impl Session {
             self.kept_logits = Some(self.logits_of(&kernel.decode)?);
             let plan = &kernel.decode.plan;
             moved.from = Some((plan.cols as u32, plan.rows as u32));
-            for launch in Transition::launches(kernel, &decode) {
+            for launch in launches {
                 let layout = launch.layout()?;
                 self.relaunch(launch, layout, &mut moved)?;
             }
@@ -44,6 +45,10 @@ impl Session {
         moved.wavelets = self.before.wavelets - wavelets;
         let total = self.before.cycles - cycles.min(self.before.cycles);
         self.by_phase.push(PhaseCycles { name: "transition", total, parts: [0; Part::ALL.len()] });
+        if self.spans_max > 0 {
+            let (start, end) = (self.before.cycles - total, self.before.cycles);
+            self.past.phases.push(Phase { track: u16::MAX, name: "transition", start, end });
+        }
         self.prefilled = Some(PrefillReport { positions, chunk, older, cycles, hops, wavelets, moved });
         self.decode = decode;
         (self.points, self.phase_end) = (&point::NAMES, 0);

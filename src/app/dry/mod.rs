@@ -53,7 +53,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     let prompt = match args.prompt_tokens {
         Some(n) => n,
         None => resolve::resolve(args)
-            .context("--dry without --prompt-tokens counts the tokens of a text")?
+            .context("--dry without --prompt-tokens N counts the tokens of a text with a whole model's tokenizer")?
             .prompt_ids
             .len(),
     };
@@ -115,7 +115,7 @@ impl DryRun<'_> {
             let wants = passes + 1 >= self.prompt && self.args.n > 0;
             let step = session.step(if passes < self.prompt { Token::Given(0) } else { Token::Own }, wants)?;
             passes += 1;
-            if !wants {
+            if passes <= self.prompt {
                 prompt_cycles = step.cycles;
             }
         }

@@ -24,9 +24,9 @@ pub(super) struct Whole<'a> {
 }
 
 impl Whole<'_> {
-    /// Cycles of a step of decode; the step that a prefill ends in is none.
+    /// Cycles of a step of decode; the step that the prompt ends in is none.
     fn per_token(&self) -> f64 {
-        let steps = self.made.saturating_sub(usize::from(self.report.prefill.is_some()));
+        let steps = self.made.saturating_sub(1);
         if steps == 0 { 0.0 } else { (self.report.cycles_total - self.prompt_cycles) as f64 / steps as f64 }
     }
 

@@ -22,7 +22,7 @@
 //! operand, then `align`, `cyclic` and `transposed` in any sequence; with `Finish::Home`'s count of moves (all C, all
 //! R) an operand is aligned again for the next product. Each takes the product as a closure, which charges what it
 //! likes.
-//! Called by the host's benchmarks; its parts by prefill.
+//! Called by the host's benchmarks; the cost of a product by prefill.
 
 mod allgather;
 mod cannon;

@@ -15,7 +15,7 @@
 //! Column c holds block pos(c) of A: a contiguous part of K (`balanced`, or what the caller gives). On a square mesh
 //! row r holds the same part of B; otherwise B's block is up to ceil(C / R) + 1 runs of K, one after the other.
 //!
-//! Invariant: every k is in exactly one piece. Called by the GEMM kernels, their contents, and prefill.
+//! Invariant: every k is in exactly one piece. Called by the GEMM kernels and their contents.
 
 use std::ops::Range;
 

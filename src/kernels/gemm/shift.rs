@@ -9,7 +9,7 @@
 //! Invariant: a PE waits for the four neighbours on its rings alone; there is no barrier unless the caller brings one.
 //! Invariant: posted moves read the blocks that are multiplied and write the other buffers, so four tickets are open at
 //! most, and multiplying needs no copy.
-//! Called by `mesh`, `cannon`, `gemm_t`, and by prefill.
+//! Called by `mesh`, `cannon` and `gemm_t`.
 
 use crate::arena::Tile;
 use crate::collectives::{Exchange, Moving, RingEnds, Way};
