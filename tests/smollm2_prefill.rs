@@ -21,9 +21,9 @@ fn golden() -> Value {
     serde_json::from_slice(&file).expect("JSON")
 }
 
-/// A prompt in the largest chunks that fit.
-fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32]) -> (Session, u32) {
-    let how = PrefillOptions { chunk: Some(usize::MAX), mesh: None };
+/// A prompt in the largest chunks that fit, on the mesh of decode or on another one.
+fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32], mesh: Option<(u32, u32)>) -> (Session, u32) {
+    let how = PrefillOptions { chunk: Some(usize::MAX), mesh };
     let session = Session::with_prefill(model, config.clone(), how, None, false);
     let mut session = session.unwrap_or_else(|e| panic!("{e}"));
     let step = session.prefill(prompt, |_| true).unwrap_or_else(|e| panic!("{e}")).expect("not interrupted");
@@ -44,16 +44,25 @@ fn by_decode(model: &Model, config: &SessionConfig, prompt: &[u32]) -> Vec<f32> 
 fn greedy_ids_behind_a_prefill_equal_the_golden_ones() {
     let Some(model) = smollm2() else { return };
     let all = golden();
-    for (case, mesh) in [("raw_capital", (16, 16)), ("chat_gravity", (16, 16)), ("chat_gravity", (53, 18))] {
+    for (case, mesh, apart) in [
+        ("raw_capital", (16, 16), None),
+        ("raw_capital", (16, 16), Some((16, 18))),
+        ("chat_gravity", (16, 16), None),
+        ("chat_gravity", (53, 18), None),
+    ] {
         let (prompt, expect) = (ids(&all[case], "prompt_ids"), ids(&all[case], "greedy_ids"));
         let config = config(Some(mesh), KvType::F32, prompt.len() + expect.len(), prompt.len());
-        let (mut session, first) = prefilled(&model, &config, &prompt);
+        let (mut session, first) = prefilled(&model, &config, &prompt, apart);
         let mut found = vec![first];
         while found.len() < expect.len() {
             found.extend(session.step(Token::Own, true).unwrap_or_else(|e| panic!("{e}")).argmax);
         }
-        eprintln!("{case} on {mesh:?}: {} positions, {:?} at once", prompt.len(), session.chunk());
-        assert_eq!(found, expect, "{case} on {mesh:?}");
+        eprintln!(
+            "{case} on {mesh:?}, prefill on {apart:?}: {} positions, {:?} at once",
+            prompt.len(),
+            session.chunk()
+        );
+        assert_eq!(found, expect, "{case} on {mesh:?}, prefill on {apart:?}");
     }
 }
 
@@ -63,7 +72,7 @@ fn last_logits_are_those_of_decode_within_the_bound_and_of_the_oracle_in_bits() 
     let prompt = ids(&golden()["chat_gravity"], "prompt_ids");
     for (kv_type, mesh) in [(KvType::F32, (16, 16)), (KvType::F16, (16, 16))] {
         let config = config(Some(mesh), kv_type, prompt.len() + 8, prompt.len());
-        let (mut session, _) = prefilled(&model, &config, &prompt);
+        let (mut session, _) = prefilled(&model, &config, &prompt, None);
         let found = session.logits().unwrap_or_else(|e| panic!("{e}"));
         let decode = by_decode(&model, &config, &prompt);
         let worst = found.iter().zip(&decode).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

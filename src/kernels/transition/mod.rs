@@ -8,7 +8,7 @@
 //! | colors | carries            |   | arena            | bytes                                            |
 //! |--------|--------------------|---|------------------|--------------------------------------------------|
 //! | 0 ..   | one pair each      |   | what stays       | as in prefill, as in decode, at the same address |
-//! |        |                    |   | buffer           | the longest message: 256, or one row of a block  |
+//! |        |                    |   | buffer           | the longest message, at most 256 (or the logits) |
 //!
 //! Both placements are on the wafer at once, prefill's below decode's: a core holds one of them, so nothing is
 //! overwritten before it has been sent.
@@ -92,10 +92,10 @@ impl Transition {
                 }
             }
         }
-        for (at, pairs) in &self.of_pe {
-            let pieces = pairs.iter().flat_map(|i| &self.pairs[*i as usize].pieces);
-            let words = pieces.map(|p| p.words(p.rows_at_once().min(p.rows.len()))).max().unwrap_or(0);
-            layout.words(&[*at], BUFFER, "message", Owner::Receive, words);
+        for at in self.of_pe.keys() {
+            if let (BUFFER, words) = self.message(*at) {
+                layout.words(&[*at], BUFFER, "message", Owner::Receive, words);
+            }
         }
         for pair in &self.pairs {
             lay(&mut layout, Color(pair.way.track as u8), &pair.way)?;
@@ -104,10 +104,24 @@ impl Transition {
     }
 }
 
+impl Transition {
+    /// The tile that holds a message at a PE, and its longest one in words. In a head region, whose arenas are full of
+    /// weights, it is that of the logits where they are long enough: the host has read them.
+    fn message(&self, at: Coord) -> (TileId, usize) {
+        let pieces = self.of_pe.get(&at).into_iter().flatten().flat_map(|i| &self.pairs[*i as usize].pieces);
+        let words = pieces.map(|p| p.words(p.rows_at_once().min(p.rows.len()))).max().unwrap_or(0);
+        let fits = [&self.prefill.decode, &*self.decode].into_iter().any(|d| match d.region(at) {
+            Region::Head { col, .. } => d.vocab_of(col).len() + 1 >= words,
+            _ => false,
+        });
+        (if fits { kept::LOGITS } else { BUFFER }, words)
+    }
+}
+
 impl Kernel for Transition {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         let Some(mine) = self.of_pe.get(&pe.coord()) else { return };
-        let buffer = pe.tile(BUFFER);
+        let buffer = pe.tile(self.message(pe.coord()).0);
         for pair in mine.iter().map(|i| &self.pairs[*i as usize]) {
             let (color, sends) = (Color(pair.way.track as u8), pair.way.from == pe.coord());
             for piece in &pair.pieces {

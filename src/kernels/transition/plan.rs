@@ -6,7 +6,7 @@
 //!
 //! Invariant: every element of the new placement comes from exactly one PE. Called by the host, between launches.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use crate::fabric::TileId;
 use crate::kernels::decode::Decode;
@@ -16,7 +16,7 @@ use crate::units::Coord;
 
 use super::blocks::{Axis, Block, Order};
 
-/// Words of a message that takes more than one row of a block.
+/// Words of the longest message.
 const MESSAGE_WORDS: usize = 64;
 
 /// Part of a block that goes from a tile to a tile.
@@ -110,29 +110,34 @@ fn pieces(block: &Block, holders: &[(Coord, Block)]) -> Vec<(Coord, Piece)> {
             missing.retain(|row| !rows.iter().any(|(_, here)| *here == row.1));
         }
         let (id, orders, is_half) = (block.id, [there.order, block.order], block.is_half);
-        found.push((*pe, Piece { id, orders, rows, cols, is_half }));
+        for cols in cols.chunks(MESSAGE_WORDS * if is_half { 2 } else { 1 }) {
+            found.push((*pe, Piece { id, orders, rows: rows.clone(), cols: cols.to_vec(), is_half }));
+        }
     }
     assert_eq!(left, 0, "every element of {:?} lies somewhere in the placement before", block.id);
     found
 }
 
 fn assign(pairs: BTreeMap<(Coord, Coord), Vec<Piece>>, colors: usize) -> Vec<Vec<Pair>> {
-    let mut taken: Vec<HashSet<(Coord, usize)>> = Vec::new();
+    let ends = || pairs.keys().flat_map(|(from, to)| [from, to]);
+    let cols = ends().map(|at| at.col + 1).max().unwrap_or(0) as usize;
+    let rows = ends().map(|at| at.row + 1).max().unwrap_or(0) as usize;
+    let all = u128::MAX >> (128 - colors.clamp(1, 128));
+    // By launch and cell, a bit for every color that is taken.
+    let mut taken: Vec<Vec<u128>> = Vec::new();
     let mut rounds: Vec<Vec<Pair>> = Vec::new();
     for ((from, to), pieces) in pairs {
         let mut way = Way { from, to, track: 0 };
-        let cells = way.cells();
-        let free = |taken: &HashSet<(Coord, usize)>| {
-            (0..colors).find(|color| cells.iter().all(|at| !taken.contains(&(*at, *color))))
-        };
-        let found = taken.iter().enumerate().find_map(|(round, taken)| Some((round, free(taken)?)));
-        let (round, color) = found.unwrap_or((taken.len(), 0));
+        let cells: Vec<usize> = way.cells().iter().map(|at| at.row as usize * cols + at.col as usize).collect();
+        let free = |taken: &Vec<u128>| all & !cells.iter().fold(0, |some, cell| some | taken[*cell]);
+        let found = taken.iter().map(free).enumerate().find(|(_, free)| *free > 0);
+        let (round, color) = found.map_or((taken.len(), 0), |(round, free)| (round, free.trailing_zeros() as usize));
         if round == taken.len() {
-            taken.push(HashSet::new());
+            taken.push(vec![0; cols * rows]);
             rounds.push(Vec::new());
         }
         way.track = color;
-        taken[round].extend(cells.iter().map(|at| (*at, color)));
+        cells.iter().for_each(|cell| taken[round][*cell] |= 1 << color);
         rounds[round].push(Pair { way, pieces });
     }
     rounds
