@@ -7,15 +7,6 @@ use command::*;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-fn refused(args: &[&str], says: &str) {
-    let out = plummer(args);
-    let text = stderr(&out);
-    assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
-    assert!(text.contains(says), "{args:?} should say {says}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    assert!(out.stdout.is_empty(), "{args:?}");
-}
-
 #[test]
 fn wrong_usage_exits_2_and_says_why() {
     let huge = "99999999999999999999999";

@@ -6,15 +6,6 @@ mod model_support;
 use command::*;
 use serde_json::{Value, json};
 
-fn refused(args: &[&str], says: &str) {
-    let out = plummer(args);
-    let text = stderr(&out);
-    assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
-    assert!(text.contains(says), "{args:?} should say {says}: {text}");
-    assert!(!text.contains("panicked"), "{args:?}: {text}");
-    assert!(out.stdout.is_empty(), "{args:?}");
-}
-
 #[test]
 fn a_chip_file_is_a_preset_edited() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -86,6 +77,7 @@ fn energy_is_power_times_time_and_a_price_gives_the_cost_of_a_token() {
     assert!(parts > 0.0 && parts < number("/energy/joules"), "{value}");
     assert!(json_of(&args, 0)["energy"]["cost"].is_null());
     refused(&["generate", "--price", "-1"], "price");
+    refused(&["generate", "--dry", "--price", "1"], "--price");
 }
 
 #[test]

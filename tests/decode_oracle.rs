@@ -1,28 +1,14 @@
 //! The wafer equals the serial oracle bit for bit: random tiny models over meshes, workers, schedules, KV modes.
 
 mod decode_support;
+mod tiny;
 
 use decode_support::{check, config, on_wafer};
 use plummer::fabric::Chip;
 use plummer::host::{Kv, KvType, Session, SessionConfig};
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
-
-fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> ModelShape {
-    ModelShape {
-        hidden: 22,
-        n_layers: 3,
-        n_heads,
-        n_kv_heads,
-        head_dim: 6,
-        ffn: 29,
-        vocab: 37,
-        norm_eps: 1e-5,
-        inv_freq: vec![1.0, 0.1, 0.01],
-        tied,
-        qkv_bias,
-    }
-}
+use tiny::shape;
 
 #[test]
 fn every_mesh_up_to_4x4_equals_the_oracle() {

@@ -1,32 +1,19 @@
 //! A prefill on a mesh of its own: weights, K and V move over links, and every bit is the oracle's.
 
+mod tiny;
+
+use plummer::app::verify::recipe;
 use plummer::fabric::Chip;
 use plummer::host::{Kv, KvType, PrefillOptions, Session, SessionConfig, Token};
 use plummer::math::checkpoint::{ModelShape, WeightFormat};
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::math::reduce::argmax;
-use plummer::oracle::{self, Chunks, KvMode, Oracle, Recipe};
-use plummer::placement::Plan;
+use plummer::oracle::{Chunks, Oracle, Recipe};
+use tiny::shape;
 
 /// Tokens that decode finds after the one of the prefill.
 const GENERATED: usize = 3;
 const PROMPT: [u32; 11] = [3, 17, 0, 5, 29, 36, 8, 8, 1, 22, 13];
-
-fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> ModelShape {
-    ModelShape {
-        hidden: 22,
-        n_layers: 3,
-        n_heads,
-        n_kv_heads,
-        head_dim: 6,
-        ffn: 29,
-        vocab: 37,
-        norm_eps: 1e-5,
-        inv_freq: vec![1.0, 0.1, 0.01],
-        tied,
-        qkv_bias,
-    }
-}
 
 fn config(mesh: (u32, u32), bytes: u64) -> SessionConfig {
     let chip = Chip::preset("wse2").unwrap();
@@ -42,25 +29,6 @@ fn config(mesh: (u32, u32), bytes: u64) -> SessionConfig {
         arena_full: false,
         random_schedule: None,
         kernels: None,
-    }
-}
-
-fn recipe(plan: &Plan, config: &SessionConfig) -> Recipe {
-    Recipe {
-        cols: plan.cols,
-        rows: plan.rows,
-        head_cols: plan.head_cols,
-        groups_y: plan.groups_y.clone(),
-        groups_x: plan.groups_x.clone(),
-        groups_head: plan.groups_head.clone(),
-        kv: match config.kv {
-            Kv::Shift => KvMode::Shift,
-            Kv::Concat => KvMode::Concat { prompt: config.prompt },
-        },
-        kv_type: match config.kv_type {
-            KvType::F16 => oracle::KvType::F16,
-            KvType::F32 => oracle::KvType::F32,
-        },
     }
 }
 

@@ -1,5 +1,7 @@
 //! Prefill and the decode behind it equal the serial oracle bit for bit: meshes, chunks, heads, workers, schedules.
 
+mod tiny;
+
 use plummer::exec::{Inject, RunOptions, Wafer};
 use plummer::fabric::Chip;
 use plummer::host::{Kv, KvType, PrefillOptions, Session, SessionConfig, Token};
@@ -11,26 +13,11 @@ use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::math::reduce::argmax;
 use plummer::oracle::{Chunks, Oracle, Recipe};
 use plummer::pe::Mark;
+use tiny::shape;
 
 /// Tokens that decode finds after the one of the prefill.
 const GENERATED: usize = 3;
 const PROMPT: [u32; 11] = [3, 17, 0, 5, 29, 36, 8, 8, 1, 22, 13];
-
-fn shape(n_heads: usize, n_kv_heads: usize, tied: bool, qkv_bias: bool) -> ModelShape {
-    ModelShape {
-        hidden: 22,
-        n_layers: 3,
-        n_heads,
-        n_kv_heads,
-        head_dim: 6,
-        ffn: 29,
-        vocab: 37,
-        norm_eps: 1e-5,
-        inv_freq: vec![1.0, 0.1, 0.01],
-        tied,
-        qkv_bias,
-    }
-}
 
 fn config(mesh: (u32, u32), prompt: usize) -> SessionConfig {
     SessionConfig {
@@ -61,7 +48,7 @@ fn bits(logits: &[f32]) -> Vec<u32> {
 }
 
 fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
-    plummer::app::verify::recipe(session.decode(), config)
+    plummer::app::verify::recipe(&session.decode().plan, config)
 }
 
 /// The largest chunk that fits.

@@ -178,7 +178,7 @@ pub struct GenerateArgs {
     pub logits: Option<PathBuf>,
     /// Time the run without weights and text; the model may then be a config.json, its directory, or one of
     /// llama3-8b, llama2-13b, codellama-34b, qwen2-72b.
-    #[arg(long, conflicts_with_all = ["logits", "digest", "trace", "links", "map"])]
+    #[arg(long, conflicts_with_all = ["logits", "digest", "trace", "links", "map", "price"])]
     pub dry: bool,
     /// Tokens of the prompt, where there is no text to count.
     #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]

@@ -32,7 +32,7 @@ pub(super) enum Command {
 
 /// What it gets.
 pub(super) enum Answer {
-    /// `host_reader`: the earliest clock of a PE here that reads from the host.
+    /// `host_reader`: the earliest clock of a PE here that reads from the host, where link windows are counted.
     Pass {
         unfinished: bool,
         faults: Vec<Fault>,
@@ -218,7 +218,7 @@ fn pass<F: Future<Output = ()>>(
     places.into_iter().for_each(|place| Store::release(&mut net.store, place));
     let done = |r: &Record| matches!(r.status, Status::Finished | Status::OnPass);
     let unfinished = net.records.iter().any(|r| !done(r) && r.status != Status::Failed);
-    let host_reader = host_reader(&net);
+    let host_reader = if net.loads().is_some() { host_reader(&net) } else { None };
     Answer::Pass { unfinished, faults: part.faults(), marks: part.take_marks(), host_reader }
 }
 

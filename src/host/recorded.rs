@@ -45,16 +45,16 @@ impl Recorded {
     /// When a worker is gone.
     pub fn of(wafer: &Wafer, phases: Vec<Phase>) -> Result<Self, PassError> {
         let mut all = Self { phases, ..Self::default() };
-        all.add(wafer, 0)?;
+        all.add(wafer, 0, true)?;
         Ok(all)
     }
 
-    /// Adds a launch that is over and began at `from`.
-    ///
-    /// # Errors
-    /// When a worker is gone.
-    pub(super) fn add(&mut self, wafer: &Wafer, from: u64) -> Result<(), PassError> {
+    /// Adds a launch that is over and began at `from`; traffic only if somebody will read it.
+    fn add(&mut self, wafer: &Wafer, from: u64, with_links: bool) -> Result<(), PassError> {
         self.launches.push(Launched { layout: wafer.shared_layout(), logs: wafer.trace()?, from });
+        if !with_links {
+            return Ok(());
+        }
         for (link, more) in wafer.link_use()? {
             let sum = self.links.entry(link).or_default();
             let plus = |a: (u64, u64), b: (u64, u64)| (a.0 + b.0, a.1 + b.1);
@@ -81,10 +81,23 @@ impl Session {
     /// When a worker is gone.
     pub fn recorded(&self) -> Result<Recorded, PassError> {
         let mut all = self.past.clone();
-        all.add(&self.wafer, self.before.cycles)?;
+        self.record_launch(&mut all)?;
+        Ok(all)
+    }
+
+    /// Moves what the launch in operation recorded to the past ones.
+    pub(super) fn bank(&mut self) -> Result<(), PassError> {
+        let mut past = std::mem::take(&mut self.past);
+        self.record_launch(&mut past)?;
+        self.past = past;
+        Ok(())
+    }
+
+    fn record_launch(&self, all: &mut Recorded) -> Result<(), PassError> {
+        all.add(&self.wafer, self.before.cycles, self.options.link_windows)?;
         all.phases.extend(stage_phases(&self.kept.1, self.points, self.before.cycles));
         all.phases.sort_by_key(|p| p.track);
         all.phases_cut += self.kept.2;
-        Ok(all)
+        Ok(())
     }
 }

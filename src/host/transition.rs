@@ -64,7 +64,7 @@ impl Session {
         let writing = u64::from(routes) * u64::from(chip.route_write_cycles);
         moved.launches += 1;
         moved.routes_written = moved.routes_written.max(routes);
-        self.past = self.recorded()?;
+        self.bank()?;
         let left = self.spans_max - self.past.spans();
         self.options.trace = self.options.trace.map(|t| TraceOptions { spans_max: left, ..t });
         self.kept = (self.spans_max.saturating_sub(self.past.phases.len()), Vec::new(), 0);

@@ -36,9 +36,7 @@ impl LinkLoad {
         self.over += u64::from(cycles > WINDOW);
         self.excess += cycles.saturating_sub(WINDOW);
     }
-}
 
-impl LinkLoad {
     /// Both together, the second one of a launch that began at cycle `from`.
     #[must_use]
     pub fn then(self, later: Self, from: u64) -> Self {

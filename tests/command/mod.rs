@@ -39,6 +39,16 @@ pub fn stdout(out: &Output) -> String {
     String::from_utf8(out.stdout.clone()).expect("stdout is UTF-8")
 }
 
+/// Runs a command that is refused with exit code 2, with a word on why, and without a panic or a result.
+pub fn refused(args: &[&str], says: &str) {
+    let out = plummer(args);
+    let text = stderr(&out);
+    assert_eq!(out.status.code(), Some(2), "{args:?}: {text}");
+    assert!(text.contains(says), "{args:?} should say {says}: {text}");
+    assert!(!text.contains("panicked"), "{args:?}: {text}");
+    assert!(out.stdout.is_empty(), "{args:?}");
+}
+
 /// The JSON object of a run that ends with `code`.
 pub fn json_of(args: &[&str], code: i32) -> Value {
     let out = plummer(args);

@@ -26,7 +26,7 @@ pub type Outcome = (Vec<Vec<u32>>, Vec<u32>, u64, (u64, u64, u64));
 /// Runs the session; its recipe.
 pub fn on_wafer(model: &RandomCheckpoint, config: SessionConfig) -> (Outcome, Recipe) {
     let mut session = Session::new(model, config.clone()).unwrap_or_else(|e| panic!("{e}"));
-    let recipe = plummer::app::verify::recipe(session.decode(), &config);
+    let recipe = plummer::app::verify::recipe(&session.decode().plan, &config);
     let (mut logits, mut ids) = (Vec::new(), Vec::new());
     let mut cycles = 0;
     for i in 0..PROMPT.len() + GENERATED {

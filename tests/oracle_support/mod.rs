@@ -32,7 +32,7 @@ pub fn config(mesh: Option<(u32, u32)>, kv_type: KvType, context: usize, prompt:
 
 /// The numbers that decide in which order a session adds.
 pub fn recipe(session: &Session, config: &SessionConfig) -> Recipe {
-    plummer::app::verify::recipe(session.decode(), config)
+    plummer::app::verify::recipe(&session.decode().plan, config)
 }
 
 /// Bits of the logits after every token of the prompt and of `n` greedy ones, and the greedy ids.

@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 use super::cli::VerifyArgs;
 use super::resolve::session;
 use crate::host::{Kv, KvType, Session, SessionConfig, SessionError, Token};
-use crate::kernels::decode::Decode;
 use crate::math::checkpoint::Checkpoint;
 use crate::math::reduce::argmax;
 use crate::math::{Kernels, SimdLevel};
 use crate::oracle::{self, KvMode, Oracle, Recipe};
+use crate::placement::Plan;
 
 pub use differ::Difference;
 
@@ -78,7 +78,7 @@ pub fn verify(
     tokens: usize,
 ) -> Result<Vec<Line>> {
     let (decode, _) = Session::plan_only(model, config)?;
-    let recipe = recipe(&decode, config);
+    let recipe = recipe(&decode.plan, config);
     let expect = by_oracle(twin, recipe.clone(), first, tokens)?;
     let config = SessionConfig { mesh: Some((decode.plan.cols as u32, decode.plan.rows as u32)), ..config.clone() };
     let mut lines = Vec::new();
@@ -117,8 +117,7 @@ fn ways(config: &SessionConfig) -> Vec<(String, SessionConfig)> {
     ways
 }
 
-pub fn recipe(decode: &Decode, config: &SessionConfig) -> Recipe {
-    let plan = &decode.plan;
+pub fn recipe(plan: &Plan, config: &SessionConfig) -> Recipe {
     Recipe {
         cols: plan.cols,
         rows: plan.rows,
