@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
+use crate::plan::work;
 
 /// Power of one GPU in WaferLLM's comparison (A100), watts.
 pub const GPU_WATTS: f64 = 400.0;
@@ -56,19 +57,10 @@ impl Events {
         heads: usize,
         (wavelets, bursts, hops): (u64, u64, u64),
     ) -> Self {
-        let (h, f) = (shape.hidden as f64, shape.ffn as f64);
-        let q = (shape.n_heads * shape.head_dim) as f64;
-        let kv = (shape.n_kv_heads * shape.head_dim) as f64;
-        let (n, layers) = (positions as f64, shape.n_layers as f64);
-        let weights = h * (q + 2.0 * kv) + q * h + 3.0 * h * f;
-        let attention = 2.0 * q * n * (n + 1.0) / 2.0; // scores and sums over positions 1, 2, .. n
-        let head = heads as f64 * h * shape.vocab as f64;
+        let macs =
+            shape.n_layers as u64 * work::prefill_layer_macs(shape, positions) + heads as u64 * work::head_macs(shape);
         let mean_hops = hops as f64 / bursts.max(1) as f64;
-        Self {
-            macs: layers * (n * weights + attention) + head,
-            words_sent: wavelets as f64 / mean_hops.max(1.0),
-            wavelet_hops: wavelets as f64,
-        }
+        Self { macs: macs as f64, words_sent: wavelets as f64 / mean_hops.max(1.0), wavelet_hops: wavelets as f64 }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Ragged splits: how a dimension is cut into contiguous parts.
+//! Ragged splits: how a dimension is cut into contiguous parts; and a search for the largest size that fits.
 //!
 //! Invariant: parts are in order, cover `0..n` exactly, and the first `n mod parts` are one longer than the rest (parts
 //! are empty when `n < parts`). Called by placement, by the kernels' layouts and by the oracle.
@@ -28,9 +28,28 @@ pub fn part_of(n: usize, parts: usize, index: usize) -> usize {
     if index < in_longer { index / (base + 1) } else { longer + (index - in_longer) / base }
 }
 
+/// The largest number up to `most` for which `fits` holds, as it does for `least` and not again once it fails.
+pub fn largest(least: usize, most: usize, fits: impl Fn(usize) -> bool) -> usize {
+    let (mut good, mut bad) = (least, most.max(least) + 1);
+    while bad - good > 1 {
+        let middle = good + (bad - good) / 2;
+        if fits(middle) { good = middle } else { bad = middle }
+    }
+    good
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_largest_that_fits_is_found_wherever_it_lies() {
+        for (least, most) in [(0, 0), (0, 1), (3, 20), (7, 2)] {
+            for last in least..=most.max(least) {
+                assert_eq!(largest(least, most, |n| n <= last), last, "{least} to {most}");
+            }
+        }
+    }
 
     #[test]
     fn parts_cover_in_order_and_the_first_ones_are_longer() {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
+use crate::math::split::largest;
 use crate::placement::{Plan, PlanRequest};
 
 /// Positions.
@@ -35,26 +36,14 @@ impl Capacity {
                 let r = PlanRequest { context, concat_prompt, mesh: Some((mesh.0 as u32, mesh.1 as u32)), ..*r };
                 Plan::new(shape, chip, &r).is_ok_and(|plan| plan.stages.len() <= stages)
             };
-            largest(fits)
+            let beyond = (0..30).map(|power| 1 << power).find(|context| !fits(*context)).unwrap_or(1 << 30);
+            largest(beyond / 2, beyond - 1, fits)
         };
         let rows = mesh.1;
         // A row that holds a position more holds it in all rows: the last of them is the capacity.
         let shift = most(None);
         Self { shift: shift / rows * rows, concat: most(Some(0)) }
     }
-}
-
-/// The largest number that fits, when every smaller one does.
-fn largest(fits: impl Fn(usize) -> bool) -> usize {
-    let (mut good, mut bad) = (0, 1);
-    while bad < 1 << 30 && fits(bad) {
-        (good, bad) = (bad, 2 * bad);
-    }
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        if fits(middle) { good = middle } else { bad = middle }
-    }
-    good
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::host::{Session, SessionConfig, SessionError};
 use crate::kernels::decode::{Decode, Launch};
 use crate::kernels::prefill::Prefill;
 use crate::math::checkpoint::{ModelShape, WeightFormat};
-use crate::math::split::part;
+use crate::math::split::{largest, part};
 use crate::placement::{Plan, PlanError, Sketch};
 
 use super::closed;
@@ -252,12 +252,7 @@ pub fn wafers_needed(ask: &Ask) -> Option<usize> {
 /// The most layers of a model that one wafer holds, its head included.
 pub fn layers_that_fit(ask: &Ask) -> usize {
     let fit = |n_layers| fits(&Ask { wafers: 1, shape: ModelShape { n_layers, ..ask.shape.clone() }, ..ask.clone() });
-    let (mut good, mut bad) = (0, ask.shape.n_layers + 1);
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        if fit(middle) { good = middle } else { bad = middle }
-    }
-    good
+    largest(0, ask.shape.n_layers, fit)
 }
 
 fn fits(ask: &Ask) -> bool {

@@ -7,6 +7,7 @@ use crate::collectives::{Cycle, MovingRoot, Way};
 use crate::fabric::{Layout, LayoutError, TileDecl};
 use crate::kernels::decode::layout::{cells, state_key};
 use crate::kernels::decode::{Local, tile as kept};
+use crate::math::split::largest;
 use crate::units::{Color, Coord};
 
 use super::{BAND, COLUMN_CHAIN, Prefill, ROW_CHAIN, X_RING, Y_RING, tile};
@@ -59,16 +60,6 @@ impl Sizes {
     fn longest_message(&self) -> usize {
         self.passing[0].max(self.work)
     }
-}
-
-/// The largest number up to `most` for which `fits` holds, as it does for `least` and not again once it fails.
-fn largest(least: usize, most: usize, fits: impl Fn(usize) -> bool) -> usize {
-    let (mut good, mut bad) = (least, most.max(least) + 1);
-    while bad - good > 1 {
-        let middle = good + (bad - good) / 2;
-        if fits(middle) { good = middle } else { bad = middle }
-    }
-    good
 }
 
 impl Prefill {
