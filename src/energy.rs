@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
-use crate::plan::work;
+use crate::math::work;
 
 /// Power of one GPU in WaferLLM's comparison (A100), watts.
 pub const GPU_WATTS: f64 = 400.0;

@@ -1,4 +1,4 @@
-//! Numbers: number formats, the arithmetic contract, and what a checkpoint is in plain numbers.
+//! Numbers: number formats, the arithmetic contract, what a checkpoint is in plain numbers and what work it asks for.
 //!
 //! Invariant: every function defines the order of its operations, so that its bits do not depend on the host.
 
@@ -15,6 +15,7 @@ pub mod rows;
 pub mod simd;
 pub mod split;
 pub mod vector;
+pub mod work;
 
 pub use exp::{exp, exp_slice};
 pub use fma::fma;

@@ -6,7 +6,6 @@
 //! | `capacity` | positions that the arenas hold, by shift and by concat               |
 //! | `draw`     | the floorplan as text and as SVG                                     |
 //! | `closed`   | cycles of a layer and of a token as closed forms, to rank meshes     |
-//! | `work`     | multiplications, bytes of weights and of K and V                     |
 //! | `utilise`  | how much of that the PEs of a run could have done                    |
 //!
 //! Invariant: pure: nothing here prints, reads a file or looks at a wall clock. Called by `app`.
@@ -16,4 +15,3 @@ pub mod closed;
 pub mod draw;
 pub mod search;
 pub mod utilise;
-pub mod work;

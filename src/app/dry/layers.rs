@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{DryRun, SCHEMA, per_second, phases_json};
 use crate::host::PhaseCycles;
 use crate::host::dry::LayerTime;
+use crate::math::work;
 use crate::plan::utilise::Utilisation;
-use crate::plan::work;
 
 /// Layers, told.
 pub(super) struct Layers<'a> {

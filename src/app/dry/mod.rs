@@ -19,11 +19,11 @@ use super::interrupt::Interrupt;
 use super::{resolve, say};
 use crate::host::dry::{busy_by_region, decode_layer, prefill_layer};
 use crate::host::{PhaseCycles, PrefillOptions, Session, SessionConfig, SessionError, Token};
+use crate::math::work;
 use crate::model::sizes::Sizes;
 use crate::placement::PlanError;
 use crate::plan::capacity::Capacity;
 use crate::plan::utilise::Utilisation;
-use crate::plan::work;
 
 use layers::Layers;
 use whole::Whole;

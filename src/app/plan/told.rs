@@ -10,11 +10,12 @@ use crate::fabric::Chip;
 use crate::host::dry::RegionBusy;
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::math::checkpoint::ModelShape;
+use crate::math::work;
 use crate::model::sizes::Sizes;
 use crate::plan::capacity::Capacity;
+use crate::plan::draw;
 use crate::plan::search::{Ask, Choice, layers_that_fit, wafers_needed};
 use crate::plan::utilise::Utilisation;
-use crate::plan::{draw, work};
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
