@@ -117,6 +117,7 @@ fn ways(config: &SessionConfig) -> Vec<(String, SessionConfig)> {
     ways
 }
 
+/// The plain numbers of a plan that decide in which order the wafer adds: all that the oracle gets of it.
 pub fn recipe(plan: &Plan, config: &SessionConfig) -> Recipe {
     Recipe {
         cols: plan.cols,
