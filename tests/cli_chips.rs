@@ -77,7 +77,79 @@ fn energy_is_power_times_time_and_a_price_gives_the_cost_of_a_token() {
     assert!(parts > 0.0 && parts < number("/energy/joules"), "{value}");
     assert!(json_of(&args, 0)["energy"]["cost"].is_null());
     refused(&["generate", "--price", "-1"], "price");
-    refused(&["generate", "--dry", "--price", "1"], "--price");
+    refused(&["generate", "--dry", "--price", "x"], "--price");
+    // Dry, the same: the whole model, one layer, a plan.
+    let prompt = value["prompt_ids"].as_array().expect("ids").len().to_string();
+    let dry = ["generate", "--dry", "--prompt-tokens", &prompt, "-n", "3", "--price", "36", "--json"];
+    assert_eq!(json_of(&dry, 0)["energy"], value["energy"]);
+    let layer = json_of(&[&dry[..], &["--one-layer", "--mesh", "6x4"]].concat(), 0);
+    let plan = json_of(&["plan", "--prompt", "6", "--output", "3", "--price", "36", "--json"], 0);
+    let token = layer["cycles_per_token"].as_f64().expect("cycles");
+    close(layer["energy"]["cost_per_token"].as_f64().expect("a cost"), 36.0 / 3600.0 * token / 1.1e9);
+    let best = &plan["results"][0]["best"];
+    let planned = best["energy"]["cost_per_token"].as_f64().expect("a cost");
+    close(planned, 36.0 / 3600.0 * best["seconds"].as_f64().expect("seconds") / 3.0);
+    let text = stdout(&plummer(&["plan", "--prompt", "6", "--output", "3", "--price", "36"]));
+    assert!(text.contains("a generated token at 36 a chip-hour"), "{text}");
+}
+
+#[test]
+fn energies_of_events_are_called_assumed_where_they_are_borrowed() {
+    for (chip, assumed) in [("wse2", false), ("dojo", true), ("tenstorrent-blackhole", true)] {
+        let out = plummer(&["generate", "-n", "1", "--temp", "0", "--chip", chip]);
+        assert_eq!(stderr(&out).contains("by events (assumed) "), assumed, "{}", stderr(&out));
+        let value = json_of(&["generate", "-n", "1", "--temp", "0", "--chip", chip, "--json", "--quiet"], 0);
+        assert_eq!(value["energy"]["events"]["assumed"], assumed);
+        let listed = value["assumed"].as_array().expect("names");
+        assert_eq!(listed.iter().any(|name| name.as_str().is_some_and(|n| n.starts_with("energy"))), assumed);
+    }
+}
+
+/// Every command that takes a chip.
+const COMMANDS: [&[&str]; 13] = [
+    &["generate", "-n", "1", "--quiet"],
+    &["generate", "--dry", "--prompt-tokens", "3", "-n", "1"],
+    &["inspect"],
+    &["check", "-c", "4", "--mesh", "6x5"],
+    &["verify", "--tokens", "1", "--mesh", "6x5"],
+    &["plan", "--prompt", "8", "--output", "8"],
+    &["sweep", "--prompt", "8", "--output", "8", "--mesh", "12x12", "--vary", "ramp=2,3"],
+    &["bench", "gemv", "--mesh", "4x4"],
+    &["bench", "gemm", "--mesh", "4x4"],
+    &["bench", "relay", "--mesh", "4x4"],
+    &["bench", "plmr", "--mesh", "4x4"],
+    &["paper", "--table", "5"],
+    &["accuracy", "--against", "wse2"],
+];
+
+#[test]
+fn a_chip_file_works_in_every_command_and_a_bad_one_is_refused_in_every_command() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let preset = stdout(&plummer(&["chips", "wse2"])).replace("name = \"wse2\"", "name = \"mine\"");
+    let write = |name: &str, text: &str| {
+        let file = dir.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        file.to_str().expect("a UTF-8 path").to_owned()
+    };
+    let good = write("good.toml", &preset);
+    let bad = [
+        (
+            write("range.toml", &preset.replace("ramp = 2\n", "ramp = 2000000\n")),
+            "range.toml: chip `mine`, field `ramp`",
+        ),
+        (write("toml.toml", "cols = ["), "toml.toml"),
+        (dir.path().join("absent.toml").to_str().expect("a UTF-8 path").to_owned(), "absent.toml"),
+    ];
+    for command in COMMANDS {
+        // All of accuracy takes seconds: tests/accuracy.rs runs it.
+        if command[0] != "accuracy" {
+            let out = plummer(&[command, &["--chip", &good]].concat());
+            assert!(out.status.success(), "{command:?}: {}", stderr(&out));
+        }
+        for (file, says) in &bad {
+            refused(&[command, &["--chip", file]].concat(), says);
+        }
+    }
 }
 
 #[test]

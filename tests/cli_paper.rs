@@ -132,6 +132,47 @@ fn graphs_gain_what_the_paper_asks_for() {
     assert!(gain("7 allreduces, sum") >= 1.3 && gain("7 allreduces, K = 3") >= gain("7 allreduces, sum"));
 }
 
+/// The emulated value of a cell.
+fn emulated(value: &Value, [table, model, method, column, unit]: [&str; 5]) -> Option<f64> {
+    let text = |c: &Value, field: &str, is: &str| c[field] == is;
+    let same = |c: &&Value| {
+        let names = [("table", table), ("model", model), ("column", column), ("unit", unit)];
+        c["method"].as_str().is_some_and(|m| m == method) && names.iter().all(|(field, is)| text(c, field, is))
+    };
+    cells(value).iter().find(same).unwrap_or_else(|| panic!("{table} {model} {method} {column} {unit}"))["emulated"]
+        .as_f64()
+}
+
+#[test]
+fn the_best_graph_makes_more_than_1_3_times_the_papers_tokens() {
+    let value = json_of(&["paper", "--table", "graphs", "--json"], 0);
+    let over = |method| {
+        emulated(&value, ["graphs", "LLaMA3-8B", method, "420x420, over 2699.9", "x the paper's TPR"]).expect("a ratio")
+    };
+    let tpr = |method| emulated(&value, ["graphs", "LLaMA3-8B", method, "420x420, tokens/s", "tokens/s"]).expect("TPR");
+    for method in ["measured graph, 13 allreduces", "7 allreduces, sum with A V, best groups"] {
+        assert!((over(method) * 2699.9 / tpr(method) - 1.0).abs() < 1e-9, "{method}");
+    }
+    assert!((0.95..1.05).contains(&over("measured graph, 13 allreduces")));
+    assert!(over("7 allreduces, sum with A V, best groups") >= 1.3 && over("7 allreduces, K = 3 along y") >= 1.3);
+}
+
+#[test]
+fn utilisation_is_compared_and_energy_with_gpus_that_the_user_quotes() {
+    let run = |more: &[&str]| json_of(&[&["paper", "--table", "8,utilisation", "--json"], more].concat(), 0);
+    let (bare, quoted) = (run(&[]), run(&["--gpu", "llama3-8b=1000/100/2"]));
+    let u =
+        |method, unit| emulated(&bare, ["utilisation", "QWen2-72B", method, "decode, 420x420", unit]).expect("a value");
+    let by_hand = u("WaferLLM", "% of peak") / u("Ladder", "% of peak");
+    assert!((u("WaferLLM over Ladder", "x") / by_hand - 1.0).abs() < 1e-9 && by_hand > 100.0);
+    let ratio = |value, model| emulated(value, ["8", model, "SGLang A100 over WaferLLM", "420x420", "energy ratio"]);
+    assert_eq!([ratio(&bare, "LLaMA3-8B"), ratio(&quoted, "QWen2-72B")], [None, None], "nothing is recalled");
+    // Two GPUs of 400 W, 100 tokens/s: 8 J a token.
+    let own = emulated(&bare, ["8", "LLaMA3-8B", "WaferLLM", "420x420", "J/token"]).expect("joules");
+    assert!((ratio(&quoted, "LLaMA3-8B").expect("a ratio") * own / 8.0 - 1.0).abs() < 1e-9);
+    refused(&["paper", "--gpu", "LLaMA3-8B=0/1/1"], "MODEL=PREFILL/DECODE/GPUS");
+}
+
 #[test]
 fn bench_relay_rows_are_right_and_take_the_cycles_of_the_formula() {
     let value = json_of(&["bench", "relay", "--mesh", "5x5,2x2", "--tile", "3x4x6", "--json"], 0);

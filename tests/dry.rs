@@ -31,7 +31,7 @@ fn dry_is_wet_on_the_embedded_model_token_by_token_and_in_chunks() {
         let alone = ["generate", "--dry", "-m", path(&dir), "--prompt-tokens", &prompt];
         let alone = json_of(&[&alone, flags.as_slice()].concat(), 0);
         for dry in [&dry, &alone] {
-            for field in ["hops", "wavelets", "arena", "colors_max", "chip", "tpr", "energy_joules", "numerics"] {
+            for field in ["hops", "wavelets", "arena", "colors_max", "chip", "tpr", "energy", "numerics"] {
                 assert_eq!(dry[field], wet[field], "{mesh} {prefill} {kv}: {field}");
             }
             for field in ["total", "prompt", "per_token", "by_phase"] {

@@ -1,19 +1,23 @@
 //! How close to silicon: primitives and kernels, executed on the wafer presets, beside published formulas and points.
 //!
-//! | file         | what                                                                                |
-//! |--------------|-------------------------------------------------------------------------------------|
-//! | `script`     | a kernel whose cores run short lists of operations, for primitives                  |
-//! | `primitives` | the programs that are run, each giving its cycles                                   |
-//! | `wse2`       | formulas of HPDC'24 and WaferLLM, and Table 6                                       |
-//! | `wse3`       | public silicon runs of MeshGEMV and MeshGEMM, and of links                          |
-//! | `wse3_sim`   | public runs of the vendor's simulator                                               |
-//! | `page`       | all of it as Markdown, HTML and JSON                                                |
+//! | file          | what                                                                               |
+//! |---------------|------------------------------------------------------------------------------------|
+//! | `script`      | a kernel whose cores run short lists of operations, for primitives                 |
+//! | `primitives`  | the programs that are run, each giving its cycles                                  |
+//! | `formulas`    | published formulas, and the constants of each chip in them                         |
+//! | `collectives` | primitives on every chip beside these formulas                                     |
+//! | `wse2`        | kernels beside WaferLLM's formulas, Tables 4 and 6                                 |
+//! | `wse3`        | public silicon runs of MeshGEMV, MeshGEMM, decode, links and vector operations     |
+//! | `wse3_sim`    | public runs of the vendor's simulator                                              |
+//! | `page`        | all of it as Markdown, HTML and JSON                                               |
 //!
 //! Invariant: an emulated number is executed virtual time, or a kernel's closed form where the point says so; a closed
 //! form is used only beyond meshes on which this very run found it equal to execution. Constants were fitted to points
 //! marked as calibration and to no other.
 //! Called by `app`.
 
+mod collectives;
+mod formulas;
 mod page;
 mod primitives;
 mod script;
@@ -24,6 +28,9 @@ mod wse3_sim;
 use serde::Serialize;
 
 use crate::exec::{LaunchError, PassError};
+use crate::fabric::Chip;
+
+use formulas::{Published, WSE2, WSE3, WSE3_SIM};
 
 pub use page::{Page, html, json, markdown};
 
@@ -84,8 +91,8 @@ impl Point {
 /// Points of one primitive or kernel on one chip.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Set {
-    /// The chip's preset.
-    pub chip: &'static str,
+    /// Name of the chip that ran.
+    pub chip: String,
     /// The primitive or kernel.
     pub name: &'static str,
     /// What the published numbers are.
@@ -93,7 +100,7 @@ pub struct Set {
     /// Where they are published.
     pub source: &'static str,
     /// What is to be known when reading the errors.
-    pub note: &'static str,
+    pub note: String,
     /// The points.
     pub points: Vec<Point>,
 }
@@ -119,12 +126,9 @@ impl Set {
     }
 }
 
-/// Why a point could not be made; each is a defect of the emulator, not of the user's.
+/// Why a point could not be made; on a preset each is a defect of the emulator.
 #[derive(Debug, thiserror::Error)]
 pub enum AccuracyError {
-    /// No such preset.
-    #[error("no preset `{0}`")]
-    Preset(&'static str),
     /// The chip refused the program.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -139,39 +143,66 @@ pub enum AccuracyError {
     Differs { kernel: &'static str, case: String, executed: u64, formula: u64 },
 }
 
-type Measure = fn() -> Result<Set, AccuracyError>;
+/// A chip that is run, and what is published of the one that it stands for.
+#[derive(Clone, Copy)]
+struct Subject<'a> {
+    chip: &'a Chip,
+    published: &'static Published,
+}
 
-/// Everything, in the order of the page.
-const SETS: [Measure; 18] = [
-    wse2::chain,
-    wse2::tree,
-    wse2::two_phase,
-    wse2::broadcast,
-    wse2::multicast,
-    wse2::reduce_2d,
-    wse2::ring,
-    wse2::pipeline,
-    wse2::two_tree,
-    wse2::mesh_gemv,
-    wse2::mesh_gemm,
-    wse3::links,
-    wse3::mesh_gemv,
-    wse3::mesh_gemm,
-    wse3::decode_allreduces,
-    wse3_sim::links,
-    wse3_sim::mesh_gemm,
-    wse3_sim::vectors,
+type Measure = fn(&Subject<'_>) -> Result<Set, AccuracyError>;
+
+/// What is run on every chip.
+const PRIMITIVES: [Measure; 9] = [
+    collectives::chain,
+    collectives::tree,
+    collectives::two_phase,
+    collectives::broadcast,
+    collectives::multicast,
+    collectives::reduce_2d,
+    collectives::ring,
+    collectives::pipeline,
+    collectives::two_tree,
 ];
 
-/// Runs everything; `begins` is told which of how many sets is next.
+/// Chips of which something is published, each with what is run on it beside `PRIMITIVES`.
+const CHIPS: [(&Published, &[Measure]); 3] = [
+    (&WSE2, &[wse2::relay, wse2::mesh_gemv, wse2::mesh_gemm]),
+    (
+        &WSE3,
+        &[
+            wse3::relay,
+            wse3::mesh_gemv,
+            wse3::mesh_gemm,
+            wse3::decode_profiled,
+            wse3::decode_by_gemv,
+            wse3::links,
+            wse3::vectors,
+        ],
+    ),
+    (&WSE3_SIM, &[wse3_sim::relay, wse3_sim::mesh_gemv, wse3_sim::mesh_gemm, wse3_sim::links, wse3_sim::vectors]),
+];
+
+/// Presets of which something is published, in the order of the page.
+pub const PRESETS: [&str; 3] = [WSE2.preset, WSE3.preset, WSE3_SIM.preset];
+
+/// Runs everything on each chip beside what is published of the preset that is named with it; `begins` is told which of
+/// how many sets is next.
 ///
 /// # Errors
 /// The first point that could not be made.
-pub fn measure(mut begins: impl FnMut(usize, usize)) -> Result<Page, AccuracyError> {
-    let mut sets = Vec::with_capacity(SETS.len());
-    for (at, set) in SETS.iter().enumerate() {
-        begins(at, SETS.len());
-        sets.push(set()?);
+pub fn measure(chips: Vec<(&str, Chip)>, mut begins: impl FnMut(usize, usize)) -> Result<Page, AccuracyError> {
+    let mut jobs: Vec<(Subject<'_>, Measure)> = Vec::new();
+    for (against, chip) in &chips {
+        for (published, own) in CHIPS.into_iter().filter(|c| c.0.preset == *against) {
+            let all = PRIMITIVES.iter().chain(own);
+            jobs.extend(all.map(|measure| (Subject { chip, published }, *measure)));
+        }
     }
-    Ok(Page { sets })
+    let mut sets = Vec::with_capacity(jobs.len());
+    for (at, (on, measure)) in jobs.iter().enumerate() {
+        begins(at, jobs.len());
+        sets.push(measure(on)?);
+    }
+    Ok(Page { sets, chips: chips.into_iter().map(|c| c.1).collect() })
 }

@@ -16,6 +16,8 @@ use crate::fabric::{Chip, FIELDS, Provenance};
 pub struct Page {
     /// In the order of the page.
     pub sets: Vec<Set>,
+    /// The chips that ran.
+    pub chips: Vec<Chip>,
 }
 
 /// Version of the JSON object.
@@ -25,7 +27,9 @@ const INTRO: &str = "How close is the emulated clock to silicon? Programs run on
                      formulas and points, in cycles. Error is emulated / published - 1; sizes of errors are \
                      means and maxima of its absolute value. Constants of a preset were fitted to calibration \
                      points alone: only validation points test it. Formulas are those that their authors hold \
-                     against silicon, within the error stated with the set.";
+                     against silicon, within the error stated with the set. Every primitive is run on \
+                     every chip: where no run of it on that chip is published, its note says so, and it stands \
+                     beside the formula with what is published of the chip's links and stages.";
 
 /// Mean and largest error in percent; a dash without points.
 fn errors(e: Errors) -> [String; 3] {
@@ -36,7 +40,7 @@ fn errors(e: Errors) -> [String; 3] {
 }
 
 fn summary(set: &Set) -> Vec<String> {
-    let head = [set.chip, set.name, set.evidence.name()].map(str::to_owned);
+    let head = [set.chip.as_str(), set.name, set.evidence.name()].map(str::to_owned);
     head.into_iter().chain(errors(set.errors(false))).chain(errors(set.errors(true))).collect()
 }
 
@@ -81,12 +85,6 @@ fn uncertain(chip: &Chip) -> Vec<(Provenance, Vec<&'static str>, &str)> {
     found
 }
 
-fn chips(page: &Page) -> Vec<Chip> {
-    let mut names: Vec<&str> = page.sets.iter().map(|s| s.chip).collect();
-    names.dedup();
-    names.into_iter().filter_map(Chip::preset).collect()
-}
-
 fn markdown_table(out: &mut String, head: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let _ = writeln!(out, "| {} |\n|{}", head.join(" | "), "---|".repeat(head.len()));
     rows.for_each(|row| out.push_str(&format!("| {} |\n", row.join(" | "))));
@@ -102,12 +100,12 @@ pub fn markdown(page: &Page) -> String {
         markdown_table(&mut out, &POINTS, rows(set).map(Vec::from));
     }
     out += "## Fitted and assumed constants\n\n";
-    for chip in chips(page) {
+    for chip in &page.chips {
         let row = |(is, fields, from): (Provenance, Vec<&str>, &str)| {
             vec![fields.join(", "), is.to_string(), from.to_owned()]
         };
         let _ = writeln!(out, "### {}\n", chip.name);
-        markdown_table(&mut out, &["constants", "known as", "from"], uncertain(&chip).into_iter().map(row));
+        markdown_table(&mut out, &["constants", "known as", "from"], uncertain(chip).into_iter().map(row));
     }
     out.truncate(out.trim_end().len());
     out + "\n"
@@ -139,7 +137,7 @@ pub fn html(page: &Page) -> String {
     );
     html_table(&mut out, &SUMMARY, page.sets.iter().map(summary));
     for set in &page.sets {
-        let (source, note) = (escape(set.source), escape(set.note));
+        let (source, note) = (escape(set.source), escape(&set.note));
         let _ = writeln!(out, "<h2>{}: {}</h2>\n<p>{source}: {note}.</p>", set.chip, set.name);
         html_table(&mut out, &POINTS, rows(set).map(Vec::from));
     }
@@ -164,7 +162,8 @@ pub fn json(page: &Page) -> Value {
             "validation": s.errors(false), "calibration": s.errors(true), "points": points,
         })
     };
-    let constants: Vec<Value> = chips(page)
+    let constants: Vec<Value> = page
+        .chips
         .iter()
         .flat_map(|chip| {
             let row = |(is, fields, from)| json!({"chip": chip.name, "fields": fields, "provenance": is, "from": from});

@@ -22,11 +22,6 @@ use super::script::{Op, Script, run};
 /// Largest mesh side on which a GEMM is executed.
 const GEMM_SIDE_EXECUTED: usize = 80;
 
-/// The preset.
-pub(super) fn chip(name: &'static str) -> Result<Chip, AccuracyError> {
-    Chip::preset(name).ok_or(AccuracyError::Preset(name))
-}
-
 fn line(collective: Allreduce, op: LineOp, words: usize, chip: &Chip) -> Result<u64, AccuracyError> {
     let line = Line { collective, op, words, passes: 1 };
     let (layout, formula) = (line.layout()?, line.closed_form_cycles(chip));

@@ -178,7 +178,7 @@ pub struct GenerateArgs {
     pub logits: Option<PathBuf>,
     /// Time the run without weights and text; the model may then be a config.json, its directory, or one of
     /// llama3-8b, llama2-13b, codellama-34b, qwen2-72b.
-    #[arg(long, conflicts_with_all = ["logits", "digest", "trace", "links", "map", "price"])]
+    #[arg(long, conflicts_with_all = ["logits", "digest", "trace", "links", "map"])]
     pub dry: bool,
     /// Tokens of the prompt, where there is no text to count.
     #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]
@@ -263,7 +263,7 @@ fn temperature(text: &str) -> Result<f64, String> {
     }
 }
 
-fn price(text: &str) -> Result<f64, String> {
+pub(super) fn price(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(p) if (0.0..=1e12).contains(&p) => Ok(p),
         _ => Err("need a number from 0 to 1e12".to_owned()),

@@ -74,6 +74,11 @@ fn host_rates(outcome: &Outcome, totals: &Report) -> (f64, f64) {
     (ratio(outcome.passes as f64, outcome.seconds_run), ratio(totals.message_hops as f64, outcome.seconds_run))
 }
 
+fn energy(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Energy {
+    let positions = job.prompt_ids.len() + outcome.steps.saturating_sub(1);
+    Energy::of(&job.session.chip, &job.model.config.shape, (positions, outcome.steps), job.price, totals)
+}
+
 /// The object of `--json`.
 pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, totals: &Report) -> Value {
     let per_token = per_token(outcome, totals);
@@ -99,8 +104,7 @@ pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, total
             "host_roundtrip": totals.host_roundtrip_cycles,
         },
         "numerics": totals.numerics,
-        "energy_joules": totals.energy_joules,
-        "energy": Energy::of(job, outcome, totals).json(),
+        "energy": energy(job, outcome, totals).json(),
         "assumed": totals.assumed,
         "hops": totals.hops,
         "wavelets": totals.wavelets,
@@ -140,10 +144,7 @@ pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, tota
     );
     let a = totals.arena;
     row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
-    let is_assumed = totals.assumed.iter().any(|name| name.contains("power_watts") || name.starts_with("everything"));
-    let source = if is_assumed { " (assumed)" } else { "" };
-    row("energy", format!("{:.4} J: {} W{source} x modelled time", totals.energy_joules, totals.power_watts));
-    Energy::of(job, outcome, totals).rows(&mut row);
+    energy(job, outcome, totals).rows(&mut row);
     row("assumed", totals.assumed.join(", "));
     let (tokens_per_s, hops_per_s) = host_rates(outcome, totals);
     let (millions, workers, load) = (hops_per_s / 1e6, job.session.workers, outcome.seconds_load);

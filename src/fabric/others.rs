@@ -5,7 +5,7 @@
 //! Invariant: what their vendors do not publish is marked assumed.
 
 use super::chip::{Chip, Overheads, Rates};
-use super::presets::{muchisim, muchisim_sources, wse2};
+use super::presets::{muchisim, muchisim_borrowed, wse2};
 use super::provenance::Provenance::{Assumed, Stated};
 use super::provenance::Source;
 
@@ -55,7 +55,7 @@ pub(super) fn dojo() -> Chip {
             Source::new("f32.mac", Stated, "22.6 TFLOPS in FP32 of 354 nodes at 2 GHz: a peak"),
             Source::new("f16 f32", Assumed, "no published number"),
             Source::new("overheads", Assumed, "no published number: 0"),
-            muchisim_sources(),
+            muchisim_borrowed(),
             Source::new("energy.pitch", Stated, "root of 645 square millimetres a die over 354 nodes"),
         ],
         ..wse2()
@@ -113,7 +113,7 @@ pub(super) fn blackhole() -> Chip {
             ),
             Source::new("f16 f32", Assumed, "no published number"),
             Source::new("overheads", Assumed, "no published number: 0"),
-            muchisim_sources(),
+            muchisim_borrowed(),
             Source::new("energy.pitch", Assumed, "about 600 square millimetres a chip over 140 tiles"),
         ],
         ..wse2()

@@ -32,8 +32,13 @@ pub(super) fn muchisim(pitch: f64) -> EventEnergy {
     EventEnergy { sram_read: 5.8, sram_write: 9.1, router: 3.0, wire: 0.15, flop: 30.0, pitch }
 }
 
-pub(super) fn muchisim_sources() -> Source {
+fn muchisim_sources() -> Source {
     Source::new("energy", Stated, "MuchiSim (ISPASS'24), a 7 nm model; the vendor has published no energy of an event")
+}
+
+/// Of a chip that MuchiSim was not made for.
+pub(super) fn muchisim_borrowed() -> Source {
+    Source::new("energy", Assumed, "no number of this chip is published; MuchiSim's 7 nm model, as for wse2")
 }
 
 pub(super) fn wse2() -> Chip {
@@ -159,8 +164,7 @@ fn wse3_common() -> Vec<Source> {
         Source::new("f16.special f32.special", Assumed, "no published number"),
         Source::new("f16.per_wavelet f32.per_wavelet", Stated, "32-bit wavelets: two f16 in the SDK's fabric SIMD"),
         Source::new("f16.launch f32.launch", Fitted, "45 public GEMM runs in f16 on CS-3"),
-        muchisim_sources(),
-        Source::new("energy.pitch", Assumed, "as WSE-2's"),
+        muchisim_borrowed(),
     ]
 }
 

@@ -6,7 +6,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::super::energy::cost_line;
 use super::{DryRun, SCHEMA, per_second, phases_json};
+use crate::energy::{cost, joules};
 use crate::host::PhaseCycles;
 use crate::host::dry::LayerTime;
 use crate::math::work;
@@ -65,6 +67,10 @@ impl Layers<'_> {
             "prefill_tpr": self.prefill.as_ref().map(|t| {
                 per_second(clock * t.position as f64, t.cycles as f64 * self.layers())
             }),
+            "energy": {
+                "joules_per_token": joules(&run.config.chip, token), "price_per_chip_hour": run.args.price,
+                "cost_per_token": run.args.price.map(|price| cost(&run.config.chip, token, price)),
+            },
             "arena": {"need": self.arena_need(), "budget": run.config.chip.arena_bytes}, "whole_model": self.fits,
             "multiplied": "one layer, times the layers; head and hand-over apart",
         })
@@ -109,6 +115,13 @@ impl Layers<'_> {
         if let Some(t) = &self.prefill {
             let rate = per_second(chip.clock_hz * t.position as f64, t.cycles as f64 * n);
             row("prefill TPR", format!("{rate:.0} tokens/s"));
+        }
+        row(
+            "energy",
+            format!("{:.4} J a token of decode: {} W x modelled time", joules(chip, token), chip.power_watts),
+        );
+        if let Some(price) = run.args.price {
+            row("cost", cost_line(cost(chip, token, price), price));
         }
         let (need, have) = (self.arena_need(), chip.arena_bytes);
         let verdict = if need > have { "one layer does not fit" } else { "one layer fits" };

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::super::energy::Energy;
 use super::{DryRun, SCHEMA, per_second, phases_json};
 use crate::host::{PhaseCycles, Report, Session};
 use crate::plan::capacity::Capacity;
@@ -30,6 +31,11 @@ impl Whole<'_> {
         if steps == 0 { 0.0 } else { (self.report.cycles_total - self.prompt_cycles) as f64 / steps as f64 }
     }
 
+    fn energy(&self) -> Energy {
+        let (run, positions) = (self.run, self.run.prompt + self.made.saturating_sub(1));
+        Energy::of(&run.config.chip, &run.sizes.config.shape, (positions, self.made), run.args.price, self.report)
+    }
+
     pub(super) fn json(&self) -> Value {
         let (r, p, per_token) = (self.report, self.session.placement(), self.per_token());
         json!({
@@ -43,7 +49,7 @@ impl Whole<'_> {
             "prefill": r.prefill.as_ref().map(|p| json!({"chunk": p.chunk, "cycles": p.cycles})),
             "hops": r.hops, "wavelets": r.wavelets, "bursts": r.bursts, "colors_max": r.colors_max,
             "arena": {"min": r.arena.min, "median": r.arena.median, "max": r.arena.max, "budget": r.arena.budget},
-            "tpr": per_second(r.clock_hz, per_token), "energy_joules": r.energy_joules, "numerics": r.numerics,
+            "tpr": per_second(r.clock_hz, per_token), "energy": self.energy().json(), "numerics": r.numerics,
             "utilisation": self.u, "capacity": self.capacity, "assumed": r.assumed, "host": {"seconds": self.seconds},
         })
     }
@@ -73,6 +79,7 @@ impl Whole<'_> {
         row("fabric", format!("{} hops, {} wavelet-hops, {} colors at most", r.hops, r.wavelets, r.colors_max));
         let a = r.arena;
         row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
+        self.energy().rows(&mut row);
         row("utilisation", self.u.line());
         row("KV capacity", self.capacity.line());
         row("assumed", r.assumed.join(", "));

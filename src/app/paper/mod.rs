@@ -6,6 +6,7 @@
 //! Invariant: what a resume file holds was made with the same chip and constants, else it is refused.
 //! Called by `app`.
 
+mod gpu;
 mod html;
 mod resume;
 mod text;
@@ -16,9 +17,10 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::report::paper::{Cell, Evaluator, Fit, TABLES, assumptions, cells};
+use crate::report::paper::{Cell, Evaluator, Fit, TABLES, What, assumptions, cells};
 
 use super::whole::Whole;
+use gpu::Gpu;
 use resume::Resume;
 
 /// `plummer paper`.
@@ -30,6 +32,10 @@ pub struct PaperArgs {
     /// Chip: a preset (see `plummer chips`) or a TOML file.
     #[arg(long, default_value = "wse2", value_name = "wse2|FILE")]
     pub chip: String,
+    /// Speed of a model on GPUs (A100, 400 W each) for the energy ratios of Tables 7 and 8: tokens a second of prefill
+    /// and of decode of one request, and how many GPUs; may be repeated.
+    #[arg(long, value_name = "MODEL=PREFILL/DECODE/GPUS", value_parser = gpu::parse)]
+    pub gpu: Vec<Gpu>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -72,11 +78,12 @@ pub fn run(args: &PaperArgs) -> Result<()> {
     if let Ok(style) = ProgressStyle::with_template("{pos}/{len} cells, {elapsed}, {msg}") {
         bar.set_style(style);
     }
-    let (mut evaluator, mut done) = (Evaluator::new(&chip), Vec::new());
+    let (mut evaluator, mut done) = (Evaluator::new(&chip), Vec::<Cell>::new());
     for cell in planned {
         let name = format!("table {}, {}, {}, {}", cell.table, cell.model, cell.method, cell.column);
         bar.set_message(name.clone());
         let value = match (kept.find(&name), &cell.what) {
+            (_, Some(What::EnergyRatio(model, phase))) => gpu::ratio(&args.gpu, &chip, model, *phase, done.last()),
             (Some(value), _) => value,
             (None, None) => None,
             (None, Some(what)) => {

@@ -82,6 +82,9 @@ pub struct PlanArgs {
     /// Meshes that are executed before one is chosen.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub finalists: u16,
+    /// Price of one wafer and hour, in any currency: the plan then says what a token costs.
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = super::cli::price)]
+    pub price: Option<f64>,
     /// Draw the wafer to scale.
     #[arg(long, value_name = "FILE.svg")]
     pub svg: Option<PathBuf>,
@@ -167,8 +170,12 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
         super::say(&format!("error: {error}\n"));
     }
     let text = match args.json {
-        true => format!("{}\n", told::object(&sizes, &results)),
-        false => results.iter().map(|(ask, outcome)| told::text(&sizes, ask, outcome)).collect::<Vec<_>>().join("\n"),
+        true => format!("{}\n", told::object(&sizes, args.price, &results)),
+        false => results
+            .iter()
+            .map(|(ask, outcome)| told::text(&sizes, args.price, ask, outcome))
+            .collect::<Vec<_>>()
+            .join("\n"),
     };
     Ok((text, if fits { 0 } else { 2 }))
 }

@@ -6,6 +6,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::super::energy::cost_line;
+use crate::energy::{cost, joules};
 use crate::fabric::Chip;
 use crate::host::dry::RegionBusy;
 use crate::host::{Session, SessionConfig, SessionError};
@@ -80,9 +82,16 @@ fn failing(ask: &Ask) -> String {
     }
 }
 
-fn choice_json(ask: &Ask, c: &Choice) -> Value {
+/// Joules and cost of the whole question, all wafers at work.
+fn spent(ask: &Ask, c: &Choice, price: Option<f64>) -> (f64, Option<f64>) {
+    let (chip, cycles) = (&ask.config.chip, c.total_cycles(ask) as f64 * ask.wafers as f64);
+    (joules(chip, cycles), price.map(|price| cost(chip, cycles, price)))
+}
+
+fn choice_json(ask: &Ask, price: Option<f64>, c: &Choice) -> Value {
     let chip = &ask.config.chip;
     let seconds = c.total_cycles(ask) as f64 / chip.clock_hz;
+    let ((joules, cost), tokens) = (spent(ask, c, price), ask.output as f64);
     json!({
         "mesh": {"cols": c.plan.cols, "rows": c.plan.rows}, "k_tree": c.k_tree,
         "groups": {"y": c.plan.groups_y, "x": c.plan.groups_x, "head": c.plan.groups_head},
@@ -95,7 +104,10 @@ fn choice_json(ask: &Ask, c: &Choice) -> Value {
         },
         "chunk": c.chunk, "tpr": rate(chip, c.token_cycles), "tokens_per_s_full": rate(chip, c.stage_cycles),
         "ttft_ms": c.prefill_cycles as f64 * 1e3 / chip.clock_hz, "seconds": seconds,
-        "joules": seconds * chip.power_watts * ask.wafers as f64,
+        "energy": {
+            "joules": joules, "joules_per_token": joules / tokens, "price_per_chip_hour": price, "cost": cost,
+            "cost_per_token": cost.map(|cost| cost / tokens),
+        },
         "arena": {"stage": c.arena[0], "head": c.arena[1], "budget": chip.arena_bytes},
         "colors": c.layer.colors_max, "capacity": capacity(ask, c), "utilisation": utilisation(ask, c),
         "host_seconds": c.layer.seconds.0,
@@ -103,7 +115,7 @@ fn choice_json(ask: &Ask, c: &Choice) -> Value {
 }
 
 /// The object of `--json`.
-pub fn object(sizes: &Sizes, results: &[(Ask, Result<Vec<Choice>, SessionError>)]) -> Value {
+pub fn object(sizes: &Sizes, price: Option<f64>, results: &[(Ask, Result<Vec<Choice>, SessionError>)]) -> Value {
     let one = |(ask, outcome): &(Ask, Result<Vec<Choice>, SessionError>)| {
         let [weights, kv, arenas] = budget(ask);
         let mut value = json!({
@@ -112,8 +124,8 @@ pub fn object(sizes: &Sizes, results: &[(Ask, Result<Vec<Choice>, SessionError>)
         });
         match outcome {
             Ok(choices) => {
-                value["best"] = choice_json(ask, &choices[0]);
-                value["finalists"] = choices.iter().map(|c| choice_json(ask, c)).collect();
+                value["best"] = choice_json(ask, price, &choices[0]);
+                value["finalists"] = choices.iter().map(|c| choice_json(ask, price, c)).collect();
             }
             Err(error) => {
                 value["error"] = json!(error.to_string());
@@ -134,7 +146,7 @@ pub fn object(sizes: &Sizes, results: &[(Ask, Result<Vec<Choice>, SessionError>)
 }
 
 /// The table of one reserve, and the floorplan.
-pub fn text(sizes: &Sizes, ask: &Ask, outcome: &Result<Vec<Choice>, SessionError>) -> String {
+pub fn text(sizes: &Sizes, price: Option<f64>, ask: &Ask, outcome: &Result<Vec<Choice>, SessionError>) -> String {
     let chip = &ask.config.chip;
     let mut text = format!(
         "{} on {}, {} prompt and {} output tokens, {} wafer(s), {} KiB of {} reserved for code\n",
@@ -149,7 +161,7 @@ pub fn text(sizes: &Sizes, ask: &Ask, outcome: &Result<Vec<Choice>, SessionError
     let [weights, kv, arenas] = budget(ask).map(bytes);
     let _ = writeln!(text, "bytes        {weights} of weights and {kv} of K and V; arenas {arenas}");
     match outcome {
-        Ok(choices) => choice_text(&mut text, ask, choices),
+        Ok(choices) => choice_text(&mut text, ask, price, choices),
         Err(error) => {
             let _ = writeln!(text, "does not fit {error}");
             let _ = writeln!(text, "budget       {}", failing(ask));
@@ -164,7 +176,7 @@ pub fn text(sizes: &Sizes, ask: &Ask, outcome: &Result<Vec<Choice>, SessionError
     text
 }
 
-fn choice_text(text: &mut String, ask: &Ask, choices: &[Choice]) {
+fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choice]) {
     let (c, chip) = (&choices[0], &ask.config.chip);
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12} {value}");
@@ -200,8 +212,12 @@ fn choice_text(text: &mut String, ask: &Ask, choices: &[Choice]) {
     };
     row("prefill", format!("{:.0} tokens/s, {how} (closed form)", rate(chip, c.prefill_cycles) * ask.prompt as f64));
     let seconds = c.total_cycles(ask) as f64 / chip.clock_hz;
-    let joules = seconds * chip.power_watts * ask.wafers as f64;
-    row("in all", format!("{seconds:.4} s and {joules:.1} J at {} W a wafer", chip.power_watts));
+    let ((joules, cost), tokens) = (spent(ask, c, price), ask.output as f64);
+    let (watts, a_token) = (chip.power_watts, joules / tokens);
+    row("in all", format!("{seconds:.4} s and {joules:.1} J at {watts} W a wafer, {a_token:.3} J an output token"));
+    if let (Some(cost), Some(price)) = (cost, price) {
+        row("cost", cost_line(cost / tokens, price));
+    }
     row("pipeline", format!("{:.0} tokens/s with a request in every stage", rate(chip, c.stage_cycles)));
     if let Some(k) = capacity(ask, c) {
         row("KV capacity", k.line());

@@ -8,7 +8,7 @@ use crate::math::checkpoint::widen;
 use crate::math::vector;
 use crate::pe::{FaultKind, Fold, Pe, Rx, Tx, View};
 
-use super::point::{self, Part, Role, Roles};
+use super::point::{self, Marker, Markers, Part};
 use super::stage::{Axis, inverse_rms, normed};
 use super::{Decode, packed, pass, tile};
 
@@ -19,11 +19,11 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
     let n = d.vocab_of(col).len();
     loop {
         let ctrl = h.command().await;
-        h.mark(Role::Corner, point::EMBEDDING, Part::Broadcast);
+        h.mark(Marker::Corner, point::EMBEDDING, Part::Broadcast);
         pe.compute(d.chip.elementwise(x.words()), |v| h.select(v));
-        h.mark(Role::Corner, point::EMBEDDING, Part::Compute);
+        h.mark(Marker::Corner, point::EMBEDDING, Part::Compute);
         h.x.reduce(pe, x, Fold::Add).await;
-        h.mark(Role::XRoot, point::EMBEDDING, Part::Reduce);
+        h.mark(Marker::XRoot, point::EMBEDDING, Part::Reduce);
         if let Some(tx) = h.hand_out {
             pe.send_ctrl(tx, ctrl, x).await;
         }
@@ -37,7 +37,7 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
         if let Some(tx) = h.back_onward {
             pe.send_ctrl(tx, ctrl, x).await;
         }
-        h.mark(Role::Corner, point::ARRIVED, Part::Broadcast);
+        h.mark(Marker::Corner, point::ARRIVED, Part::Broadcast);
         let chip = &d.chip;
         let cost = chip.elementwise(x.words()) + chip.gemv(x.words(), n) + chip.elementwise(x.words());
         pe.visit(output);
@@ -45,23 +45,23 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
             let (kernels, format) = (v.kernels(), d.format);
             normed(v, kernels, format, [x, final_norm, xg, output, logits]);
         });
-        h.mark(Role::Corner, point::HEAD, Part::Compute);
+        h.mark(Marker::Corner, point::HEAD, Part::Compute);
         h.y.reduce(pe, logits, Fold::Add).await;
-        h.mark(Role::YRoot, point::HEAD, Part::Reduce);
+        h.mark(Marker::YRoot, point::HEAD, Part::Reduce);
         if h.y.is_root {
             let first = d.vocab_of(col).start;
             pe.compute(chip.elementwise(n) + chip.elementwise(n), |v| h.finish(v, first, n));
-            h.mark(Role::YRoot, point::HEAD, Part::Compute);
+            h.mark(Marker::YRoot, point::HEAD, Part::Compute);
             h.x.reduce(pe, best, Fold::MaxId).await;
         }
         if h.is_root {
-            h.mark(Role::HeadRoot, point::HEAD, Part::Reduce);
+            h.mark(Marker::HeadRoot, point::HEAD, Part::Reduce);
             pe.compute(chip.elementwise(1), |v| {
                 let [best, own] = v.words_mut([best, own]);
                 own[0] = best[1];
             });
         }
-        h.mark(Role::HeadRoot, point::HEAD, Part::Compute);
+        h.mark(Marker::HeadRoot, point::HEAD, Part::Compute);
     }
 }
 
@@ -86,7 +86,7 @@ struct Head<'a> {
     x: Axis,
     y: Axis,
     is_root: bool,
-    roles: Roles,
+    markers: Markers,
     commands: Rx,
     onward: Option<Tx>,
     hand_out: Option<Tx>,
@@ -127,7 +127,7 @@ impl<'a> Head<'a> {
             back: pe.rx(way_home.map_or(d.return_color(), |w| d.track_color(w.track))),
             back_onward: (way_home.is_some() && d.plan.head_cols > 1).then(|| pe.tx(d.return_color())),
             is_root,
-            roles: d.head_roles(col, row),
+            markers: d.head_markers(col, row),
             x,
             y,
             d,
@@ -137,8 +137,8 @@ impl<'a> Head<'a> {
         }
     }
 
-    fn mark(&self, role: Role, point: u16, part: Part) {
-        if self.roles.has(role) {
+    fn mark(&self, marker: Marker, point: u16, part: Part) {
+        if self.markers.has(marker) {
             self.pe.mark(u16::MAX, point::id(point, part));
         }
     }
@@ -147,14 +147,14 @@ impl<'a> Head<'a> {
     async fn command(&self) -> Ctrl {
         let command = self.t.command;
         let ctrl = self.pe.recv_pass(self.commands, command).await;
-        self.mark(Role::HeadRoot, point::HEAD, Part::Wait);
+        self.mark(Marker::HeadRoot, point::HEAD, Part::Wait);
         if self.is_root && ctrl.kind_slot & pass::OWN_ID != 0 {
             self.pe.compute(self.d.chip.elementwise(1), |v| {
                 let [command, own] = v.words_mut([command, self.t.own]);
                 command[0] = own[0];
             });
         }
-        self.mark(Role::HeadRoot, point::HEAD, Part::Compute);
+        self.mark(Marker::HeadRoot, point::HEAD, Part::Compute);
         if let Some(tx) = self.onward {
             self.pe.send_ctrl(tx, ctrl, command).await;
         }

@@ -65,10 +65,10 @@ pub fn of(id: u16) -> (u16, Option<Part>) {
     (id & 0xff, Part::ALL.into_iter().find(|part| *part as u16 == id >> 8))
 }
 
-/// A place on the chain; see the module.
+/// Who marks a place on the chain; see the module.
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
-pub(in crate::kernels) enum Role {
+pub(in crate::kernels) enum Marker {
     /// C.
     Corner = 1,
     /// Y.
@@ -83,16 +83,16 @@ pub(in crate::kernels) enum Role {
     HeadRoot = 32,
 }
 
-/// The places that one PE has; most have none.
+/// What one PE marks; most mark nothing.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::kernels) struct Roles(u8);
+pub(in crate::kernels) struct Markers(u8);
 
-impl Roles {
-    pub(in crate::kernels) fn has(self, role: Role) -> bool {
-        self.0 & role as u8 != 0
+impl Markers {
+    pub(in crate::kernels) fn has(self, marker: Marker) -> bool {
+        self.0 & marker as u8 != 0
     }
 
-    fn of(places: [(Role, bool); 6]) -> Self {
+    fn of(places: [(Marker, bool); 6]) -> Self {
         Self(places.into_iter().filter(|p| p.1).fold(0, |all, p| all | p.0 as u8))
     }
 }
@@ -103,36 +103,36 @@ fn farthest(n: usize, root: usize) -> usize {
 }
 
 impl Decode {
-    /// Places of a PE of a stage.
-    pub(in crate::kernels) fn roles(&self, seat: Seat) -> Roles {
+    /// What a PE of a stage marks.
+    pub(in crate::kernels) fn markers(&self, seat: Seat) -> Markers {
         let (cols, rows) = (self.plan.cols, self.plan.rows);
         let (c0, r0) = (tree_root(cols, &self.plan.groups_x), self.root_row());
         let (far_col, far_row) = (farthest(cols, c0), farthest(rows, r0));
         let band = self.columns().slice(far_col).band;
         let band_root = band.start + band.len() / 2;
         let at = |col, row| (seat.col, seat.row) == (col, row);
-        Roles::of([
-            (Role::Corner, at(far_col, far_row)),
-            (Role::YRoot, at(far_col, r0)),
-            (Role::XRoot, at(c0, far_row)),
-            (Role::BandRoot, at(band_root, far_row)),
-            (Role::BandYRoot, at(band_root, r0)),
-            (Role::HeadRoot, false),
+        Markers::of([
+            (Marker::Corner, at(far_col, far_row)),
+            (Marker::YRoot, at(far_col, r0)),
+            (Marker::XRoot, at(c0, far_row)),
+            (Marker::BandRoot, at(band_root, far_row)),
+            (Marker::BandYRoot, at(band_root, r0)),
+            (Marker::HeadRoot, false),
         ])
     }
 
-    /// Places of a PE of the head region.
-    pub(in crate::kernels) fn head_roles(&self, col: usize, row: usize) -> Roles {
+    /// What a PE of the head region marks.
+    pub(in crate::kernels) fn head_markers(&self, col: usize, row: usize) -> Markers {
         let (cols, rows) = (self.plan.head_cols, self.plan.rows);
         let (c0, r0) = (tree_root(cols, &self.plan.groups_head), self.root_row());
         let (far_col, far_row) = (farthest(cols, c0), farthest(rows, r0));
-        Roles::of([
-            (Role::Corner, (col, row) == (far_col, far_row)),
-            (Role::YRoot, (col, row) == (far_col, r0)),
-            (Role::XRoot, (col, row) == (c0, far_row)),
-            (Role::BandRoot, false),
-            (Role::BandYRoot, false),
-            (Role::HeadRoot, (col, row) == (c0, r0)),
+        Markers::of([
+            (Marker::Corner, (col, row) == (far_col, far_row)),
+            (Marker::YRoot, (col, row) == (far_col, r0)),
+            (Marker::XRoot, (col, row) == (c0, far_row)),
+            (Marker::BandRoot, false),
+            (Marker::BandYRoot, false),
+            (Marker::HeadRoot, (col, row) == (c0, r0)),
         ])
     }
 }

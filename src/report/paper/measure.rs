@@ -6,7 +6,7 @@
 //! | decode      | 1 / (layers x layer)                                                               |
 //! | end to end  | out / (prefill(in) + sum of decode(in + t) + re-layout), each on its best mesh     |
 //! | capacity    | (regions P^2 (arena - reserve) - weights) / bytes of K and V a position; concat: one row of it |
-//! | energy      | chip power x time                                                                  |
+//! | energy      | chip power x time; its ratio to GPUs needs their time, which the user quotes       |
 //! | utilisation | multiply-adds of a layer / (cycles x cores x the chip's f16 rate)                  |
 //!
 //! Invariant: a value depends on chip and constants alone. Called by `app::paper`, one cell at a time.
@@ -71,8 +71,12 @@ pub enum What {
     GemvMj(usize, usize),
     /// Joules a token.
     Energy(PaperModel, Phase, usize),
+    /// Joules of GPUs over joules of the chip, a token: of the cell before it, and of a GPU speed that a user quotes.
+    EnergyRatio(PaperModel, Phase),
     /// Multiply-adds that a layer needs, over those that all cores could do meanwhile, in percent.
     Utilisation(PaperModel, Method, Phase, usize),
+    /// Utilisation by WaferLLM over that by this method.
+    UtilisationOver(PaperModel, Method, Phase, usize),
     /// Cycles of a product of square matrices.
     GemmCycles(GemmKind, usize, usize),
     /// Cycles of a product with a vector.
@@ -81,6 +85,8 @@ pub enum What {
     GraphCycles(PaperModel, usize, usize),
     /// Tokens a second with it.
     GraphSpeed(PaperModel, usize, usize),
+    /// The same over the tokens a second that the paper states for this mesh.
+    GraphOverPublished(PaperModel, usize, usize, f64),
     /// Its gain over the measured graph.
     GraphGain(PaperModel, usize, usize),
     /// Colors of it.
@@ -117,8 +123,17 @@ impl<'a> Evaluator<'a> {
         let gemv = |n, p| gemv_cycles(&bare(p), GemvKind::Mesh, n);
         let graph =
             |model: PaperModel, p, at: usize| VARIANTS[at].program(&layer(p, model.tiles(p, POSITIONS))).timed(chip);
+        let a_second = |model: &PaperModel, layer: u64| chip.clock_hz / (model.layers as u64 * layer) as f64;
         Ok(Some(match *what {
-            What::Speed(_, method, ..) | What::EndToEnd(_, method, ..) if !self.emulates(method) => return Ok(None),
+            What::Speed(_, method, ..)
+            | What::EndToEnd(_, method, ..)
+            | What::Utilisation(_, method, ..)
+            | What::UtilisationOver(_, method, ..)
+                if !self.emulates(method) =>
+            {
+                return Ok(None);
+            }
+            What::EnergyRatio(..) => return Ok(None),
             What::Speed(model, method, phase, p, positions) => {
                 let tokens = if phase == Phase::Prefill { positions } else { 1 };
                 tokens as f64 / self.seconds(&model, method, phase, p, positions)?
@@ -127,12 +142,14 @@ impl<'a> Evaluator<'a> {
                 output as f64 / self.end_to_end_seconds(&model, method, prompt, output)?
             }
             What::Utilisation(model, method, phase, p) => {
-                if !self.emulates(method) {
-                    return Ok(None);
-                }
                 let cycles = self.layer(method, phase, p, model.tiles(p, POSITIONS))?;
                 let possible = cycles as f64 * (p * p) as f64 / chip.f16.mac;
                 100.0 * model.layer_macs(POSITIONS, phase == Phase::Prefill) / possible
+            }
+            What::UtilisationOver(model, method, phase, p) => {
+                let tiles = model.tiles(p, POSITIONS);
+                let [own, theirs] = [Method::WaferLlm, method].map(|m| self.layer(m, phase, p, tiles));
+                theirs? as f64 / own? as f64
             }
             What::Capacity(model, p, shift) => self.capacity(&model, p, shift),
             What::GemvMs(n, p) => gemv(n, p)? as f64 / chip.clock_hz * 1e3,
@@ -145,8 +162,9 @@ impl<'a> Evaluator<'a> {
             What::GemmCycles(kind, n, p) => gemm_cycles(&bare(p), kind, n)? as f64,
             What::GemvCycles(kind, n, p) => gemv_cycles(&bare(p), kind, n)? as f64,
             What::GraphCycles(model, p, at) => graph(model, p, at)?.cycles as f64,
-            What::GraphSpeed(model, p, at) => {
-                chip.clock_hz / (model.layers as u64 * graph(model, p, at)?.cycles) as f64
+            What::GraphSpeed(model, p, at) => a_second(&model, graph(model, p, at)?.cycles),
+            What::GraphOverPublished(model, p, at, published) => {
+                a_second(&model, graph(model, p, at)?.cycles) / published
             }
             What::GraphGain(model, p, at) => graph(model, p, 0)?.cycles as f64 / graph(model, p, at)?.cycles as f64,
             What::GraphColors(model, p, at) => f64::from(graph(model, p, at)?.colors),

@@ -14,7 +14,7 @@ mod tables;
 use serde::{Deserialize, Serialize};
 
 pub use assumptions::assumptions;
-pub use measure::{Evaluator, Method, What};
+pub use measure::{Evaluator, Method, Phase, What};
 pub use tables::{TABLES, cells};
 
 /// One number of a table. Field names are those of `plummer paper --json`.

@@ -8,7 +8,7 @@ use crate::pe::{FaultKind, Fold};
 use crate::units::Cycles;
 
 use super::super::KvFormat;
-use super::super::point::{self, Part, Role};
+use super::super::point::{self, Marker, Part};
 use super::kv::Held;
 use super::norm_qkv::check;
 use super::{Layer, Stage};
@@ -38,10 +38,10 @@ impl Stage<'_> {
                 axpy_rows(kernels, kv, cap, q, keys, first, new);
             }
         });
-        self.mark(Role::Corner, point::SCORE, Part::Compute);
+        self.mark(Marker::Corner, point::SCORE, Part::Compute);
         // Only the root's column goes on with the sums; the others get the probabilities back.
         self.band.gather(self.pe, score, Fold::Add, score).await;
-        self.mark(Role::BandRoot, point::SCORE, Part::Reduce);
+        self.mark(Marker::BandRoot, point::SCORE, Part::Reduce);
     }
 
     /// Max and sum over the rows in the band roots' columns, probabilities to the band.
@@ -60,7 +60,7 @@ impl Stage<'_> {
                     v.raise(FaultKind::Numeric { phase: "score" });
                 }
             });
-            self.mark(Role::BandRoot, point::SOFTMAX, Part::Compute);
+            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
             self.over_rows(self.t.max, Fold::Max).await;
             self.pe.compute(self.d.chip.special(q_heads * n), |v| {
                 let kernels = v.kernels();
@@ -69,7 +69,7 @@ impl Stage<'_> {
                     sum[h] = vector::exp_sub_sum(kernels, max[h], &mut score[h * n..(h + 1) * n]);
                 }
             });
-            self.mark(Role::BandRoot, point::SOFTMAX, Part::Compute);
+            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
             self.over_rows(self.t.sum, Fold::Add).await;
             self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
                 let kernels = v.kernels();
@@ -78,7 +78,7 @@ impl Stage<'_> {
                     vector::div_assign(kernels, sum[h], &mut score[h * n..(h + 1) * n]);
                 }
             });
-            self.mark(Role::BandRoot, point::SOFTMAX, Part::Compute);
+            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
         }
         self.band.give(self.pe, score).await;
     }
@@ -86,9 +86,9 @@ impl Stage<'_> {
     /// The fold of a tile over the rows of a column, in every row.
     async fn over_rows(&self, tile: Tile, fold: Fold) {
         self.y.gather(self.pe, tile, fold, tile).await;
-        self.mark(Role::BandYRoot, point::SOFTMAX, Part::Reduce);
+        self.mark(Marker::BandYRoot, point::SOFTMAX, Part::Reduce);
         self.y.give(self.pe, tile).await;
-        self.mark(Role::BandRoot, point::SOFTMAX, Part::Broadcast);
+        self.mark(Marker::BandRoot, point::SOFTMAX, Part::Broadcast);
     }
 
     /// Weighted sum of values, over all rows.
@@ -114,9 +114,9 @@ impl Stage<'_> {
                 axpy_rows(kernels, kv, width, new, values, first, out);
             }
         });
-        self.mark(Role::Corner, point::AV, Part::Compute);
+        self.mark(Marker::Corner, point::AV, Part::Compute);
         self.y.gather(self.pe, self.t.att, Fold::Add, self.t.att).await;
-        self.mark(Role::YRoot, point::AV, Part::Reduce);
+        self.mark(Marker::YRoot, point::AV, Part::Reduce);
         if self.y.is_root {
             self.pe.compute(Cycles::ZERO, |v| check(v, self.t.att, "AV"));
         }

@@ -8,7 +8,7 @@ use crate::math::vector;
 use crate::pe::{Fold, Ticket};
 
 use super::super::packed;
-use super::super::point::{self, Part, Role};
+use super::super::point::{self, Marker, Part};
 use super::norm_qkv::{check, inverse_rms};
 use super::{Layer, Stage};
 
@@ -32,9 +32,9 @@ impl Stage<'_> {
                 bytemuck::cast_slice_mut(y),
             );
         });
-        self.mark(Role::Corner, phase, Part::Compute);
+        self.mark(Marker::Corner, phase, Part::Compute);
         let sent = self.x.reduce_posted(self.pe, self.t.y, Fold::Add).await;
-        self.mark(Role::XRoot, phase, Part::Reduce);
+        self.mark(Marker::XRoot, phase, Part::Reduce);
         if self.x.is_root {
             self.pe.compute(self.d.chip.elementwise(self.hidden), |v| {
                 let kernels = v.kernels();
@@ -42,7 +42,7 @@ impl Stage<'_> {
                 vector::add_assign(kernels, x, y);
                 check(v, self.t.x, point::NAMES[usize::from(phase)]);
             });
-            self.mark(Role::XRoot, phase, Part::Compute);
+            self.mark(Marker::XRoot, phase, Part::Compute);
         }
         sent
     }
@@ -51,9 +51,9 @@ impl Stage<'_> {
     pub(super) async fn feed_forward(&self, layer: &Layer) -> Option<Ticket> {
         let n = self.ffn;
         let wide = self.normed_gemv(layer.up, layer.norm_ffn, 2 * n);
-        self.mark(Role::Corner, point::FFN, Part::Compute);
+        self.mark(Marker::Corner, point::FFN, Part::Compute);
         let sent = self.y.reduce_posted(self.pe, wide, Fold::Add).await;
-        self.mark(Role::YRoot, point::FFN, Part::Reduce);
+        self.mark(Marker::YRoot, point::FFN, Part::Reduce);
         if self.y.is_root {
             let chip = &self.d.chip;
             let cost = chip.special(n + 2) + chip.elementwise(2 * n) + chip.elementwise(2 * n);
@@ -67,10 +67,10 @@ impl Stage<'_> {
                 vector::silu_mul(kernels, gate, up, act);
                 check(v, self.t.act, "FFN");
             });
-            self.mark(Role::YRoot, point::FFN, Part::Compute);
+            self.mark(Marker::YRoot, point::FFN, Part::Compute);
         }
         self.y.broadcast(self.pe, self.t.act).await;
-        self.mark(Role::Corner, point::FFN, Part::Broadcast);
+        self.mark(Marker::Corner, point::FFN, Part::Broadcast);
         if let Some(ticket) = sent {
             self.pe.join(ticket).await;
         }

@@ -6,7 +6,7 @@ use crate::arena::Tile;
 use crate::math::split::part;
 use crate::pe::{FaultKind, Ticket, View};
 
-use super::super::point::{self, Part, Role};
+use super::super::point::{self, Marker, Part};
 use super::super::{Decode, KvFormat};
 use super::{Layer, Stage};
 
@@ -51,7 +51,7 @@ impl Stage<'_> {
         if let Some(ticket) = sent {
             self.pe.join(ticket).await;
         }
-        self.mark(Role::Corner, point::SHIFT, Part::Wait);
+        self.mark(Marker::Corner, point::SHIFT, Part::Wait);
         if stores {
             held.count += 1;
             if held.count > self.d.plan.cap {
@@ -61,7 +61,7 @@ impl Stage<'_> {
             }
             let slot = held.newest(self.d.plan.cap);
             self.pe.compute(self.d.chip.elementwise(2 * self.local.kv()), |v| self.store_new(v, layer, slot));
-            self.mark(Role::Corner, point::SHIFT, Part::Compute);
+            self.mark(Marker::Corner, point::SHIFT, Part::Compute);
         }
         held
     }
@@ -78,7 +78,7 @@ impl Stage<'_> {
         let sent = match self.shift_up {
             Some(tx) if sends => {
                 self.pe.compute(move_cost, |v| self.move_slot(v, layer, held.start, out, false));
-                self.mark(Role::Corner, point::SHIFT, Part::Compute);
+                self.mark(Marker::Corner, point::SHIFT, Part::Compute);
                 held.start = (held.start + 1) % cap;
                 held.count -= 1;
                 Some(self.pe.post_send(tx, out))
@@ -87,11 +87,11 @@ impl Stage<'_> {
         };
         if let Some(rx) = self.shift_in.filter(|_| receives) {
             self.pe.recv(rx, into).await;
-            self.mark(Role::Corner, point::SHIFT, Part::Wait);
+            self.mark(Marker::Corner, point::SHIFT, Part::Wait);
             held.count += 1;
             let slot = held.newest(cap);
             self.pe.compute(move_cost, |v| self.move_slot(v, layer, slot, into, true));
-            self.mark(Role::Corner, point::SHIFT, Part::Compute);
+            self.mark(Marker::Corner, point::SHIFT, Part::Compute);
         }
         if let Some(ticket) = sent {
             self.pe.join(ticket).await;

@@ -22,7 +22,7 @@ use crate::arena::Tile;
 use crate::link::Ctrl;
 use crate::pe::{Pe, Rx, Tx};
 
-use super::point::{self, Part, Role, Roles};
+use super::point::{self, Marker, Markers, Part};
 use super::{Decode, Local, Seat, pass};
 
 use kv::Held;
@@ -47,8 +47,8 @@ struct Stage<'a> {
     is_last: bool,
     shift_up: Option<Tx>,
     shift_in: Option<Rx>,
-    /// Place on the chain of marks, and the stage that they name.
-    roles: Roles,
+    /// What it marks of the chain, and the stage that they name.
+    markers: Markers,
     stage: u16,
     t: Tiles,
     first_layer: usize,
@@ -92,7 +92,7 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
         if let Some(tx) = s.onward {
             pe.send_ctrl(tx, ctrl, s.t.x).await;
         }
-        s.mark(Role::Corner, point::ARRIVED, Part::Broadcast);
+        s.mark(Marker::Corner, point::ARRIVED, Part::Broadcast);
         let position = ctrl.position as usize;
         let before = held;
         for (at, layer) in s.layers.iter().enumerate() {
@@ -101,27 +101,27 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
             }
             let q_sent = s.qkv(layer, position, at == 0).await;
             s.probe(at, point::QKV);
-            s.mark(Role::Corner, point::QKV, Part::Broadcast);
+            s.mark(Marker::Corner, point::QKV, Part::Broadcast);
             held = s.keep(layer, position, before, q_sent).await;
             s.score(layer, held).await;
             s.softmax(held).await;
-            s.mark(Role::Corner, point::SOFTMAX, Part::Broadcast);
+            s.mark(Marker::Corner, point::SOFTMAX, Part::Broadcast);
             s.values(layer, held).await;
             s.probe(at, point::AV);
-            s.mark(Role::Corner, point::AV, Part::Broadcast);
+            s.mark(Marker::Corner, point::AV, Part::Broadcast);
             sent = s.project(layer.o, s.t.att, point::O).await;
             s.probe(at, point::O);
             s.x.broadcast(pe, s.t.x).await;
-            s.mark(Role::Corner, point::O, Part::Broadcast);
+            s.mark(Marker::Corner, point::O, Part::Broadcast);
             if let Some(ticket) = sent {
                 pe.join(ticket).await;
             }
-            s.mark(Role::Corner, point::O, Part::Wait);
+            s.mark(Marker::Corner, point::O, Part::Wait);
             sent = s.feed_forward(layer).await;
             s.probe(at, point::FFN);
             if at + 1 < s.layers.len() {
                 s.x.broadcast(pe, s.t.x).await;
-                s.mark(Role::Corner, point::FFN, Part::Broadcast);
+                s.mark(Marker::Corner, point::FFN, Part::Broadcast);
             } else {
                 s.hand_over(ctrl).await;
             }
@@ -131,8 +131,8 @@ pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
 
 impl Stage<'_> {
     /// What the time up to now went into, if this PE has the place.
-    fn mark(&self, role: Role, point: u16, part: Part) {
-        if self.roles.has(role) {
+    fn mark(&self, marker: Marker, point: u16, part: Part) {
+        if self.markers.has(marker) {
             self.pe.mark(self.stage, point::id(point, part));
         }
     }

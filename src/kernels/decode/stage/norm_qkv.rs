@@ -10,7 +10,7 @@ use crate::math::{Kernels, rope, vector};
 use crate::pe::{FaultKind, Fold, Ticket, View};
 
 use super::super::packed;
-use super::super::point::{self, Part, Role};
+use super::super::point::{self, Marker, Part};
 use super::{Layer, Stage};
 
 impl Stage<'_> {
@@ -33,10 +33,10 @@ impl Stage<'_> {
     pub(super) async fn qkv(&self, layer: &Layer, position: usize, first: bool) -> Option<Ticket> {
         let n = self.local.qkv();
         let out = self.normed_gemv(layer.qkv, layer.norm_att, n);
-        self.mark(Role::Corner, point::QKV, Part::Compute);
+        self.mark(Marker::Corner, point::QKV, Part::Compute);
         let all = self.t.wide.slice(0, n);
         self.y.gather(self.pe, out, Fold::Add, all).await;
-        self.mark(Role::YRoot, point::QKV, Part::Reduce);
+        self.mark(Marker::YRoot, point::QKV, Part::Reduce);
         let (out, Some(rope)) = (all, self.rope) else { return None };
         let chip = &self.d.chip;
         let angles = if first { self.local.dims } else { 0 };
@@ -47,7 +47,7 @@ impl Stage<'_> {
             }
             self.finish_qkv(v, n, layer.bias, rope[1]);
         });
-        self.mark(Role::YRoot, point::QKV, Part::Compute);
+        self.mark(Marker::YRoot, point::QKV, Part::Compute);
         self.y.gives().map(|tx| self.pe.post_send(tx, out))
     }
 

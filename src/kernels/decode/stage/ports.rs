@@ -118,7 +118,7 @@ impl<'a> Stage<'a> {
             is_last: stage + 1 == d.plan.stages.len(),
             shift_up: (shifts && row > 0).then(|| pe.tx(d.shift_color(row))),
             shift_in: (shifts && row + 1 < d.plan.rows).then(|| pe.rx(d.shift_color(row + 1))),
-            roles: d.roles(seat),
+            markers: d.markers(seat),
             stage: stage as u16,
             hidden: d.hidden_of(row).len(),
             ffn: d.ffn_of(col).len(),
