@@ -7,6 +7,7 @@ mod check;
 mod config;
 pub mod dry;
 pub mod gemm;
+mod kept;
 mod planning;
 mod prefill;
 mod recorded;
@@ -19,6 +20,7 @@ mod visit;
 
 pub use check::check_decode;
 pub use config::{Kv, SessionConfig};
+pub use kept::NotKept;
 pub use prefill::PrefillOptions;
 pub use recorded::{Launched, Recorded};
 pub use report::{ArenaUse, Moved, PhaseCycles, PlacementSummary, PrefillReport, Report};
