@@ -18,7 +18,7 @@ mod transition;
 pub mod trial;
 mod visit;
 
-pub use check::check_decode;
+pub use check::{Checked, Launch, check_decode, check_prefill};
 pub use config::{Kv, SessionConfig};
 pub use kept::NotKept;
 pub use prefill::PrefillOptions;
