@@ -1,10 +1,10 @@
-//! All kernels pass the strict dry run: decode, GEMV and GEMM with every algorithm, collectives; on every small mesh
-//! and on samples of larger ones.
+//! All kernels pass the strict dry run: decode, prefill, transitions, GEMV and GEMM with every algorithm, collectives; on
+//! every small mesh and on samples of larger ones.
 
 use plummer::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};
 use plummer::exec::{Inject, check, check_passes};
 use plummer::fabric::{Chip, Layout, LayoutError};
-use plummer::host::{Kv, Session, SessionConfig, check_decode};
+use plummer::host::{Kv, Launch, PrefillOptions, Session, SessionConfig, SessionError, check_decode, check_prefill};
 use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Gemm, Spec};
 use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape};
@@ -116,6 +116,60 @@ fn decode_is_strict_at_every_position_on_every_mesh() {
             assert_eq!((passes, report.passes), (2 * positions, 2 * positions + 2), "{what}");
         }
     }
+}
+
+/// Checks a session that begins with a prefill; the launches that it has, all of them strict.
+fn strict_session(config: &SessionConfig, how: PrefillOptions, what: &str) -> Vec<Launch> {
+    let mut passes = 0;
+    let checked = match check_prefill(&model(), config, how, config.context, || passes += 1) {
+        Err(SessionError::Prefill(_) | SessionError::Plan(_)) => return Vec::new(), // no room for it on this mesh
+        other => other.unwrap_or_else(|e| panic!("{what}: {e}")),
+    };
+    for c in &checked {
+        assert!(c.report.verdict.is_strict(), "{what}, {}: {:?}", c.launch, c.report.verdict);
+        assert!(c.report.colors_max > 0 && c.arena.max <= c.arena.budget && c.report.shapes > 0, "{what}: {c:?}");
+    }
+    let (first, last) = (&checked[0], &checked[checked.len() - 1]);
+    let Launch::Prefill { prompt, chunk } = first.launch else { panic!("{what}: {first:?}") };
+    // Of every chunk the pass that runs it, and the first one, in which programs park.
+    let chunks = prompt.div_ceil(chunk);
+    assert!(first.report.passes == prompt + 1 && first.report.shapes > chunks, "{what}: {first:?}");
+    assert!(first.report.cycles > 0 && matches!(last.launch, Launch::Decode { .. }), "{what}: {first:?}");
+    assert_eq!(passes, prompt + 2 * (last.report.passes / 2 - 1), "{what}");
+    checked.into_iter().map(|c| c.launch).collect()
+}
+
+#[test]
+fn prefill_is_strict_with_every_shape_of_chunk_on_every_mesh_up_to_4x4_and_on_larger_ones() {
+    let small = (1..=4).flat_map(|cols| (1..=4).map(move |rows| (cols, rows)));
+    let mut seen = 0;
+    for (cols, rows) in small.chain([(8, 8), (5, 7), (1, 9), (9, 2)]) {
+        for kv in [Kv::Shift, Kv::Concat] {
+            // One chunk; full ones and a ragged one behind earlier positions; as many chunks as positions.
+            for (prompt, chunk) in [(1, None), (11, None), (11, Some(4)), (3, Some(1))] {
+                let config = SessionConfig { prompt, ..config((cols, rows), kv) };
+                let how = PrefillOptions { chunk, mesh: None };
+                let launches = strict_session(&config, how, &format!("{kv:?} on {cols}x{rows}, {prompt} by {chunk:?}"));
+                seen += usize::from(launches.len() == 2);
+            }
+        }
+    }
+    assert!(seen > 120, "{seen} of 160 sessions fit");
+}
+
+#[test]
+fn every_launch_of_a_transition_is_strict_and_finds_what_the_one_before_left() {
+    let mut transitions = 0;
+    for (decode, prefill) in [((2, 2), (3, 1)), ((3, 2), (2, 3)), ((1, 4), (4, 1)), ((4, 4), (2, 5)), ((8, 8), (5, 6))]
+    {
+        for kv in [Kv::Shift, Kv::Concat] {
+            let config = SessionConfig { prompt: 11, ..config(decode, kv) };
+            let how = PrefillOptions { chunk: Some(4), mesh: Some(prefill) };
+            let launches = strict_session(&config, how, &format!("{kv:?} from {prefill:?} to {decode:?}"));
+            transitions += launches.iter().filter(|l| matches!(l, Launch::Transition { .. })).count();
+        }
+    }
+    assert!(transitions > 10, "{transitions}");
 }
 
 #[test]

@@ -63,6 +63,9 @@ fn on_wafer(
     assert!(moved.launches > 1 && moved.from == Some(mesh) && moved.wavelets >= moved.hops, "{what}: {moved:?}");
     let phase = report.by_phase.iter().find(|p| p.name == "transition").unwrap();
     assert!(moved.cycles > 0 && phase.total >= moved.cycles, "{what}: {phase:?} {moved:?}");
+    let [compute, reduce, broadcast, wait] = phase.parts;
+    assert!(compute > 0 && wait > 0 && (reduce, broadcast) == (0, 0), "{what}: {phase:?}");
+    assert_eq!(compute + wait, phase.total, "{what}");
     ((logits, [report.cycles_total, report.hops, report.wavelets]), recipes, chunks, moved.hops)
 }
 

@@ -253,7 +253,7 @@ fn a_dry_prefill_has_the_cycles_and_counters_of_a_wet_one() {
 
 /// SmolLM2's layers, a few of them, on its automatic mesh; and two small meshes.
 #[test]
-fn predicted_cycles_are_near_those_of_dry_runs_and_the_chunk_chosen_is_near_the_best() {
+fn predicted_cycles_are_near_those_of_dry_runs_and_the_chunk_named_is_near_the_best() {
     let narrow = ModelShape { hidden: 576, n_layers: 4, head_dim: 64, ffn: 1536, ..shape(9, 3, true, false) };
     let narrow = ModelShape { inv_freq: vec![1.0; 32], ..narrow };
     for (shape, mesh) in [(narrow, (12, 17)), (shape(6, 2, true, false), (4, 3)), (shape(4, 4, true, true), (2, 5))] {
@@ -267,16 +267,44 @@ fn predicted_cycles_are_near_those_of_dry_runs_and_the_chunk_chosen_is_near_the_
         };
         let all: Vec<_> = [1, 2, 3, 4, 6, 12, 17, 30, 60].into_iter().filter(|c| *c <= largest).collect();
         let all: Vec<_> = all.into_iter().map(|c| cycles(Some(c))).collect();
-        let chosen = cycles(None);
-        for (chunk, predicted, executed) in all.iter().chain([&chosen]) {
+        let named = cycles(Some(Prefill::new(&decode, prompt, LARGEST).unwrap().fastest().0));
+        for (chunk, predicted, executed) in all.iter().chain([&named]) {
             eprintln!("{mesh:?}, {chunk} at once: {predicted} predicted, {executed} executed");
         }
-        for (chunk, predicted, executed) in all.iter().chain([&chosen]) {
+        for (chunk, predicted, executed) in all.iter().chain([&named]) {
             let ratio = *predicted as f64 / *executed as f64;
             assert!((0.75..1.35).contains(&ratio), "{mesh:?}, {chunk} at once: {ratio}");
         }
         let least = all.iter().map(|c| c.2).min().unwrap();
-        assert!(chosen.2 * 4 <= least * 5, "{mesh:?}: {chosen:?} of {all:?}");
+        assert!(named.2 * 4 <= least * 5, "{mesh:?}: {named:?} of {all:?}");
+    }
+}
+
+#[test]
+fn a_prefill_s_parts_sum_to_its_phases_and_these_to_the_time_of_its_logits() {
+    let deep = ModelShape { n_layers: 7, ..shape(6, 2, true, false) };
+    let model = RandomCheckpoint::new(deep, WeightFormat::F16, 2);
+    for (mesh, bytes, chunk) in
+        [((1, 1), 40_000, None), ((4, 3), 40_000, None), ((4, 3), 4_000, Some(2)), ((2, 5), 5_000, Some(3))]
+    {
+        let config = SessionConfig { chip: arena(bytes), ..config(mesh, 11) };
+        let session = Session::with_prefill(&model, config, at_once(chunk), None, false);
+        let mut session = session.unwrap_or_else(|e| panic!("{mesh:?}: {e}"));
+        let step = session.prefill(&PROMPT, |_| true).unwrap().unwrap();
+        let (report, mut sum, mut stages) = (session.report(), 0, [0; 4]);
+        for phase in report.by_phase.iter().filter(|p| p.name.starts_with("prefill ")) {
+            assert_eq!(phase.parts.iter().sum::<u64>(), phase.total, "{mesh:?}: {phase:?}");
+            sum += phase.total;
+            if ["QKV", "attention", "O", "FFN"].iter().any(|stage| phase.name.ends_with(stage)) {
+                assert!(phase.parts[0] > 0, "{mesh:?}: {phase:?}");
+                phase.parts.iter().zip(&mut stages).for_each(|(part, all)| *all += part);
+            }
+        }
+        assert_eq!((sum, report.prefill.as_ref().map(|p| p.cycles)), (step.cycles, Some(step.cycles)), "{mesh:?}");
+        let [_, reduce, broadcast, wait] = stages;
+        assert_eq!(mesh == (1, 1), reduce + broadcast + wait == 0, "one core computes all the time: {stages:?}");
+        let transition = report.by_phase.iter().find(|p| p.name == "transition").unwrap();
+        assert_eq!(transition.parts, [0, 0, 0, transition.total], "{mesh:?}: routes are written, nothing moves");
     }
 }
 

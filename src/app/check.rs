@@ -1,19 +1,46 @@
-//! `plummer check`: layout check and strict dry run of a model's programs, without weights.
+//! `plummer check`: layout check and strict dry run of a model's programs, without weights: decode, prefills, transitions.
 //!
-//! Invariant: exit 0 exactly when it is proven that no pass can deadlock; 1 when one would, on this chip or where the
-//! fabric buffers less. Called by `app`.
+//! Invariant: exit 0 exactly when it is proven that no launch of what was checked can deadlock; 1 when one would, on this
+//! chip or where the fabric buffers less. Called by `app`.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
 use super::resolve::session;
 use crate::exec::{CheckReport, LoadReport, StallReport, Verdict, WINDOW, WaitCycle};
-use crate::host::{PlacementSummary, Session, SessionConfig, check_decode};
+use crate::host::{
+    Checked, Launch, PlacementSummary, PrefillOptions, Session, SessionConfig, SessionError, check_decode,
+    check_prefill,
+};
+use crate::model::Model;
 
 /// Positions that are checked when `-c` is absent.
 const CONTEXT: usize = 256;
+
+/// All that was checked.
+struct Found {
+    placed: PlacementSummary,
+    positions: usize,
+    decode: CheckReport,
+    /// Launches of sessions that begin with a prefill, and the prompts of the sessions.
+    launches: Vec<Checked>,
+    prompts: Vec<usize>,
+    /// Why there is no prefill.
+    refused: Option<String>,
+}
+
+impl Found {
+    /// What stands for all: the first that is not strict, and which launch it was if it was not decode alone.
+    fn worst(&self) -> (&CheckReport, Option<Launch>) {
+        let bad = self.launches.iter().find(|checked| !checked.report.verdict.is_strict());
+        match bad {
+            Some(checked) if self.decode.verdict.is_strict() => (&checked.report, Some(checked.launch)),
+            _ => (&self.decode, None),
+        }
+    }
+}
 
 /// Runs `plummer check`: the text for stdout, and the exit code.
 pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
@@ -23,14 +50,59 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     let (decode, layout) = Session::plan_only(&model, &config)?;
     let placed = Session::summarise(&decode, &layout);
     let positions = context.min(placed.capacity);
+    if args.prompt.is_some_and(|n| n as usize > positions) {
+        bail!("--prompt {}: {positions} positions are checked (-c N)", args.prompt.unwrap_or(0));
+    }
     let bar = ProgressBar::new(2 * positions as u64);
-    let report = check_decode(&decode, &layout, positions, || bar.inc(1))?;
+    let decode = check_decode(&decode, &layout, positions, || bar.inc(1))?;
+    let mut found = Found { placed, positions, decode, launches: Vec::new(), prompts: Vec::new(), refused: None };
+    if found.decode.verdict.is_strict() {
+        prefills(args, &model, &config, &mut found, &bar)?;
+    }
     bar.finish_and_clear();
     let text = match args.json {
-        true => format!("{}\n", object(&config, &placed, positions, &report)),
-        false => text(&config, &placed, positions, &report),
+        true => format!("{}\n", object(&config, &found)),
+        false => text(&config, &found),
     };
-    Ok((text, u8::from(!report.verdict.is_strict())))
+    Ok((text, u8::from(!found.worst().0.verdict.is_strict())))
+}
+
+/// Checks the prompt that was asked for; or the longest, then shorter ones that end in every kind of chunk: a single
+/// position, a full chunk, one position behind a full chunk.
+fn prefills(
+    args: &CheckArgs,
+    model: &Model,
+    config: &SessionConfig,
+    found: &mut Found,
+    bar: &ProgressBar,
+) -> Result<()> {
+    let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
+    let longest = args.prompt.map_or(found.positions, |n| n as usize);
+    let mut prompts = vec![longest];
+    while let Some(prompt) = prompts.pop() {
+        let config = SessionConfig { prompt, ..config.clone() };
+        bar.inc_length((2 * found.positions - prompt) as u64);
+        let launches = match check_prefill(model, &config, how, found.positions, || bar.inc(1)) {
+            Err(SessionError::Prefill(reason)) => {
+                found.refused = Some(format!("a prompt of {prompt}: {reason}"));
+                return Ok(());
+            }
+            other => other?,
+        };
+        if let (None, true, Some(Launch::Prefill { chunk, .. })) =
+            (args.prompt, prompt == longest, launches.first().map(|checked| checked.launch))
+        {
+            prompts = vec![1, chunk, chunk + 1];
+            prompts.retain(|shorter| *shorter < longest);
+            prompts.dedup();
+        }
+        found.prompts.push(prompt);
+        found.launches.extend(launches);
+        if found.worst().1.is_some() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 fn waits(stall: &StallReport) -> Vec<Value> {
@@ -45,20 +117,37 @@ fn waits(stall: &StallReport) -> Vec<Value> {
     stall.cycle.iter().filter_map(|pe| member(*pe)).map(one).collect()
 }
 
-fn object(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r: &CheckReport) -> Value {
-    let a = placed.arena;
+fn arena(a: &crate::host::ArenaUse) -> Value {
+    json!({"min": a.min, "median": a.median, "max": a.max, "budget": a.budget})
+}
+
+fn object(config: &SessionConfig, found: &Found) -> Value {
+    let Found { placed, positions, decode: r, .. } = found;
+    let worst = found.worst().0;
+    let launch = |checked: &Checked| {
+        let r = &checked.report;
+        json!({
+            "launch": checked.launch.to_string(), "verdict": r.verdict.name(),
+            "cannot_deadlock": r.verdict.is_strict(), "completes_on_this_chip": r.verdict.completes(),
+            "pes": r.pes, "passes": r.passes, "shapes": r.shapes, "operations": r.operations, "cycles": r.cycles,
+            "colors": r.colors_max, "arena": arena(&checked.arena),
+            "links": {"links_over": r.load.links_over, "windows_over": r.load.windows_over, "excess": r.load.excess},
+        })
+    };
+    let launches: Vec<Value> = found.launches.iter().map(launch).collect();
     let mut value = json!({
-        "schema": 1, "verdict": r.verdict.name(), "cannot_deadlock": r.verdict.is_strict(),
-        "completes_on_this_chip": r.verdict.completes(), "chip": config.chip.name,
+        "schema": 1, "verdict": worst.verdict.name(), "cannot_deadlock": worst.verdict.is_strict(),
+        "completes_on_this_chip": worst.verdict.completes(), "chip": config.chip.name,
         "mesh": {"cols": placed.cols, "rows": placed.rows, "stages": placed.stages, "pes": r.pes},
         "positions": positions, "passes": r.passes, "shapes": r.shapes, "operations": r.operations,
         "colors": {"max": r.colors_max, "budget": config.chip.colors - config.chip.colors_reserved},
-        "arena": {"min": a.min, "median": a.median, "max": a.max, "budget": a.budget},
+        "arena": arena(&placed.arena),
         "cycles": {"shortest_pass": r.pass_cycles.0, "longest_pass": r.pass_cycles.1},
         "links": {
             "window": WINDOW, "links_over": r.load.links_over, "windows_over": r.load.windows_over,
             "excess": r.load.excess,
         },
+        "prefill": {"prompts": found.prompts, "refused": found.refused}, "launches": launches,
     });
     if let Some(((from, to), busiest)) = r.load.busiest {
         let of = json!({
@@ -66,7 +155,7 @@ fn object(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r
         });
         value["links"]["busiest"] = of;
     }
-    match &r.verdict {
+    match &worst.verdict {
         Verdict::Buffered(stall) | Verdict::Deadlock(stall) => {
             value["cycle"] = json!(waits(stall));
             value["waiting_pes"] = json!(stall.blocked.len());
@@ -78,7 +167,8 @@ fn object(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r
     value
 }
 
-fn text(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r: &CheckReport) -> String {
+fn text(config: &SessionConfig, found: &Found) -> String {
+    let Found { placed, positions, decode: r, .. } = found;
     let (a, chip) = (placed.arena, &config.chip);
     let rows = [
         ("chip", chip.name.clone()),
@@ -91,8 +181,36 @@ fn text(config: &SessionConfig, placed: &PlacementSummary, positions: usize, r: 
         ("cycles", format!("{} shortest, {} longest pass", r.pass_cycles.0, r.pass_cycles.1)),
         ("links", links(&r.load)),
     ];
-    let table: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
-    table + &format!("{:<10} {}\n", "verdict", verdict(r))
+    let mut table: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
+    for Checked { launch, arena, report: r } in &found.launches {
+        table += &format!(
+            "{:<10} {launch}: {}; {} colors, {} bytes at most, {} shapes in {} passes, {} cycles\n",
+            "launch",
+            sentence(&r.verdict),
+            r.colors_max,
+            arena.max,
+            r.shapes,
+            r.passes,
+            r.cycles
+        );
+    }
+    if let Some(reason) = &found.refused {
+        table += &format!("{:<10} goes token by token: {reason}\n", "prefill");
+    }
+    let (worst, launch) = found.worst();
+    let which = launch.map_or(String::new(), |launch| format!("{launch} "));
+    table + &format!("{:<10} {which}{}\n", "verdict", verdict(worst))
+}
+
+/// A verdict on one line.
+fn sentence(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Strict => "cannot deadlock",
+        Verdict::Buffered(_) => "completes only thanks to buffering",
+        Verdict::Left { .. } => "leaves bursts behind",
+        Verdict::Deadlock(_) => "deadlocks",
+        Verdict::Fault(_) => "stops a core",
+    }
 }
 
 /// Where colors ask more of a link than it carries: nothing arbitrates between them in the model.

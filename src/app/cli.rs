@@ -160,8 +160,8 @@ pub struct GenerateArgs {
     /// Columns x rows of a stage in the prefill; weights, K and V then move over links [default: as in decode].
     #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
     pub prefill_mesh: Option<(u32, u32)>,
-    /// Positions of the prompt that go at once, at most what arenas hold [default: the most within 1/8 of the fewest
-    /// predicted cycles].
+    /// Positions of the prompt that go at once, at most what arenas hold [default: as many; the report says if fewer
+    /// are predicted to take less of the chip's time].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub chunk: Option<u32>,
     /// Worker threads [default: available CPUs].
@@ -225,6 +225,15 @@ pub struct CheckArgs {
     /// Placement.
     #[command(flatten)]
     pub place: PlaceArgs,
+    /// Positions of the prompt whose prefill is checked [default: 1, one chunk, one more, as many as are checked].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub prompt: Option<u32>,
+    /// Positions of a prompt that go at once, at most what arenas hold [default: as many].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub chunk: Option<u32>,
+    /// Columns x rows of a stage in the prefill; the transition is then checked too [default: as in decode].
+    #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
+    pub prefill_mesh: Option<(u32, u32)>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,

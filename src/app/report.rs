@@ -44,6 +44,7 @@ fn prefill_json(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Value {
         "refused": outcome.refused,
         "positions": positions,
         "chunk": mesh.map(|p| p.chunk),
+        "faster_chunk": mesh.and_then(|p| p.faster).map(|(chunk, share)| json!({ "chunk": chunk, "share": share })),
         "cycles": cycles,
         "hops": mesh.map(|p| p.hops),
         "wavelets": mesh.map(|p| p.wavelets),
@@ -169,6 +170,13 @@ fn prefill_row(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outc
         None => "token by token".to_owned(),
     };
     row("prefill", format!("{rate:.0} tokens/s, {how}; {first:.4} ms to the first token ({cycles} cycles)"));
+    if let Some((chunk, share)) = totals.prefill.as_ref().and_then(|p| p.faster) {
+        let less = (1.0 - share) * 100.0;
+        row(
+            "",
+            format!("{less:.0} % fewer cycles are predicted for {chunk} at once (--chunk {chunk}): stages idle less"),
+        );
+    }
     if let Some(p) = &totals.prefill {
         let m = p.moved;
         let how = match m.from {

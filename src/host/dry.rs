@@ -137,7 +137,9 @@ pub fn prefill_layer(
 ) -> Result<LayerTime, SessionError> {
     let begin = Instant::now();
     let decode = alone(shape, format, config, 1, 0)?;
-    let kernel = Prefill::new(&decode, positions, None)?;
+    // No ledger bounds a chunk here, so it is the one predicted to be the fastest.
+    let (chunk, _) = Prefill::new(&decode, positions, None)?.fastest();
+    let kernel = Prefill::new(&decode, positions, Some(chunk))?;
     let layout = kernel.layout()?;
     // One burst a chunk: what is timed is the layer, not the way of its positions from the head.
     let last = (positions - 1) / kernel.chunk * kernel.chunk;
@@ -149,7 +151,9 @@ pub fn prefill_layer(
     let pass = run(kernel.clone(), layout, &decode, &ctrls)?;
     let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
     // Chunks follow each other, each with all positions before it.
-    let arrived = marks.iter().filter(|m| m.id == point::ARRIVED).map(|m| m.now).min().unwrap_or(0);
+    let of = |id: u16| marks.iter().filter(move |m| point::of(m.id).0 == id).map(|m| m.now);
+    let begun = of(point::QKV).min().unwrap_or(0);
+    let arrived = of(point::ARRIVED).filter(|now| *now <= begun).max().unwrap_or(0);
     marks.retain(|m| m.now >= arrived);
     let mut by_phase = Vec::new();
     let end = report::add_phases(&mut by_phase, &PHASES, &marks, arrived);

@@ -7,6 +7,7 @@ mod check;
 mod config;
 pub mod dry;
 pub mod gemm;
+mod kept;
 mod planning;
 mod prefill;
 mod recorded;
@@ -17,8 +18,9 @@ mod transition;
 pub mod trial;
 mod visit;
 
-pub use check::check_decode;
+pub use check::{Checked, Launch, check_decode, check_prefill};
 pub use config::{Kv, SessionConfig};
+pub use kept::NotKept;
 pub use prefill::PrefillOptions;
 pub use recorded::{Launched, Recorded};
 pub use report::{ArenaUse, Moved, PhaseCycles, PlacementSummary, PrefillReport, Report};

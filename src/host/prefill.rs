@@ -16,6 +16,7 @@ use super::config::SessionConfig;
 use super::planning::apart;
 use super::report;
 use super::session::{Session, SessionError, Step, Watch};
+use super::trace;
 
 /// What a session begins with.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ impl Start {
 /// How a prefill is to be done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PrefillOptions {
-    /// Positions at once, as many of them as the arenas hold; `None`: about the fewest predicted cycles.
+    /// Positions at once, at most as many as the arenas hold; `None`: as many.
     pub chunk: Option<usize>,
     /// Columns and rows of a layer region in the prefill; `None`: decode's, where one placement serves both.
     pub mesh: Option<(u32, u32)>,
@@ -155,12 +156,13 @@ impl Session {
         Ok(Some(Step { argmax, cycles: self.logits_at }))
     }
 
-    /// Adds the marks of a pass to the phases of the session, and keeps them for a trace.
+    /// Adds the marks of a pass to the phases of the session, and keeps for a trace those that end a phase.
     pub(super) fn note_phases(&mut self, marks: &[Mark]) {
-        let room = marks.len().min(self.kept.0 - self.kept.1.len());
         if self.kept.0 > 0 {
-            self.kept.1.extend(&marks[..room]);
-            self.kept.2 += (marks.len() - room) as u64;
+            let phases = trace::ends_of_phases(marks);
+            let room = phases.len().min(self.kept.0 - self.kept.1.len());
+            self.kept.1.extend(&phases[..room]);
+            self.kept.2 += (phases.len() - room) as u64;
         }
         self.phase_end = report::add_phases(&mut self.by_phase, self.points, marks, self.phase_end);
     }

@@ -15,6 +15,7 @@ use crate::placement::PlanError;
 use crate::units::Coord;
 
 use super::config::SessionConfig;
+use super::kept::NotKept;
 use super::planning::{format, plan, summary};
 use super::prefill::{PrefillOptions, Prompt, Start};
 use super::recorded::Recorded;
@@ -45,6 +46,9 @@ pub enum SessionError {
         /// Positions.
         fits: usize,
     },
+    /// A launch would not find what the one before should have left.
+    #[error(transparent)]
+    NotKept(#[from] NotKept),
     /// The prompt cannot be prefilled.
     #[error(transparent)]
     Prefill(#[from] PrefillRefused),

@@ -59,6 +59,21 @@ pub fn stage_phases(marks: &[Mark], names: &[&'static str], from: u64) -> Vec<Ph
     phases
 }
 
+/// Of the marks of a pass those behind which another point follows at the same stage: `stage_phases` needs no others.
+pub(super) fn ends_of_phases(marks: &[Mark]) -> Vec<Mark> {
+    let of = |mark: &Mark| (mark.who, point::of(mark.id).0);
+    let mut sorted = marks.to_vec();
+    sorted.sort_by_key(|m| (m.who, m.now, m.id));
+    let mut ends: Vec<Mark> = Vec::new();
+    for mark in sorted {
+        match ends.last_mut() {
+            Some(last) if of(last) == of(&mark) => *last = mark,
+            _ => ends.push(mark),
+        }
+    }
+    ends
+}
+
 /// The phases of a kernel that marks points (id, name) at every PE: each lasts until its last PE has passed.
 pub fn kernel_phases(marks: &[Mark], names: &[(u16, &'static str)]) -> Vec<Phase> {
     let mut start = 0;

@@ -17,6 +17,7 @@ use std::ops::Range;
 use crate::arena::Tile;
 use crate::collectives::{Moving, Way, broadcast};
 use crate::kernels::decode::KvFormat;
+use crate::kernels::decode::point::{self, Part};
 use crate::kernels::decode::stage::check;
 use crate::math::gemm::{Dims, Operand, Values, gemm};
 use crate::math::reduce::fmax;
@@ -67,6 +68,7 @@ impl Stage<'_> {
         })
         .await;
         self.finish_attention(own);
+        self.mark(point::AV, Part::Compute);
     }
 
     /// Positions of earlier chunks on a row.
@@ -89,12 +91,14 @@ impl Stage<'_> {
             if fresh {
                 self.keep_own(layer, block);
             }
+            self.mark(point::AV, Part::Compute);
             let own = chunk.of_row(self.row).len();
             if own > 0 && block.len > 0 && !(fresh && row > self.row) {
                 self.attend(chunk, own, block).await;
             }
             if let Some(moved) = moved {
                 moved.join(pe).await;
+                self.mark(point::AV, Part::Wait);
                 moving.turn(Way::Forward);
             }
         }
@@ -108,16 +112,21 @@ impl Stage<'_> {
         let scores = self.t.work.slice(state, heads * own * n);
         let cost = Cycles(cycles(&chip.f32, Dims { m: own, k: dims, n }).0 * heads as u64);
         pe.compute(cost, |v| self.score(v, own, block, scores));
+        self.mark(point::AV, Part::Compute);
         self.band.reduce(pe, self.band_root, scores, Fold::Add).await;
+        self.mark_softmax(Part::Reduce);
         let both = self.t.work.slice(state, heads * own * (n + 1));
         if self.col == self.band_root {
             let cost = chip.special(heads * own * (n + 1)) + chip.elementwise(heads * own * n);
             pe.compute(cost, |v| self.soften(v, chunk, own, block, both));
+            self.mark_softmax(Part::Compute);
         }
         broadcast(pe, &self.band_ends, both).await;
+        self.mark(point::AV, Part::Broadcast);
         let product = cycles(&chip.f32, Dims { m: own, k: n, n: dims }).0 * heads as u64;
         let cost = Cycles(product) + chip.elementwise(heads * own * dims) + chip.elementwise(heads * own * n);
         pe.compute(cost, |v| self.weigh(v, own, block, both));
+        self.mark(point::AV, Part::Compute);
     }
 
     /// Elements of K and V as they pass.

@@ -23,8 +23,9 @@
 //! | 14       | probabilities to a band                         |   | work           | partial product; o, scores  |
 //! | 15 ..    | ways between regions, as in decode              |   | sine, cosine   | 8 r pairs                   |
 //!
-//! With c = ceil(S / C) and r = ceil(S / R) for a chunk of S positions; what every PE's ledger admits bounds S, and
-//! `predict` chooses it: large chunks leave stages idle, small ones make many tours.
+//! With c = ceil(S / C) and r = ceil(S / R) for a chunk of S positions; S is the most that every PE's ledger admits,
+//! if nothing smaller is asked for. `predict` says what that costs: large chunks leave stages idle, small ones make
+//! many tours.
 //! Cost: per tour of n blocks of w words, n - 1 rounds of `Ser(w) + 2 T_R + 1 + 2 alpha` at least, behind products and
 //! chains of max(m, n - 1 - m) stages; executed, not assumed. A product is AXPYs along outputs or along positions,
 //! whichever take fewer cycles (`cycles`); that order does not show in the bits.
@@ -99,7 +100,7 @@ pub const PHASES: [&str; 10] = [
 
 impl Prefill {
     /// Prefill of `prompt` positions in front of `decode`, in chunks of `chunk` positions if its arenas admit as many,
-    /// else of the most that they do; `None`: chunks of about the fewest predicted cycles.
+    /// else, and without one, of the most that they do.
     ///
     /// # Errors
     /// When not even one position fits beside weights and KV, or the ways take more colors than there are.
@@ -109,7 +110,7 @@ impl Prefill {
         let mut prefill = Self { decode, apart: None, prompt, chunk: 1, older: 1 };
         let free = prefill.free();
         let largest = prefill.largest_chunk(&free)?;
-        prefill.chunk = chunk.map_or_else(|| prefill.best_chunk(&free, largest), |n| n.clamp(1, largest));
+        prefill.chunk = chunk.map_or(largest, |n| n.clamp(1, largest));
         prefill.older = prefill.older_at_once(&free, prefill.chunk);
         Ok(prefill)
     }

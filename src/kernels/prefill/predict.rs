@@ -1,15 +1,16 @@
-//! How long a prefill will take, and the chunk that takes about the least.
+//! How long a prefill will take, and the chunk that would take about the least.
 //!
 //! ```text
 //!   cycles   = sum of t over the chunks + (stages - 1) x the longest t                  (a pipeline of equal stages)
 //!   t(chunk) = layers x (four product tours + attention) + hand-over
 //!   tour     = rounds x (2 T_R + 1 + 2 alpha) + one chain + for every run of positions: product, partial sums, stage
 //! ```
-//! An estimate, for a choice alone: charged operations are exact, waiting is what a busy neighbour would cause. Large
-//! chunks leave stages idle; small ones make more tours, each of which waits for its lines. Between the two the curve
-//! is flat: of the chunks within 1/8 of the least the largest is taken, which sends the fewest messages.
+//! An estimate: charged operations are exact, waiting is what a busy neighbour would cause. Large chunks leave stages
+//! idle, as t grows with the chunk (a position's products cost the same in any chunk) and stages - 1 of them pass before
+//! the last stage works; small ones make more tours, each of which waits for its lines. Between the two the curve is
+//! flat: of the chunks within 1/8 of the least the largest is named, which sends the fewest messages.
 //!
-//! Invariant: follows from shape, plan, chip and prompt alone. Called by `Prefill::new` and `plan`.
+//! Invariant: follows from shape, plan, chip and prompt alone. Called by the host for reports and `plan`.
 
 use crate::math::gemm::Dims;
 use crate::units::Cycles;
@@ -34,11 +35,14 @@ struct Stage<'a> {
 }
 
 impl Prefill {
-    /// The largest chunk, up to `largest`, of about the fewest predicted cycles.
-    pub(super) fn best_chunk(&self, free: &[(usize, usize, usize)], largest: usize) -> usize {
-        let all: Vec<u64> = (1..=largest).map(|n| self.predict(n, self.older_at_once(free, n))).collect();
+    /// The largest chunk of about the fewest predicted cycles among those up to this prefill's own; and both
+    /// predictions, its and that of this prefill's chunk.
+    pub fn fastest(&self) -> (usize, [u64; 2]) {
+        let free = self.free();
+        let all: Vec<u64> = (1..=self.chunk).map(|n| self.predict(n, self.older_at_once(&free, n))).collect();
         let least = all.iter().copied().min().unwrap_or(0);
-        all.iter().rposition(|t| *t <= least + least / EQUAL_PARTS).unwrap_or(0) + 1
+        let at = all.iter().rposition(|t| *t <= least + least / EQUAL_PARTS).unwrap_or(0);
+        (at + 1, [all[at], all[self.chunk - 1]])
     }
 
     /// Cycles of the prompt in chunks of `chunk` positions, with `older` earlier ones of a row in passing, both at

@@ -9,6 +9,7 @@
 use crate::arena::Tile;
 use crate::collectives::{Moving, Way};
 use crate::kernels::decode::packed;
+use crate::kernels::decode::point::{self, Part};
 use crate::kernels::decode::stage::{check, inverse_rms};
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemm::{Dims, Operand, Values, gemm_strided};
@@ -24,7 +25,7 @@ impl Stage<'_> {
     /// q, k and v of this row's positions: norm, bias, RoPE and scale done. `product` holds `qkv + 1` words a position.
     pub(super) async fn qkv(&self, layer: &Layer, chunk: Chunk) {
         let n = self.local.qkv();
-        self.to_rows(layer.qkv, layer.norm_att, n, chunk).await;
+        self.to_rows(layer.qkv, layer.norm_att, n, point::QKV, chunk).await;
         let own = chunk.of_row(self.row).len();
         if own == 0 {
             return;
@@ -32,6 +33,7 @@ impl Stage<'_> {
         let chip = &self.d.chip;
         let cost = chip.special(2 * own) + chip.elementwise(own * n) + chip.elementwise(3 * own * n);
         self.pe.compute(cost, |v| self.finish_qkv(v, layer, own, n));
+        self.mark(point::QKV, Part::Compute);
     }
 
     fn finish_qkv(&self, v: &mut View<'_>, layer: &Layer, own: usize, n: usize) {
@@ -70,7 +72,7 @@ impl Stage<'_> {
     /// gate|up, SiLU x up, down.
     pub(super) async fn feed_forward(&self, layer: &Layer, chunk: Chunk) {
         let f = self.ffn;
-        self.to_rows(layer.up, layer.norm_ffn, 2 * f, chunk).await;
+        self.to_rows(layer.up, layer.norm_ffn, 2 * f, point::FFN, chunk).await;
         let own = chunk.of_row(self.row).len();
         let chip = &self.d.chip;
         if own > 0 {
@@ -88,14 +90,16 @@ impl Stage<'_> {
                 }
                 check(v, act, "FFN");
             });
+            self.mark(point::FFN, Part::Compute);
         }
-        self.project(layer.down, f, "FFN", chunk).await;
+        self.project(layer.down, f, point::FFN, chunk).await;
     }
 
     /// `product[t][0..n]` = W (x g) of this row's positions, `[n]` their sums of squares.
-    async fn to_rows(&self, w: Tile, g: Tile, n: usize, chunk: Chunk) {
+    async fn to_rows(&self, w: Tile, g: Tile, n: usize, point: u16, chunk: Chunk) {
         let (pe, h, cols) = (self.pe, self.hidden, self.d.plan.cols);
         self.norm_weighted(g, chunk.of_col(self.col).len());
+        self.mark(point, Part::Compute);
         let own = chunk.of_row(self.row);
         let mut moving = Moving::new(self.t.passing, RING.pos(cols, self.col), cols);
         let words = move |block: usize| chunk.of_col(RING.at(cols, block)).len() * (h + 1);
@@ -123,10 +127,13 @@ impl Stage<'_> {
                         out[n] = a[h];
                     }
                 });
+                self.mark(point, Part::Compute);
                 self.to_row.reduce(pe, row, out, Fold::Add).await;
+                self.mark(point, Part::Reduce);
             }
             if let Some(moved) = moved {
                 moved.join(pe).await;
+                self.mark(point, Part::Wait);
                 moving.turn(Way::Forward);
             }
         }
@@ -149,7 +156,7 @@ impl Stage<'_> {
     }
 
     /// x += W input for this column's positions; this row's input is in the first passing tile, `k` words a position.
-    pub(super) async fn project(&self, w: Tile, k: usize, phase: &'static str, chunk: Chunk) {
+    pub(super) async fn project(&self, w: Tile, k: usize, point: u16, chunk: Chunk) {
         let (pe, h, rows) = (self.pe, self.hidden, self.d.plan.rows);
         let own = chunk.of_col(self.col);
         // q, k and v, or gate and up, have been used: their tile is the other buffer.
@@ -171,19 +178,23 @@ impl Stage<'_> {
                     let out: &mut [f32] = bytemuck::cast_slice_mut(out);
                     by_weights(kernels, self.d.format, dims, (bytemuck::cast_slice(a), k), w, (out, h));
                 });
+                self.mark(point, Part::Compute);
                 self.to_col.reduce(pe, col, out, Fold::Add).await;
+                self.mark(point, Part::Reduce);
                 if col == self.col {
                     let x = self.t.x.slice((run.start - own.start) * h, m * h);
                     pe.compute(self.d.chip.elementwise(m * h), |v| {
                         let kernels = v.kernels();
                         let [to, y] = v.f32_mut([x, out]);
                         vector::add_assign(kernels, to, y);
-                        check(v, x, phase);
+                        check(v, x, point::NAMES[usize::from(point)]);
                     });
+                    self.mark(point, Part::Compute);
                 }
             }
             if let Some(moved) = moved {
                 moved.join(pe).await;
+                self.mark(point, Part::Wait);
                 moving.turn(Way::Forward);
             }
         }

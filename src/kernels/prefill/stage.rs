@@ -4,11 +4,16 @@
 //!   in:   from the head one burst a position, from a stage one a column of it, to all columns; each keeps its own
 //!   out:  blocks go along the row to the x root, the nearest first, the higher side first; it sends them on
 //! ```
+//! Marks: the x root of the root row takes chunks in and hands them on, so its time is the stage's; what it went into is
+//! marked step by step. Where softmax runs at another core, the middle of that one's band, it marks that step. Moves that
+//! no operation hides are waits.
+//!
 //! Invariant: which burst comes when follows from the position of a chunk's first one.
 
 use crate::arena::Tile;
 use crate::collectives::{Cycle, Ends, MovingRoot, RingEnds, Way};
-use crate::kernels::decode::{Decode, Local, Seat, pass, point, tile as kept};
+use crate::kernels::decode::point::{self, Part};
+use crate::kernels::decode::{Decode, Local, Seat, pass, tile as kept};
 use crate::link::Ctrl;
 use crate::math::rope;
 use crate::pe::{Pe, Role, Rx, Tx, View};
@@ -47,7 +52,9 @@ pub(super) struct Stage<'a> {
     onward: Option<Tx>,
     hand_out: Option<Tx>,
     x_root: usize,
-    probe: Option<u16>,
+    /// The stage, at the core that marks its time; and at the middle of that core's band.
+    marks: Option<u16>,
+    softens: Option<u16>,
 }
 
 pub(super) struct Tiles {
@@ -77,17 +84,12 @@ pub(super) async fn run<'a>(p: &'a Prefill, pe: Pe<'a>, seat: Seat) {
     let s = Box::new(Stage::new(p, pe, seat));
     loop {
         let chunk = s.chunk_in().await;
-        s.mark(point::ARRIVED);
         pe.compute(s.d.chip.special(s.t.angles.words()), |v| s.turn(v, chunk));
         for layer in &s.layers {
             s.qkv(layer, chunk).await;
-            s.mark(point::QKV);
             s.attention(layer, chunk).await;
-            s.mark(point::AV);
-            s.project(layer.o, s.local.att(), "O", chunk).await;
-            s.mark(point::O);
+            s.project(layer.o, s.local.att(), point::O, chunk).await;
             s.feed_forward(layer, chunk).await;
-            s.mark(point::FFN);
         }
         s.chunk_out(chunk).await;
     }
@@ -102,6 +104,8 @@ impl<'a> Stage<'a> {
         let band = d.columns().slice(col).band;
         let band_root = band.start + band.len() / 2;
         let x_root = tree_root(cols, &d.plan.groups_x);
+        let root_band = d.columns().slice(x_root).band;
+        let stage_at = |at: usize| ((col, row) == (at, d.root_row())).then_some(stage as u16);
         let turn = d.plan.floor.turns[stage + 1].get(row).filter(|w| w.to == pe.coord());
         let hand_over = d.hand_over_color(stage);
         let t = |id| pe.tile(id);
@@ -138,7 +142,8 @@ impl<'a> Stage<'a> {
             onward: (turn.is_some() && cols > 1).then(|| pe.tx(hand_over)),
             hand_out: (col == x_root).then(|| pe.tx(d.leave_color(stage + 1, row))),
             x_root,
-            probe: (col == x_root && row == d.root_row()).then_some(stage as u16),
+            marks: stage_at(x_root),
+            softens: stage_at(root_band.start + root_band.len() / 2),
             hidden: d.hidden_of(row).len(),
             ffn: d.ffn_of(col).len(),
             t: Tiles {
@@ -158,9 +163,17 @@ impl<'a> Stage<'a> {
         }
     }
 
-    fn mark(&self, point: u16) {
-        if let Some(stage) = self.probe {
-            self.pe.mark(stage, point);
+    /// What the stage's time up to now went into.
+    pub(super) fn mark(&self, point: u16, part: Part) {
+        if let Some(stage) = self.marks {
+            self.pe.mark(stage, point::id(point, part));
+        }
+    }
+
+    /// The same, at the core that runs the softmax of the marking one.
+    pub(super) fn mark_softmax(&self, part: Part) {
+        if let Some(stage) = self.softens {
+            self.pe.mark(stage, point::id(point::AV, part));
         }
     }
 
@@ -204,6 +217,7 @@ impl<'a> Stage<'a> {
         if let Some(tx) = self.onward {
             self.pe.send_ctrl(tx, ctrl, into).await;
         }
+        self.mark(point::ARRIVED, Part::Broadcast);
         ctrl
     }
 
@@ -218,6 +232,7 @@ impl<'a> Stage<'a> {
             let [to, from] = v.words_mut([to, from]);
             to.copy_from_slice(from);
         });
+        self.mark(point::ARRIVED, Part::Compute);
     }
 
     /// Columns in the order in which their blocks leave the x root.
