@@ -1,7 +1,7 @@
 //! Published formulas of primitives, and the constants of each chip that go into them.
 //!
-//! Luczynski et al. ("Near-Optimal Wafer-Scale Reduce", HPDC'24), T = max(C, E / N + L) + stage x D, written for any hop,
-//! stage and wavelet; on WSE-2 (1, 5, 1) they are the formulas as printed. Pipeline and two-tree allreduce are
+//! Luczynski et al. ("Near-Optimal Wafer-Scale Reduce", HPDC'24), T = max(C, E / N + L) + stage x D, written for any
+//! hop, stage and wavelet; on WSE-2 (1, 5, 1) they are the formulas as printed. Pipeline and two-tree allreduce are
 //! WaferLLM's.
 //! Invariant: floating point from published constants alone; knows nothing of the emulator's rules or of a preset.
 //! Called by the sets.
@@ -37,8 +37,8 @@ pub(super) const WSE3: Published = Published {
     message: 8.0,
     wavelet: 1.125,
     turn: 20.0,
-    said: "; no run of it alone on WSE-3 is published, so the formula is held with WSE-3's published 2 a hop, about 8 a \
-           stage, 1.125 a wavelet and 20 a turn (the preset's stage is 11: fitted, with 2 a hop, to MeshGEMV)",
+    said: "; no run of it alone on WSE-3 is published, so the formula is held with WSE-3's published 2 a hop, about 8 \
+           a stage, 1.125 a wavelet and 20 a turn (the preset's stage is 11: fitted, with 2 a hop, to MeshGEMV)",
 };
 
 /// Third-party runs of the vendor's simulator.
@@ -49,8 +49,8 @@ pub(super) const WSE3_SIM: Published = Published {
     message: 9.0,
     wavelet: 1.0,
     turn: 33.0,
-    said: "; no run of it alone in the simulator is published, so the formula is held with the simulator's 2 a hop, 9 a \
-           message (19 for 8 words over one hop), 1 a wavelet and 33 a turn, and WSE-2's 5 a streaming stage",
+    said: "; no run of it alone in the simulator is published, so the formula is held with the simulator's 2 a hop, 9 \
+           a message (19 for 8 words over one hop), 1 a wavelet and 33 a turn, and WSE-2's 5 a streaming stage",
 };
 
 impl Published {

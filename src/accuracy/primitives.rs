@@ -16,8 +16,8 @@ use crate::math::gemm::Dims;
 use crate::math::split::split;
 use crate::units::{Color, Coord};
 
-use super::AccuracyError;
 use super::script::{Op, Script, run};
+use super::{AccuracyError, Point};
 
 /// Largest mesh side on which a GEMM is executed.
 const GEMM_SIDE_EXECUTED: usize = 80;
@@ -167,20 +167,27 @@ pub(super) fn mesh_gemv(chip: &Chip, p: usize, groups: usize, (mt, nt): (usize, 
     same("MeshGEMV", format!("P {p}, G {groups}"), cycles_of("MeshGEMV", &row)?, kernel.closed_form_cycles())
 }
 
-/// MeshGEMM of tiles `m x k x n` in f16 on p x p cores, B aligned by the host as in the released code; and whether the
-/// closed form stands for an execution.
-pub(super) fn mesh_gemm(chip: &Chip, p: usize, tile: Dims, finish: Finish) -> Result<(u64, bool), AccuracyError> {
+/// MeshGEMM of tiles `m x k x n` in f16 on p x p cores, B aligned by the host as in the released code: a point of a
+/// set, from the closed form beyond `GEMM_SIDE_EXECUTED`; none there on a chip for which the kernel has no closed form.
+pub(super) fn mesh_gemm(
+    chip: &Chip,
+    (p, tile): (usize, Dims),
+    finish: Finish,
+    case: String,
+    published: f64,
+) -> Result<Option<Point>, AccuracyError> {
     let size = Dims { m: p * tile.m, k: p * tile.k, n: p * tile.n };
     let spec = Spec { load: Load::Aligned, finish, ..Spec::new(Algo::Mesh, (p, p), size, Numerics::Paper) };
     let formula = Gemm::new(spec, chip).closed_form();
-    if let (Some(formula), true) = (formula, p > GEMM_SIDE_EXECUTED) {
-        return Ok((formula, true));
+    if p > GEMM_SIDE_EXECUTED {
+        let point = |cycles| Point { closed_form: true, ..Point::new(case, published, cycles) };
+        return Ok(formula.map(point));
     }
     let (zero, options) = (|_: usize, _: usize| 0.0, RunOptions { dry: true, ..RunOptions::new(1) });
     let run = gemm::run(spec, chip, &options, Matrices { a: &zero, b: &zero })?;
     let executed = cycles_of("MeshGEMM", &run.row)?;
-    match formula {
-        Some(formula) => same("MeshGEMM", format!("P {p}"), executed, formula).map(|cycles| (cycles, false)),
-        None => Ok((executed, false)),
+    if let Some(formula) = formula {
+        same("MeshGEMM", format!("P {p}"), executed, formula)?;
     }
+    Ok(Some(Point::new(case, published, executed)))
 }

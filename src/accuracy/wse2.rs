@@ -33,8 +33,8 @@ pub(super) fn mesh_gemm(on: &Subject<'_>) -> Result<Set, AccuracyError> {
         let product = tile * (rates.launch + tile * (rates.axpy + tile * rates.mac));
         let step = product.max(2.0 + 4.0 + tile * tile / 2.0);
         let published = n * (step + round) + n / 2.0 * round;
-        let (emulated, closed_form) = run::mesh_gemm(on.chip, p, Dims { m: t, k: t, n: t }, Finish::Lean)?;
-        points.push(Point { closed_form, ..Point::new(format!("P {p}, tiles {t}"), published, emulated) });
+        let (shape, case) = ((p, Dims { m: t, k: t, n: t }), format!("P {p}, tiles {t}"));
+        points.extend(run::mesh_gemm(on.chip, shape, Finish::Lean, case, published)?);
     }
     let note = "P (max(product, 2 alpha + latency) + c_s) + P / 2 c_s; executed alignment also pays its own messages";
     Ok(formula_set(on, "MeshGEMM", WAFERLLM, note, points))

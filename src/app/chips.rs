@@ -71,9 +71,11 @@ fn describe(out: &mut String, chip: &Chip) {
     );
     let energy = CrossCheck::of(chip);
     let (power, events, share) = (energy.by_power, energy.by_events, 100.0 * energy.busy_share());
+    let known = chip.provenance("energy.flop");
     let _ = writeln!(
         out,
-        "     {power:.1} pJ a core and cycle by power; {events:.1} by events while it multiplies in f16 ({share:.0} %)"
+        "     {power:.1} pJ a core and cycle by power; {events:.1} by events while it multiplies in f16 ({share:.0} %; \
+         {known})"
     );
     let _ = writeln!(out, "  unknown, assumed: {}", chip.assumed().join(", "));
 }

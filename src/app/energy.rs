@@ -67,7 +67,9 @@ impl Energy {
         row(
             "",
             format!(
-                "the power is {by_power:.1} pJ a core and cycle; a core that multiplies takes {by_events:.1} by events"
+                "the power is {by_power:.1} pJ a core and cycle; a core that multiplies takes {by_events:.1} by \
+                 events{}",
+                mark(self.assumed[1]),
             ),
         );
         if let (Some(cost), Some(per_hour)) = (self.cost, self.per_hour) {

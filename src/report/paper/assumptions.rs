@@ -13,7 +13,8 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
         "WaferLLM cells are executed in virtual time on one row and one column of the mesh, which take the \
          same cycles as the whole mesh (tests/workloads.rs)",
         "T10 and Ladder cells are closed forms that equal execution at small P, where results are exact \
-         (tests/relays.rs); a layer is the sum of its operations",
+         (tests/relays.rs); a layer is the sum of its operations; empty on a chip that states no cost of \
+         their software, or whose sends take time to issue",
         "Q K^T of prefill stands as a ring product: its row reductions are left out, about 1 % of a layer",
         "published values are those that the reference pages state; all but colors are calibration cells, other \
          columns are left empty rather than recalled; SGLang on A100 is quoted only, and no figure of it is \
@@ -23,8 +24,8 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
          charged",
         "Table 5: f16 weights and K, V of full width; regions that fit the chip's mesh; the chip's reserve \
          for code; meshes chosen here; 0 where the weights alone do not fit one wafer",
-        "Tables 6 to 8: chip power x time; the ratio to A100s of 400 W each needs their time, which the reference pages \
-         do not state: --gpu MODEL=PREFILL/DECODE/GPUS quotes it for Tables 7 and 8, else the ratio is empty",
+        "Tables 6 to 8: chip power x time; the ratio to A100s of 400 W each needs their time, which the reference \
+         pages do not state: --gpu MODEL=PREFILL/DECODE/GPUS quotes it for Tables 7 and 8, else the ratio is empty",
         "software of T10's and Ladder's relays: the published constants overheads.t10_* and ladder_*, less \
          what a message takes by the chip's rules (workloads/relay/layer.rs); fitted to executed cycles with \
          products and barriers",
@@ -33,12 +34,12 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
          are not execution (32x32, tiles of 6: 18 % and 15 % below for the first and the last, 2 % above for SUMMA) \
          and know no arena (bench gemm refuses Allgather at 360x360). Figure 8: pipeline and ring by closed \
          forms that equal execution; MeshGEMV executed",
-        "graphs: on wse2 a sum takes about 540 cycles at 420x420 whatever it carries, nearly all of it hops, and the 13 of \
-         the measured graph are 58 % of its layer: what is gained over the paper's TPR is sums that ride with others \
-         (first Q, K, V and up, gate; then norms with the products after them; then the softmax's with A V), and \
-         stages that cheaper trees save. Compute, SiLU and the layer constant are the skeleton's in every graph but the \
-         last, which has SiLU on all of the inner dimension at an assumed rate. The released code spends 10 colors an \
-         axis, published as 20, where 2 K + 1 suffice",
+        "graphs: on wse2 a sum takes about 540 cycles at 420x420 whatever it carries, nearly all of it hops, and the \
+         13 of the measured graph are 58 % of its layer: what is gained over the paper's TPR is sums that ride with \
+         others (first Q, K, V and up, gate; then norms with the products after them; then the softmax's with A V), \
+         and stages that cheaper trees save. Compute, SiLU and the layer constant are the skeleton's in every graph \
+         but the last, which has SiLU on all of the inner dimension at an assumed rate. The released code spends 10 \
+         colors an axis, published as 20, where 2 K + 1 suffice",
     ];
     let mut all: Vec<String> = fixed.map(str::to_owned).to_vec();
     all.extend(constants(chip));

@@ -1,17 +1,17 @@
 //! Which cells a table has.
 //!
-//! | table | rows                                         | columns                              |
-//! |-------|----------------------------------------------|--------------------------------------|
-//! | 2     | models x systems, tokens/s end to end        | prompt/output (lengths chosen here)  |
-//! | 3     | models x systems, prefill of 4096            | 480, 600, 720                        |
-//! | 4     | models x systems, decode at 4096             | 420, 540, 660                        |
-//! | 5     | models x (shift, concat), positions          | 240, 360 (meshes chosen here)        |
-//! | 6     | GEMV sizes, ms and mJ                        | 720                                  |
-//! | 7, 8  | models, J a token of prefill and of decode, and an A100's over it | as 3 and 4      |
-//! | fig6  | GEMM algorithms on 2K matrices               | 360 to 720                           |
-//! | fig8  | GEMV algorithms on 16K matrices              | 240 to 720                           |
-//! | utilisation | models x systems, multiply-adds of peak, and WaferLLM's over the others' | prefill at 600, decode at 420 |
-//! | graphs| decode graphs, LLaMA3-8B at 420 (not in the paper) | cycles, colors, tokens/s, gain, over the published TPR |
+//! | table       | rows                                             | columns                               |
+//! |-------------|--------------------------------------------------|---------------------------------------|
+//! | 2           | models x systems, tokens/s end to end            | prompt/output (lengths chosen here)   |
+//! | 3           | models x systems, prefill of 4096                | 480, 600, 720                         |
+//! | 4           | models x systems, decode at 4096                 | 420, 540, 660                         |
+//! | 5           | models x (shift, concat), positions              | 240, 360 (meshes chosen here)         |
+//! | 6           | GEMV sizes, ms and mJ                            | 720                                   |
+//! | 7, 8        | models, J a token, and an A100's over it         | as 3 and 4                            |
+//! | fig6        | GEMM algorithms on 2K matrices                   | 360 to 720                            |
+//! | fig8        | GEMV algorithms on 16K matrices                  | 240 to 720                            |
+//! | utilisation | models x systems, and WaferLLM's over the others | prefill at 600, decode at 420         |
+//! | graphs      | decode graphs, LLaMA3-8B at 420 (not in paper)   | cycles, colors, tokens/s, gain, x TPR |
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
 
