@@ -316,7 +316,7 @@ fn check_says_of_every_launch_that_it_cannot_deadlock() {
         let all = value["launches"].as_array().expect("launches").clone();
         for launch in &all {
             assert_eq!(launch["cannot_deadlock"], true, "{launch}");
-            for field in ["colors", "shapes", "operations"] {
+            for field in ["colors", "shapes", "passes"] {
                 assert!(launch[field].as_u64().is_some_and(|n| n > 0), "{field}: {launch}");
             }
             assert!(launch["arena"]["max"].as_u64() <= launch["arena"]["budget"].as_u64(), "{launch}");

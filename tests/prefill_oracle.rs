@@ -309,6 +309,29 @@ fn a_prefill_s_parts_sum_to_its_phases_and_these_to_the_time_of_its_logits() {
 }
 
 #[test]
+fn the_default_chunk_is_the_largest_that_arenas_admit_and_one_that_is_faster_is_named() {
+    let deep = ModelShape { n_layers: 8, ..shape(6, 2, true, false) };
+    let model = RandomCheckpoint::new(deep, WeightFormat::F16, 2);
+    let run = |bytes, chunk| {
+        let config = SessionConfig { chip: arena(bytes), ..config((3, 3), 11) };
+        let mut session = Session::with_prefill(&model, config, at_once(chunk), None, false).ok()?; // too small for one
+        session.prefill(&PROMPT, |_| true).unwrap();
+        Some((session.placement().stages, session.report().prefill.unwrap()))
+    };
+    let mut named = 0;
+    for bytes in [3_000, 4_000, 6_000, 40_000] {
+        let Some((stages, default)) = run(bytes, None) else { continue };
+        assert_eq!(Some((stages, default.clone())), run(bytes, LARGEST), "{bytes} B");
+        let Some((chunk, share)) = default.faster else { continue };
+        let (_, other) = run(bytes, Some(chunk)).unwrap();
+        assert!(stages > 1 && share < 8.0 / 9.0 && other.chunk == chunk && chunk < default.chunk, "{bytes} B");
+        assert!(other.cycles < default.cycles && other.faster.is_none(), "{bytes} B: {other:?} {default:?}");
+        named += 1;
+    }
+    assert!(named > 0, "a small chunk is faster where a prompt passes through many stages");
+}
+
+#[test]
 fn tiles_of_both_launches_lie_at_the_same_addresses() {
     let model = RandomCheckpoint::new(shape(6, 2, true, true), WeightFormat::F16, 2);
     let (decode, layout) = Session::plan_only(&model, &config((4, 3), 11)).unwrap();

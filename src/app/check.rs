@@ -1,6 +1,6 @@
-//! `plummer check`: layout check and strict dry run of a model's programs, without weights: decode, prefills, transitions.
+//! `plummer check`: layout check and strict dry run of a model's programs without weights: decode, prefill, transition.
 //!
-//! Invariant: exit 0 exactly when it is proven that no launch of what was checked can deadlock; 1 when one would, on this
+//! Invariant: exit 0 exactly when it is proven that no launch that was checked can deadlock; 1 when one would, on this
 //! chip or where the fabric buffers less. Called by `app`.
 
 use anyhow::{Result, bail};

@@ -9,8 +9,7 @@ use crate::kernels::decode::{Contents, Decode, pass, point, tile};
 use crate::kernels::prefill::{PHASES, PrefillRefused};
 use crate::link::{Ctrl, Schedule};
 use crate::math::checkpoint::{Checkpoint, ModelShape, WeightFormat};
-use crate::pe::Mark;
-use crate::pe::Probes;
+use crate::pe::{Mark, Probes};
 use crate::placement::PlanError;
 use crate::units::Coord;
 

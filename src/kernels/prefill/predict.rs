@@ -6,9 +6,9 @@
 //!   tour     = rounds x (2 T_R + 1 + 2 alpha) + one chain + for every run of positions: product, partial sums, stage
 //! ```
 //! An estimate: charged operations are exact, waiting is what a busy neighbour would cause. Large chunks leave stages
-//! idle, as t grows with the chunk (a position's products cost the same in any chunk) and stages - 1 of them pass before
-//! the last stage works; small ones make more tours, each of which waits for its lines. Between the two the curve is
-//! flat: of the chunks within 1/8 of the least the largest is named, which sends the fewest messages.
+//! idle: a position's products cost as much in any chunk, so t grows with it, and stages - 1 of these pass before the
+//! last stage works. Small ones make more tours, each of which waits for its lines. Between the two the curve is flat:
+//! of the chunks within 1/8 of the least the largest is named, which sends the fewest messages.
 //!
 //! Invariant: follows from shape, plan, chip and prompt alone. Called by the host for reports and `plan`.
 

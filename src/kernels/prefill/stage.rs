@@ -4,9 +4,9 @@
 //!   in:   from the head one burst a position, from a stage one a column of it, to all columns; each keeps its own
 //!   out:  blocks go along the row to the x root, the nearest first, the higher side first; it sends them on
 //! ```
-//! Marks: the x root of the root row takes chunks in and hands them on, so its time is the stage's; what it went into is
-//! marked step by step. Where softmax runs at another core, the middle of that one's band, it marks that step. Moves that
-//! no operation hides are waits.
+//! Marks: the x root of the root row takes chunks in and hands them on, so its time is the stage's; what it went into
+//! is marked step by step. Where softmax runs at another core, the middle of that one's band, it marks that step. Moves
+//! that no operation hides are waits.
 //!
 //! Invariant: which burst comes when follows from the position of a chunk's first one.
 
