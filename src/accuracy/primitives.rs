@@ -177,7 +177,7 @@ pub(super) fn mesh_gemv(chip: &Chip, p: usize, groups: usize, (mt, nt): (usize, 
 pub(super) fn mesh_gemm(chip: &Chip, p: usize, tile: Dims, finish: Finish) -> Result<(u64, bool), AccuracyError> {
     let size = Dims { m: p * tile.m, k: p * tile.k, n: p * tile.n };
     let spec = Spec { load: Load::Aligned, finish, ..Spec::new(Algo::Mesh, (p, p), size, Numerics::Paper) };
-    let formula = Gemm::new(spec, chip).closed_form();
+    let formula = Gemm::new(spec, chip).formula();
     if let (Some(formula), true) = (formula, p > GEMM_SIDE_EXECUTED) {
         return Ok((formula, true));
     }

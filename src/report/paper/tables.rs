@@ -15,8 +15,9 @@
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
 
+use crate::kernels::gemm::Algo;
 use crate::workloads::decode::VARIANTS;
-use crate::workloads::scaling::{GemmKind, GemvKind};
+use crate::workloads::scaling::GemvKind;
 use crate::workloads::shape::MODELS;
 
 use super::Cell;
@@ -135,10 +136,10 @@ fn energy(table: &str, phase: Phase, sides: &[usize]) -> Vec<Cell> {
 
 fn figure_6() -> Vec<Cell> {
     let kinds = [
-        ("MeshGEMM", GemmKind::Mesh),
-        ("Cannon", GemmKind::Cannon),
-        ("SUMMA", GemmKind::Summa),
-        ("Allgather", GemmKind::Allgather),
+        ("MeshGEMM", Algo::Mesh),
+        ("Cannon", Algo::CannonLockstep),
+        ("SUMMA", Algo::Summa),
+        ("Allgather", Algo::Allgather),
     ];
     let sides = [360, 480, 600, 720];
     let of = |(name, kind), p| cell("fig6", "2K x 2K x 2K", name, mesh(p), "cycles", What::GemmCycles(kind, 2048, p));
