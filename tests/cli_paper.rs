@@ -179,8 +179,14 @@ fn bench_relay_rows_are_right_and_take_the_cycles_of_the_formula() {
     let rows = value["rows"].as_array().expect("rows");
     assert_eq!(rows.len(), 8);
     assert!(rows.iter().all(|r| r["cycles"].is_u64() && r["cycles"] == r["closed_form_cycles"]), "{value}");
-    assert!(rows.iter().any(|r| r["algo"] == "ladder-gemv"));
-    for (args, says) in [(["--mesh", "4x5"], "as many rows"), (["--tile", "9999x1x1"], "at most 1024")] {
+    assert!(rows.iter().all(|r| r["numerics"] == "paper") && rows.iter().any(|r| r["algo"] == "ladder-gemv"));
+    let named = json_of(&["bench", "relay", "--mesh", "2x2", "--tile", "3x4x6", "--numerics", "paper", "--json"], 0);
+    assert_eq!((named["rows"].as_array().map(Vec::len), &named["rows"][0]["cycles"]), (Some(4), &rows[4]["cycles"]));
+    for (args, says) in [
+        (["--mesh", "4x5"], "as many rows"),
+        (["--tile", "9999x1x1"], "at most 1024"),
+        (["--numerics", "default"], "need --numerics paper"),
+    ] {
         let out = plummer(&[&["bench", "relay"], &args[..]].concat());
         assert_eq!(out.status.code(), Some(2));
         assert!(stderr(&out).contains(says), "{}", stderr(&out));

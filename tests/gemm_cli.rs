@@ -25,6 +25,7 @@ fn one_row_a_run_and_the_arena_decides_between_the_number_formats() {
     assert_eq!(found.len(), 12);
     for row in &found {
         assert!(row["refused"].is_null() && row["cycles"].as_u64() > Some(0), "{row}");
+        assert_eq!(row["closed_form_cycles"], row["cycles"], "{row}");
         let sum = row["compute_cycles"].as_u64().unwrap() + row["comm_cycles"].as_u64().unwrap();
         assert_eq!(row["cycles"].as_u64(), Some(sum), "{row}");
         assert_eq!(row["size"], "40x50x30");

@@ -269,6 +269,24 @@ fn of_several_arenas_over_budget_the_worst_is_shown() {
     assert_eq!((error.pe, error.need), (at(8, 1), Bytes(60_000 + 8_192)));
 }
 
+#[test]
+fn two_tiles_with_one_id_on_one_pe_are_refused_by_name() {
+    let tile = |id, name| TileDecl { id: TileId(id), name, owner: Owner::Activations, bytes: 16, visit: 0 };
+    let with = |tiles: &[(u32, u16, &'static str)]| {
+        let mut l = Layout::default();
+        tiles.iter().for_each(|&(col, id, name)| l.tile(at(col, 1), tile(id, name)));
+        l
+    };
+    let different = [(3, 7, "x"), (3, 8, "y"), (4, 8, "x"), (4, 7, "y"), (5, 8, "x")];
+    assert_eq!(verdict(&with(&different), &wse2()), Ok(0), "the same ids on other PEs, in any order");
+    let l = with(&[&different[..], &[(5, 2, "z"), (5, 8, "y")]].concat());
+    let error = verdict(&l, &wse2()).unwrap_err();
+    assert_eq!(error, LayoutError::TwoTiles { pe: at(5, 1), id: TileId(8), first: "x", second: "y" });
+    for part in ["two tiles with one id", "(5, 1)", "`x`", "`y`", "tile 8"] {
+        assert!(error.to_string().contains(part), "{part} in {error}");
+    }
+}
+
 struct Idle;
 
 impl Kernel for Idle {

@@ -134,6 +134,12 @@ fn what_cannot_be_written_is_an_error_before_the_run_and_several_runs_have_no_on
         (vec!["bench", "gemm", "--mesh", "2x2", "--algo", "summa", "--map", "no/such/x.csv"], "--map no/such/x.csv"),
         (vec!["generate", "--trace", "no/such/x.json"], "--trace no/such/x.json"),
         (vec!["bench", "gemm", "--plot", "x.gif"], ".svg or .png"),
+        (
+            vec!["bench", "gemm", "--mesh", "4x2", "--algo", "summa", "--trace", "x.json", "--trace-pes", "2x2@3,0"],
+            "--trace-pes 2x2@3,0: the run uses columns 0 to 3 and rows 0 to 1",
+        ),
+        (vec!["bench", "gemv", "--mesh", "4x2", "--trace-pes", "1x1@0,0"], "--trace"),
+        (vec!["generate", "-n", "1", "--trace", "x.json", "--trace-pes", "1x1@0,6"], "rows 0 to 5"),
     ] {
         let out = plummer(&args);
         assert_eq!(out.status.code(), Some(2), "{args:?}");

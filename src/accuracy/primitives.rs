@@ -178,7 +178,7 @@ pub(super) fn mesh_gemm(
 ) -> Result<Option<Point>, AccuracyError> {
     let size = Dims { m: p * tile.m, k: p * tile.k, n: p * tile.n };
     let spec = Spec { load: Load::Aligned, finish, ..Spec::new(Algo::Mesh, (p, p), size, Numerics::Paper) };
-    let formula = Gemm::new(spec, chip).closed_form();
+    let formula = Gemm::new(spec, chip).formula();
     if p > GEMM_SIDE_EXECUTED {
         let point = |cycles| Point { closed_form: true, ..Point::new(case, published, cycles) };
         return Ok(formula.map(point));

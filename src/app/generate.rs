@@ -96,6 +96,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
         .as_deref()
         .map(|path| Rows::create(path, vocab).with_context(|| format!("--logits {}", path.display())));
     let rows = rows.transpose()?;
+    args.probe.check_cores(session.cores().into_iter())?;
     let probes = args.probe.open()?;
     let seconds_load = begin.elapsed().as_secs_f64();
     interrupt.run_begins();

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Args;
 
 use super::cli::mesh;
@@ -26,10 +26,10 @@ pub struct ProbeArgs {
     #[arg(long, value_name = "FILE.json")]
     pub trace: Option<PathBuf>,
     /// Cores to trace: how many, evenly chosen, or a rectangle.
-    #[arg(long, value_name = "N|COLSxROWS@COL,ROW", value_parser = chosen, default_value = "64")]
+    #[arg(long, value_name = "N|COLSxROWS@COL,ROW", value_parser = chosen, default_value = "64", requires = "trace")]
     pub trace_pes: Chosen,
     /// Events to record, at most; the trace says how many were cut.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = events)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = events, requires = "trace")]
     pub trace_events: u64,
     /// Write bursts and wavelets of every directed link, unicast and multicast apart.
     #[arg(long, value_name = "FILE.csv")]
@@ -73,6 +73,25 @@ impl ProbeArgs {
     pub fn options(&self) -> Option<TraceOptions> {
         let options = TraceOptions { pes: self.trace_pes, spans_max: self.trace_events as usize };
         self.trace.as_ref().map(|_| options)
+    }
+
+    /// Is the rectangle of `--trace-pes` inside what a run uses? `cores` are those of the run, or the corners of the
+    /// rectangles that they fill.
+    ///
+    /// # Errors
+    /// The rectangle, and the columns and rows in use.
+    pub fn check_cores(&self, cores: impl Iterator<Item = Coord>) -> Result<()> {
+        let Chosen::Rectangle { first, cols, rows } = self.trace_pes else { return Ok(()) };
+        let (have_cols, have_rows) = cores.fold((0, 0), |most, at| (at.col.max(most.0), at.row.max(most.1)));
+        let inside = |first: u32, n: u32, last: u32| u64::from(first) + u64::from(n) <= u64::from(last) + 1;
+        if inside(first.col, cols, have_cols) && inside(first.row, rows, have_rows) {
+            return Ok(());
+        }
+        bail!(
+            "--trace-pes {cols}x{rows}@{},{}: the run uses columns 0 to {have_cols} and rows 0 to {have_rows}",
+            first.col,
+            first.row
+        )
     }
 
     /// Starts the files.

@@ -16,6 +16,6 @@ pub use allreduce::{Allreduce, Seat, allreduce};
 pub use chain::Chain;
 pub use interleave::{CYCLE_COLORS, Cycle, Way, shortest};
 pub use ktree::{Ends, Tree, answer, broadcast, give, reduce};
-pub use moving::{Exchange, Moving, RingEnds};
+pub use moving::{Exchange, Moving, RingEnds, Tour};
 pub use moving_root::{MovingRoot, ROOT_COLORS};
 pub use ring::{Ring, RingOrder};

@@ -7,7 +7,7 @@
 //! Invariant: a block's number is its place on the ring; in the forward way PE at place p holds block p + rounds mod n.
 //! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word; a block without
 //! words is neither sent nor received, so a PE with nothing to pass on never waits for one that computes.
-//! Called by programs of GEMM kernels.
+//! Called by programs of GEMM kernels and of prefill.
 
 use crate::arena::Tile;
 use crate::pe::{Pe, Rx, Ticket, Tx};
@@ -90,19 +90,45 @@ impl Moving {
         self.block = self.next(way);
         self.second = !self.second;
     }
+}
 
-    /// Passes blocks on `rounds` times with nothing to compute meanwhile.
-    pub async fn rotate(
+/// Blocks once round their ring past a PE that does something with each, while the next one is on its way.
+///
+/// ```text
+///   while let Some((block, tile)) = tour.next(pe, words, software).await { .. what the kernel does with it .. }
+/// ```
+#[derive(Debug)]
+pub struct Tour {
+    moving: Moving,
+    /// Nothing in a ring of one.
+    ring: Option<RingEnds>,
+    left: u32,
+    under_way: Option<Exchange>,
+}
+
+impl Tour {
+    /// From the block that is here now.
+    pub fn new(moving: Moving, ring: Option<RingEnds>) -> Self {
+        Self { moving, ring, left: moving.n, under_way: None }
+    }
+
+    /// Waits for the next block and starts the move after it: the block's number and tile; `None` after the last.
+    /// `words(b)` is the length of block b; `software` is told how many words will be sent, before they are.
+    pub async fn next(
         &mut self,
         pe: Pe<'_>,
-        ring: RingEnds,
-        way: Way,
-        rounds: usize,
         words: impl Fn(usize) -> usize,
-    ) {
-        for _ in 0..rounds {
-            self.post(pe, ring, way, &words).join(pe).await;
-            self.turn(way);
+        software: impl FnOnce(usize),
+    ) -> Option<(usize, Tile)> {
+        if let Some(exchange) = self.under_way.take() {
+            exchange.join(pe).await;
+            self.moving.turn(Way::Forward);
         }
+        self.left = self.left.checked_sub(1)?;
+        let block = self.moving.block();
+        let ring = self.ring.filter(|_| self.left > 0);
+        software(if ring.is_some() { words(block) } else { 0 });
+        self.under_way = ring.map(|ring| self.moving.post(pe, ring, Way::Forward, &words));
+        Some((block, self.moving.tile(words(block))))
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: a layout that the chip cannot run is refused here, before anything is launched. Called by `exec`.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use smallvec::SmallVec;
@@ -14,7 +15,7 @@ use crate::units::{Bytes, Coord};
 use super::check::TILE_WORDS_MAX;
 use super::chip::Chip;
 use super::ends::Endpoints;
-use super::layout::{Layout, LayoutError, PeDecl, TileDecl};
+use super::layout::{Layout, LayoutError, PeDecl, TileDecl, TileId};
 use super::route::{Direction, Route};
 use super::wire;
 
@@ -88,6 +89,7 @@ pub struct Fleet {
 /// The first reason why this chip cannot run the layout.
 pub fn build(layout: &Layout, chip: &Chip, workers: usize, backing: Backing) -> Result<Fleet, LayoutError> {
     let colors_max = check_budgets(layout, chip)?;
+    check_tiles(layout)?;
     let mut parts: Vec<Part> = (0..workers).map(|_| Part::default()).collect();
     let worker_of = |pe: &PeDecl| (usize::from(pe.share) * workers) >> 16;
     let sizes = |pe: &PeDecl| {
@@ -118,6 +120,24 @@ pub fn build(layout: &Layout, chip: &Chip, workers: usize, backing: Backing) -> 
     finish_regions(layout, &homes, &mut parts, backing);
     finish(chip, &mut parts, backing);
     Ok(Fleet { parts, homes, host, colors_max })
+}
+
+/// One tile an id at every PE. PEs with the ids of the PE before need no look of their own.
+fn check_tiles(layout: &Layout) -> Result<(), LayoutError> {
+    let (mut before, mut seen): (&[TileDecl], HashMap<TileId, &'static str>) = (&[], HashMap::new());
+    for pe in &layout.pes {
+        if pe.tiles.iter().map(|t| t.id).eq(before.iter().map(|t| t.id)) {
+            continue;
+        }
+        seen.clear();
+        for tile in &pe.tiles {
+            if let Some(first) = seen.insert(tile.id, tile.name) {
+                return Err(LayoutError::TwoTiles { pe: pe.coord, id: tile.id, first, second: tile.name });
+            }
+        }
+        before = &pe.tiles;
+    }
+    Ok(())
 }
 
 /// Mesh, arenas, and colors: a color is one id on the whole wafer, so a launch needs as many as it names.

@@ -144,6 +144,9 @@ pub enum LayoutError {
     /// A tile that no message could carry.
     #[error("tile `{tile}` of PE {pe} has {found} 32-bit words: a tile that travels has at most {most}")]
     LongTile { pe: Coord, tile: &'static str, found: u64, most: u64 },
+    /// Two tiles that programs could not tell apart.
+    #[error("two tiles with one id: PE {pe} declares `{first}` and `{second}` both as tile {}", id.0)]
+    TwoTiles { pe: Coord, id: TileId, first: &'static str, second: &'static str },
     /// A PE outside the mesh.
     #[error("PE {pe} is outside the chip's mesh of {cols}x{rows}")]
     OffMesh { pe: Coord, cols: u32, rows: u32 },

@@ -56,11 +56,13 @@ pub fn run(spec: Spec, chip: &Chip, options: &RunOptions, matrices: Matrices<'_>
         mesh: (spec.cols, spec.rows),
         size: format!("{}x{}x{}", size.m, size.k, size.n),
         numerics: spec.numerics,
-        closed_form_cycles: kernel.closed_form(),
+        closed_form_cycles: kernel.formula(),
     };
     let fill = |at: Coord, id: TileId, words: &mut [u32]| kernel.fill(matrices, at, id, words);
     let layout = on_mesh(chip, (spec.cols, spec.rows)).and_then(|()| kernel.layout());
-    let (row, mut wafer) = measure(labels, kernel.clone(), layout, chip, options, fill)?;
+    let (mut row, mut wafer) = measure(labels, kernel.clone(), layout, chip, options, fill)?;
+    // What is refused may be too large to look at PE by PE.
+    row.closed_form_cycles = row.cycles.map(|_| kernel.closed_form()).or(row.closed_form_cycles);
     let marks = wafer.as_mut().map(Wafer::take_marks).unwrap_or_default();
     let aligned = marks.iter().filter(|m| m.id == point::ALIGNED).map(|m| m.now).max().unwrap_or(0);
     Ok(GemmRun { row, aligned_cycles: aligned, marks, wafer, kernel })

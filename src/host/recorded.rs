@@ -85,6 +85,13 @@ impl Session {
         Ok(all)
     }
 
+    /// Cores of the launch in operation, and the far corner of every region of decode.
+    pub fn cores(&self) -> Vec<Coord> {
+        let plan = &self.decode.plan;
+        let corners = plan.floor.regions.iter().map(|place| place.at(place.cols - 1, plan.rows - 1));
+        self.wafer.shared_layout().pes.iter().map(|pe| pe.coord).chain(corners).collect()
+    }
+
     /// Moves what the launch in operation recorded to the past ones.
     pub(super) fn bank(&mut self) -> Result<(), PassError> {
         let mut past = std::mem::take(&mut self.past);

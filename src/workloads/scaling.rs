@@ -3,36 +3,24 @@
 //! | algorithm | cycles                                                                                      |
 //! |-----------|---------------------------------------------------------------------------------------------|
 //! | MeshGEMM  | executed (`line`)                                                                           |
-//! | Cannon    | P (max(comp, P alpha + lat) + c_s) + P/2 c_s       a step waits for the edge across the line |
-//! | SUMMA     | P (comp + P alpha + lat + c_s)                     multicast, not overlapped                 |
-//! | Allgather | P (alpha + beta + 2 w) + P (comp + c_s)            P times the memory                        |
+//! | Cannon (lockstep), Allgather | the programs' closed forms (`Gemm::closed_form`, equal to execution)     |
+//! | SUMMA     | that of one row, and the way down the farthest column (equal to execution: a test)          |
 //! | MeshGEMV  | executed (`line`)                                                                           |
 //! | pipeline, ring | the collectives' closed forms (`collectives::cost`, equal to execution)                |
 //!
-//! Formulas of timing.md; the programs themselves run at any size in `plummer bench plmr`.
+//! Tiles are padded to equal sides and in f16; rings start with B aligned by the host and bring both operands home, as
+//! `line` has them. What the arenas do not hold has no cycles: `plummer bench gemm` says why.
 //! Called by `report`.
 
 use crate::collectives::RingOrder;
 use crate::collectives::cost::{chain, ring};
 use crate::kernels::Numerics;
-use crate::kernels::gemm::product_cycles;
+use crate::kernels::gemm::{Algo, Finish, Gemm, Load, Spec};
 use crate::math::gemm::Dims;
+use crate::units::Bytes;
 
 use super::line::TimedError;
 use super::skeleton::Layer;
-
-/// A product of matrices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum GemmKind {
-    /// Interleaved rings.
-    Mesh,
-    /// Rings across the line.
-    Cannon,
-    /// Multicast.
-    Summa,
-    /// Gather first.
-    Allgather,
-}
 
 /// A product of a vector and a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,24 +33,29 @@ pub enum GemvKind {
     Ring,
 }
 
-/// Cycles of `n x n` times `n x n` on the layer's mesh.
+/// Cycles of `n x n` times `n x n` on the layer's mesh; `None` where tiles do not fit the arenas.
 ///
 /// # Errors
-/// What the chip refuses.
-pub fn gemm_cycles(layer: &Layer<'_>, kind: GemmKind, n: usize) -> Result<u64, TimedError> {
-    let (p, side) = (layer.p as u64, n.div_ceil(layer.p));
-    let size = Dims { m: side, k: side, n: side };
-    let (chip, round) = (layer.chip, u64::from(layer.chip.overheads.exchange));
-    let (alpha, beta) = (u64::from(chip.alpha), u64::from(2 * chip.ramp + chip.stage_cycles));
-    let words = Numerics::Paper.travel_words(chip, side * side) as u64;
-    let comp = product_cycles(&chip.f16, size).0;
-    let (cross, latency) = (p * alpha, u64::from(2 * chip.ramp) + words);
-    Ok(match kind {
-        GemmKind::Mesh => layer.mesh_gemm(size).timed(chip)?.cycles,
-        GemmKind::Cannon => p * (comp.max(cross + latency) + round) + p / 2 * round,
-        GemmKind::Summa => p * (comp + cross + latency + round),
-        GemmKind::Allgather => p * (alpha + beta + 2 * words) + p * (comp + round),
-    })
+/// What the chip refuses otherwise.
+pub fn gemm_cycles(layer: &Layer<'_>, algo: Algo, n: usize) -> Result<Option<u64>, TimedError> {
+    let (chip, p, side) = (layer.chip, layer.p, n.div_ceil(layer.p));
+    if algo == Algo::Mesh {
+        let size = Dims { m: side, k: side, n: side };
+        return Ok(Some(layer.mesh_gemm(size).timed(chip)?.cycles));
+    }
+    let size = Dims { m: p * side, k: p * side, n: p * side };
+    let (load, finish) = (Load::Aligned, Finish::Home);
+    let kernel = |mesh, size| Gemm::new(Spec { load, finish, ..Spec::new(algo, mesh, size, Numerics::Paper) }, chip);
+    let whole = kernel((p, p), size);
+    if whole.arena_peak() + Bytes(chip.reserved_bytes) > chip.arena() {
+        return Ok(None);
+    }
+    if algo != Algo::Summa {
+        return Ok(Some(whole.closed_form()));
+    }
+    // One row stands for the mesh: the other axis adds its way to the far end, once.
+    let far = u64::from(2 * chip.ramp) + u64::from(chip.alpha) * (p as u64 - 1);
+    Ok(Some(kernel((p, 1), Dims { m: side, ..size }).closed_form() + far))
 }
 
 /// Cycles of a vector of `n` times `n x n` on the layer's mesh.

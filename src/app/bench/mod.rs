@@ -25,6 +25,7 @@ use crate::fabric::Chip;
 use crate::host::Recorded;
 use crate::host::trace::Phase;
 use crate::kernels::{Numerics, Row, Rows};
+use crate::units::Coord;
 
 use super::cli::mesh;
 use super::probe::{ProbeArgs, Probes};
@@ -51,9 +52,9 @@ pub struct CommonArgs {
     /// Meshes, COLSxROWS each.
     #[arg(long, value_name = "COLSxROWS,..", value_delimiter = ',', value_parser = mesh, default_value = "8x8")]
     pub mesh: Vec<(u32, u32)>,
-    /// Number formats.
-    #[arg(long, value_enum, default_value = "default")]
-    pub numerics: NumericsArg,
+    /// Number formats [default: default; of relay: paper, the only one it has].
+    #[arg(long, value_enum)]
+    pub numerics: Option<NumericsArg>,
     /// Bursts without payloads: the same cycles and counters, no result.
     #[arg(long)]
     pub dry: bool,
@@ -101,6 +102,8 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
     if let Some((cols, rows)) = common.mesh.iter().find(|(cols, rows)| *cols > chip.cols || *rows > chip.rows) {
         bail!("mesh {cols}x{rows}: need at most the chip's {}x{}", chip.cols, chip.rows);
     }
+    let cores = common.mesh.iter().flat_map(|mesh| [Coord::new(0, 0), Coord::new(mesh.0 - 1, mesh.1 - 1)]);
+    common.probe.check_cores(cores)?;
     common.plot.as_deref().map_or(Ok(()), plot::check)?;
     let picture = Whole::of_flag("--plot", common.plot.as_deref())?;
     let by_rows = !matches!(command, BenchCommand::Plmr(_));
@@ -180,8 +183,8 @@ impl CommonArgs {
     /// Number formats.
     pub fn numerics(&self) -> Numerics {
         match self.numerics {
-            NumericsArg::Default => Numerics::Default,
-            NumericsArg::Paper => Numerics::Paper,
+            None | Some(NumericsArg::Default) => Numerics::Default,
+            Some(NumericsArg::Paper) => Numerics::Paper,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::workloads::relay::gemv::RelayGemv;
 use crate::workloads::relay::layer::RelayCosts;
 
 use super::gemm::{product, size};
-use super::{CommonArgs, Progress, ternary};
+use super::{CommonArgs, NumericsArg, Progress, ternary};
 
 /// `plummer bench relay`.
 #[derive(Clone, Debug, Args)]
@@ -36,7 +36,7 @@ const TILE_MAX: usize = 1024;
 /// Rows of both products by both systems on every mesh, and the first run whose result is not the product.
 ///
 /// # Errors
-/// A mesh that is not square; a deadlock or a stopped PE.
+/// A mesh that is not square, other numerics than the paper's; a deadlock or a stopped PE.
 pub fn run(args: &RelayArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
     let Dims { m, k, n } = args.tile;
     if [m, k, n].iter().any(|side| *side > TILE_MAX) {
@@ -44,6 +44,9 @@ pub fn run(args: &RelayArgs, chip: &Chip, progress: &mut Progress) -> Result<(Ro
     }
     if let Some((cols, rows)) = args.common.mesh.iter().find(|mesh| mesh.0 != mesh.1) {
         bail!("--mesh {cols}x{rows}: need as many rows as columns (both systems are timed on square meshes)");
+    }
+    if args.common.numerics == Some(NumericsArg::Default) {
+        bail!("--numerics default: both systems are timed in the paper's numerics: need --numerics paper, or none");
     }
     args.common.probes(4 * args.common.mesh.len())?;
     let (mut rows, mut wrong) = (Rows::default(), None);

@@ -15,20 +15,20 @@
 
 use crate::arena::Tile;
 use crate::collectives::{Cycle, Exchange, RingEnds, Way};
-use crate::fabric::{Layout, LayoutError};
+use crate::fabric::{Layout, LayoutError, TileId};
 use crate::math::gemm::Dims;
 use crate::pe::Pe;
 use crate::units::Coord;
 
 use super::product::{Factor, Storage, multiply};
 use super::spec::{Algo, Gemm, tile};
-use super::{declare, mesh, point};
+use super::{mesh, point};
 
 const A_BASE: u8 = 0;
 const B_BASE: u8 = 3;
 const ORDER: Cycle = Cycle::Interleave;
 
-/// Rings and tiles.
+/// Rings.
 pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> {
     let (cols, rows) = (g.spec.cols as u32, g.spec.rows as u32);
     for row in 0..rows {
@@ -39,13 +39,15 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> 
         let line: Vec<Coord> = (0..rows).map(|row| Coord::new(col, row)).collect();
         ORDER.lay_out(layout, &line, B_BASE, Way::Forward)?;
     }
-    for at in g.pes() {
-        let (m, n) = (g.m_of(at.row as usize).len(), g.n_of(at.col as usize).len());
-        declare(g, layout, at, tile::A, 4 * place(&g.map.a_len, m, g.spec.a, cols as usize));
-        declare(g, layout, at, tile::B, 4 * place(&g.map.b_len, n, g.b_format(), rows as usize));
-        declare(g, layout, at, tile::C, g.block_bytes(at)[2]);
-    }
     Ok(())
+}
+
+/// A PE's tiles, in bytes.
+pub(super) fn tiles(g: &Gemm, at: Coord) -> Vec<(TileId, usize)> {
+    let (m, n) = (g.m_of(at.row as usize).len(), g.n_of(at.col as usize).len());
+    let a = 4 * place(&g.map.a_len, m, g.spec.a, g.spec.cols);
+    let b = 4 * place(&g.map.b_len, n, g.b_format(), g.spec.rows);
+    vec![(tile::A, a), (tile::B, b), (tile::C, g.block_bytes(at)[2])]
 }
 
 /// Word at which block `block` starts in the gathered tile.

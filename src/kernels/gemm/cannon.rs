@@ -21,6 +21,7 @@
 //! Paper: section 5.1, figure 6; formula P (max(comp, P alpha + lat) + c_s).
 
 use crate::arena::Tile;
+use crate::collectives::cost::tree_reduce;
 use crate::collectives::{Tree, reduce};
 use crate::fabric::{Chip, Direction, Layout, LayoutError, Tx as Ports};
 use crate::pe::{Fold, Pe, Role, Rx, Tx};
@@ -34,7 +35,7 @@ pub(super) const BARRIER_BASE: u8 = mesh::COLORS;
 /// Colors of a two-level tree without broadcast.
 const TREE_COLORS: u8 = 4;
 
-/// Rings and tiles, and the barrier if there is one.
+/// Rings, and the barrier if there is one.
 pub(super) fn lay_out(g: &Gemm, layout: &mut Layout, lockstep: bool) -> Result<(), LayoutError> {
     mesh::lay_out(g, layout)?;
     if lockstep {
@@ -131,6 +132,22 @@ impl Barrier {
         }
     }
 
+    /// What a barrier makes of the clocks of all PEs, by row, then column: without execution.
+    pub(super) fn clocks(now: &mut [u64], (cols, rows): (usize, usize), chip: &Chip) {
+        let (t, root) = (chip.timing(), Self::root(chip, cols, rows));
+        let along = |clocks: Vec<u64>| {
+            let groups = groups(chip, clocks.len());
+            tree_reduce(clocks, &groups, 1, &t).1
+        };
+        let end = along(now.chunks(cols).map(|row| along(row.to_vec())).collect()) + u64::from(t.issue);
+        for (at, now) in now.iter_mut().enumerate().filter(|_| cols * rows > 1) {
+            let [x, y] = [(at % cols).abs_diff(root.col as usize), (at / cols).abs_diff(root.row as usize)];
+            let way = u64::from(t.alpha) * (x + y) as u64 + u64::from(t.turn) * u64::from(x > 0 && y > 0);
+            let taken = if x + y > 0 { way + u64::from(2 * t.ramp + t.stage) } else { 0 };
+            *now = end + taken + t.ser(1);
+        }
+    }
+
     /// `times` times: waits until every PE has come here.
     pub async fn pass(&self, pe: Pe<'_>, times: u64) {
         for _ in 0..times {
@@ -152,10 +169,4 @@ impl Barrier {
             pe.recv(rx, token).await;
         }
     }
-}
-
-/// None: a barrier's release reaches PEs at different times, and alignment ends at different times, so the first step
-/// has no formula; a later one takes the product (or the move across the line) and the barrier's way there and back.
-pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
-    None
 }

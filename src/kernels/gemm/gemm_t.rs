@@ -23,24 +23,24 @@
 use std::ops::Range;
 
 use crate::arena::Tile;
-use crate::collectives::{CYCLE_COLORS, Cycle, Moving, MovingRoot, Way};
-use crate::fabric::{Layout, LayoutError, Overheads};
+use crate::collectives::{CYCLE_COLORS, Cycle, Moving, MovingRoot, Tour, Way};
+use crate::fabric::{Layout, LayoutError, Overheads, TileId};
 use crate::kernels::Numerics;
 use crate::math::gemm::Dims;
 use crate::math::split::part_of;
 use crate::pe::{Fold, Pe};
 use crate::units::Coord;
 
+use super::point;
 use super::product::{Factor, clear, multiply};
 use super::shift::Side;
 use super::spec::{Gemm, tile};
-use super::{declare, point};
 
 const B_BASE: u8 = 0;
 const CHAIN_BASE: u8 = CYCLE_COLORS;
 const ORDER: Cycle = Cycle::Interleave;
 
-/// RingEnds, chain and tiles.
+/// Rings and chains.
 pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> {
     let (cols, rows) = (g.spec.cols as u32, g.spec.rows as u32);
     for row in 0..rows {
@@ -50,26 +50,26 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> 
         let line: Vec<Coord> = (0..rows).map(|row| Coord::new(col, row)).collect();
         ORDER.lay_out(layout, &line, B_BASE, Way::Forward)?;
     }
-    let longest = (0..g.spec.rows).flat_map(|row| cuts(g, row)).map(|cut| cut.1.len()).max().unwrap_or(0);
-    let most_rows = g.map.b_len.iter().copied().max().unwrap_or(0);
-    for at in g.pes() {
-        let (m, k) = (g.m_of(at.row as usize).len(), g.map.a_len[at.col as usize]);
-        let b = k * most_rows * g.b_format().bytes();
-        declare(g, layout, at, tile::A, m * k * g.spec.a.bytes());
-        declare(g, layout, at, tile::B, b);
-        declare(g, layout, at, tile::C, 4 * c_words(g, at));
-        if rows > 1 {
-            declare(g, layout, at, tile::B_NEXT, b);
-        }
-        if cols > 1 {
-            declare(g, layout, at, tile::PARTIAL, m * longest * g.c_format().bytes());
-        }
-    }
     Ok(())
 }
 
+/// A PE's tiles, in bytes.
+pub(super) fn tiles(g: &Gemm, at: Coord) -> Vec<(TileId, usize)> {
+    let most_rows = g.map.b_len.iter().copied().max().unwrap_or(0);
+    let (m, k) = (g.m_of(at.row as usize).len(), g.map.a_len[at.col as usize]);
+    let b = k * most_rows * g.b_format().bytes();
+    let mut tiles = vec![(tile::A, m * k * g.spec.a.bytes()), (tile::B, b), (tile::C, 4 * c_words(g, at))];
+    if g.spec.rows > 1 {
+        tiles.push((tile::B_NEXT, b));
+    }
+    if g.spec.cols > 1 {
+        tiles.push((tile::PARTIAL, m * g.longest_run * g.c_format().bytes()));
+    }
+    tiles
+}
+
 /// The runs of N that a block of B is cut into, with the column of C that each belongs to.
-fn cuts(g: &Gemm, row: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<'_> {
+pub(super) fn cuts(g: &Gemm, row: usize) -> impl Iterator<Item = (usize, Range<usize>)> + use<'_> {
     let block = g.n_in_row(row);
     let mut at = block.start;
     std::iter::from_fn(move || {
@@ -81,6 +81,11 @@ fn cuts(g: &Gemm, row: usize) -> impl Iterator<Item = (usize, Range<usize>)> + u
         at = run.end;
         Some((col, run))
     })
+}
+
+/// The longest of all runs.
+pub(super) fn longest_run(g: &Gemm) -> usize {
+    (0..g.spec.rows).flat_map(|row| cuts(g, row)).map(|cut| cut.1.len()).max().unwrap_or(0)
 }
 
 /// Runs of a column's C tile, in order, each with its first word (runs start on words).
@@ -114,7 +119,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     let (m, k) = (g.m_of(at.row as usize).len(), g.map.a_len[col]);
     let chain = MovingRoot::new(pe, cols, col, CHAIN_BASE);
     let next = if rows > 1 { pe.tile(tile::B_NEXT) } else { Tile::EMPTY };
-    let mut b = Box::new(Side {
+    let b = Box::new(Side {
         moving: Moving::new([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows),
         forward: ORDER.ends(pe, rows, at.row as usize, B_BASE, Way::Forward),
         reverse: None,
@@ -139,7 +144,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         multiply(pe, g.rates(), Dims { m, k, n: run.len() }, a, right, (out, g.c_format()));
         Some((root, out))
     };
-    transposed(pe, &mut b, (&chain, fold), &g.chip.overheads, partial).await;
+    transposed(pe, &b, (&chain, fold), &g.chip.overheads, partial).await;
 }
 
 /// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block
@@ -147,25 +152,18 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
 /// charged a block, before its post.
 pub async fn transposed(
     pe: Pe<'_>,
-    b: &mut Side<'_>,
+    b: &Side<'_>,
     (row, fold): (&MovingRoot, Fold),
     software: &Overheads,
     mut partial: impl FnMut(usize, usize, Tile) -> Option<(usize, Tile)>,
 ) {
-    for left in (0..b.len.len()).rev() {
-        let words = if left > 0 { b.tile().words as usize } else { 0 };
-        pe.compute(software.round(words), |_| {});
-        let moved = if left > 0 { b.post(pe, Way::Forward) } else { None };
+    let mut tour = Tour::new(b.moving, b.forward);
+    let software = |words: usize| pe.compute(software.round(words), |_| {});
+    while let Some((block, tile)) = tour.next(pe, |b_at| b.words(b_at), software).await {
         let mut nth = 0;
-        while let Some((root, out)) = partial(b.moving.block(), nth, b.tile()) {
+        while let Some((root, out)) = partial(block, nth, tile) {
             row.reduce(pe, root, out, fold).await;
             nth += 1;
         }
-        b.arrive(pe, moved, Way::Forward).await;
     }
-}
-
-/// None: the root moves differently in every row, and a row's chain starts when its last PE has multiplied.
-pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
-    None
 }

@@ -25,10 +25,10 @@ use crate::units::Coord;
 
 use super::cannon::Barrier;
 use super::pieces::Piece;
+use super::point;
 use super::product::{Factor, Storage, multiply, product_cycles};
 use super::shift::{Side, align, cyclic};
 use super::spec::{Finish, Gemm, Load, tile};
-use super::{declare, point};
 
 /// First color of every ring.
 const A_FORWARD: u8 = 0;
@@ -38,7 +38,7 @@ const B_REVERSE: u8 = 9;
 /// Colors of the four rings.
 pub(super) const COLORS: u8 = 12;
 
-/// Rings and tiles.
+/// Rings.
 pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> {
     let (cols, rows, order) = (g.spec.cols as u32, g.spec.rows as u32, g.spec.order());
     for row in 0..rows {
@@ -50,19 +50,6 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> 
         let line: Vec<Coord> = (0..rows).map(|row| Coord::new(col, row)).collect();
         order.lay_out(layout, &line, B_FORWARD, Way::Forward)?;
         order.lay_out(layout, &line, B_REVERSE, Way::Reverse)?;
-    }
-    for at in g.pes() {
-        let [a, b, c] = g.block_bytes(at);
-        declare(g, layout, at, tile::A, a);
-        declare(g, layout, at, tile::B, b);
-        declare(g, layout, at, tile::C, c);
-        // A ring of one never receives.
-        if cols > 1 {
-            declare(g, layout, at, tile::A_NEXT, a);
-        }
-        if rows > 1 {
-            declare(g, layout, at, tile::B_NEXT, b);
-        }
     }
     Ok(())
 }

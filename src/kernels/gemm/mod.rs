@@ -26,6 +26,7 @@
 
 mod allgather;
 mod cannon;
+mod clocks;
 mod gemm_t;
 mod mesh;
 mod pieces;
@@ -35,8 +36,9 @@ mod spec;
 mod summa;
 
 use crate::collectives::Cycle;
-use crate::fabric::{Layout, LayoutError, TileId};
+use crate::fabric::{Layout, LayoutError, TileDecl, TileId};
 use crate::pe::{Kernel, Pe};
+use crate::units::{Bytes, Coord};
 
 pub use cannon::Barrier;
 pub use gemm_t::transposed;
@@ -71,18 +73,51 @@ impl Gemm {
             Algo::Allgather => allgather::lay_out(self, &mut layout)?,
             Algo::GemmT => gemm_t::lay_out(self, &mut layout)?,
         }
+        for at in self.pes() {
+            self.tiles(at).into_iter().for_each(|(id, bytes)| declare(self, &mut layout, at, id, bytes));
+        }
         Ok(layout)
     }
 
-    /// Cycles that the algorithm's formula says, where it has one for this mesh and size.
-    pub fn closed_form(&self) -> Option<u64> {
+    /// Tiles of a PE, in bytes and in the order of their addresses.
+    pub fn tiles(&self, at: Coord) -> Vec<(TileId, usize)> {
+        match self.spec.algo {
+            Algo::Allgather => allgather::tiles(self, at),
+            Algo::GemmT => gemm_t::tiles(self, at),
+            Algo::Mesh | Algo::Cannon | Algo::CannonLockstep | Algo::Summa => {
+                let [a, b, c] = self.block_bytes(at);
+                let mut tiles = vec![(tile::A, a), (tile::B, b), (tile::C, c)];
+                // A line of one never receives.
+                tiles.extend((self.spec.cols > 1).then_some((tile::A_NEXT, a)));
+                tiles.extend((self.spec.rows > 1).then_some((tile::B_NEXT, b)));
+                tiles
+            }
+        }
+    }
+
+    /// Bytes of tiles on the PE that has most, as a ledger counts them.
+    pub fn arena_peak(&self) -> Bytes {
+        let used = |at| self.tiles(at).iter().map(|tile| tile.1.next_multiple_of(16) as u64).sum();
+        Bytes(self.pes().map(used).max().unwrap_or(0))
+    }
+
+    /// Cycles that the algorithm's formula says: for equal blocks alone, and not of every algorithm.
+    pub fn formula(&self) -> Option<u64> {
         match self.spec.algo {
             Algo::Mesh | Algo::Cannon => mesh::closed_form(self),
-            Algo::CannonLockstep => cannon::closed_form(self),
-            Algo::Summa => summa::closed_form(self),
             Algo::Allgather => allgather::closed_form(self),
-            Algo::GemmT => gemm_t::closed_form(self),
+            Algo::CannonLockstep | Algo::Summa | Algo::GemmT => None,
         }
+    }
+
+    /// Cycles of the product without execution: the clocks of all PEs as sums and maxima (`clocks`), for any blocks.
+    pub fn clocks(&self) -> u64 {
+        clocks::cycles(self)
+    }
+
+    /// Cycles of the product without execution: the formula if there is one, else the clocks.
+    pub fn closed_form(&self) -> u64 {
+        self.formula().unwrap_or_else(|| self.clocks())
     }
 }
 
@@ -105,7 +140,7 @@ impl Kernel for Gemm {
 }
 
 /// Declares a tile of `bytes` bytes; tiles of a PE lie together on the host.
-fn declare(g: &Gemm, layout: &mut Layout, at: crate::units::Coord, id: TileId, bytes: usize) {
+fn declare(g: &Gemm, layout: &mut Layout, at: Coord, id: TileId, bytes: usize) {
     use crate::arena::Owner;
     let (name, owner) = match id {
         tile::A => ("A", Owner::Activations),
@@ -117,5 +152,5 @@ fn declare(g: &Gemm, layout: &mut Layout, at: crate::units::Coord, id: TileId, b
     };
     let visit = u64::from(at.row) * g.spec.cols as u64 + u64::from(at.col);
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // more than any arena either way: the ledger refuses it
-    layout.tile(at, crate::fabric::TileDecl { id, name, owner, bytes, visit });
+    layout.tile(at, TileDecl { id, name, owner, bytes, visit });
 }

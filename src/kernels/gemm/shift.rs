@@ -37,7 +37,7 @@ pub struct Side<'a> {
 }
 
 impl Side<'_> {
-    fn words(&self, block: usize) -> usize {
+    pub(super) fn words(&self, block: usize) -> usize {
         self.format.words(self.len[block] * self.width)
     }
 

@@ -140,6 +140,8 @@ pub struct Gemm {
     pub chip: Chip,
     /// How K is cut.
     pub map: KMap,
+    /// `gemm-t`: the longest run of N that is reduced at once.
+    pub(super) longest_run: usize,
 }
 
 impl Gemm {
@@ -161,7 +163,9 @@ impl Gemm {
             let block = |place| part(spec.size.n, rows, spec.order().at(rows, place)).len();
             map.b_len = (0..rows).map(block).collect();
         }
-        Self { spec, chip: chip.clone(), map }
+        let mut all = Self { spec, chip: chip.clone(), map, longest_run: 0 };
+        all.longest_run = if spec.algo == Algo::GemmT { super::gemm_t::longest_run(&all) } else { 0 };
+        all
     }
 
     /// PEs by row, then column.

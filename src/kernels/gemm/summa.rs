@@ -23,9 +23,9 @@ use crate::math::gemm::Dims;
 use crate::pe::{Pe, Rx, Ticket, Tx};
 use crate::units::{Color, Coord};
 
+use super::point;
 use super::product::{Factor, Storage, multiply};
 use super::spec::{Gemm, tile};
-use super::{declare, point};
 
 const A_BASE: u8 = 0;
 const B_BASE: u8 = 3;
@@ -44,7 +44,7 @@ fn line_out(layout: &mut Layout, line: &[Coord], base: u8) -> Result<(), LayoutE
     }
 }
 
-/// Routes and tiles.
+/// Routes.
 pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> {
     let (cols, rows) = (g.spec.cols as u32, g.spec.rows as u32);
     for row in 0..rows {
@@ -52,18 +52,6 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> 
     }
     for col in 0..cols {
         line_out(layout, &(0..rows).map(|row| Coord::new(col, row)).collect::<Vec<_>>(), B_BASE)?;
-    }
-    for at in g.pes() {
-        let [a, b, c] = g.block_bytes(at);
-        declare(g, layout, at, tile::A, a);
-        declare(g, layout, at, tile::B, b);
-        declare(g, layout, at, tile::C, c);
-        if cols > 1 {
-            declare(g, layout, at, tile::A_NEXT, a);
-        }
-        if rows > 1 {
-            declare(g, layout, at, tile::B_NEXT, b);
-        }
     }
     Ok(())
 }
@@ -190,10 +178,4 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
             }
         }
     }
-}
-
-/// None: when a PE gets its next block depends on how far its neighbours run ahead. Per step at least the product, a
-/// block from the neighbour and a block from the source, and a round's software: p + 2 S + c.
-pub(super) fn closed_form(_g: &Gemm) -> Option<u64> {
-    None
 }

@@ -15,7 +15,7 @@
 use std::ops::Range;
 
 use crate::arena::Tile;
-use crate::collectives::{Moving, Way, broadcast};
+use crate::collectives::{Moving, Tour, broadcast};
 use crate::kernels::decode::KvFormat;
 use crate::kernels::decode::point::{self, Part};
 use crate::kernels::decode::stage::check;
@@ -80,14 +80,13 @@ impl Stage<'_> {
     /// Blocks once round the column, `from(row)` the positions of a row's; this row's is in the first passing tile.
     async fn tour(&self, layer: &Layer, chunk: Chunk, fresh: bool, from: impl Fn(usize) -> Range<usize>) {
         let (pe, rows) = (self.pe, self.d.plan.rows);
-        let mut moving = Moving::new(self.t.passing, RING.pos(rows, self.row), rows);
-        for left in (0..rows).rev() {
-            let words = |block: usize| self.p.kv_words(&self.local, from(RING.at(rows, block)).len());
-            let row = RING.at(rows, moving.block());
-            let (positions, tile) = (from(row), moving.tile(words(moving.block())));
+        let mut tour = Tour::new(Moving::new(self.t.passing, RING.pos(rows, self.row), rows), self.y_ring);
+        let words = |block: usize| self.p.kv_words(&self.local, from(RING.at(rows, block)).len());
+        while let Some((block, tile)) = tour.next(pe, words, |_| self.mark(point::AV, Part::Wait)).await {
+            let row = RING.at(rows, block);
+            let positions = from(row);
             let block =
                 Block { tile, first: positions.start, len: positions.len(), is_diagonal: fresh && row == self.row };
-            let moved = self.y_ring.filter(|_| left > 0).map(|ring| moving.post(pe, ring, Way::Forward, words));
             if fresh {
                 self.keep_own(layer, block);
             }
@@ -95,11 +94,6 @@ impl Stage<'_> {
             let own = chunk.of_row(self.row).len();
             if own > 0 && block.len > 0 && !(fresh && row > self.row) {
                 self.attend(chunk, own, block).await;
-            }
-            if let Some(moved) = moved {
-                moved.join(pe).await;
-                self.mark(point::AV, Part::Wait);
-                moving.turn(Way::Forward);
             }
         }
     }

@@ -7,7 +7,7 @@
 //! Invariant: a PE's weight tile is read in place, in decode's packing; k ascends, as in decode's GEMV.
 
 use crate::arena::Tile;
-use crate::collectives::{Moving, Way};
+use crate::collectives::{Moving, Tour};
 use crate::kernels::decode::packed;
 use crate::kernels::decode::point::{self, Part};
 use crate::kernels::decode::stage::{check, inverse_rms};
@@ -101,12 +101,10 @@ impl Stage<'_> {
         self.norm_weighted(g, chunk.of_col(self.col).len());
         self.mark(point, Part::Compute);
         let own = chunk.of_row(self.row);
-        let mut moving = Moving::new(self.t.passing, RING.pos(cols, self.col), cols);
+        let mut tour = Tour::new(Moving::new(self.t.passing, RING.pos(cols, self.col), cols), self.x_ring);
         let words = move |block: usize| chunk.of_col(RING.at(cols, block)).len() * (h + 1);
-        for left in (0..cols).rev() {
-            let col = RING.at(cols, moving.block());
-            let block = moving.tile(words(moving.block()));
-            let moved = self.x_ring.filter(|_| left > 0).map(|ring| moving.post(pe, ring, Way::Forward, words));
+        while let Some((block, tile)) = tour.next(pe, words, |_| self.mark(point, Part::Wait)).await {
+            let col = RING.at(cols, block);
             let first = chunk.of_col(col).start;
             for (row, run) in chunk.to_rows(col) {
                 let m = run.len();
@@ -115,7 +113,7 @@ impl Stage<'_> {
                 } else {
                     self.t.work.slice(0, m * (n + 1))
                 };
-                let a = block.slice((run.start - first) * (h + 1), m * (h + 1));
+                let a = tile.slice((run.start - first) * (h + 1), m * (h + 1));
                 let chip = &self.d.chip;
                 let cost = cycles(&chip.f32, Dims { m, k: h, n }) + chip.elementwise(m);
                 pe.compute(cost, |v| {
@@ -130,11 +128,6 @@ impl Stage<'_> {
                 self.mark(point, Part::Compute);
                 self.to_row.reduce(pe, row, out, Fold::Add).await;
                 self.mark(point, Part::Reduce);
-            }
-            if let Some(moved) = moved {
-                moved.join(pe).await;
-                self.mark(point, Part::Wait);
-                moving.turn(Way::Forward);
             }
         }
     }
@@ -160,17 +153,16 @@ impl Stage<'_> {
         let (pe, h, rows) = (self.pe, self.hidden, self.d.plan.rows);
         let own = chunk.of_col(self.col);
         // q, k and v, or gate and up, have been used: their tile is the other buffer.
-        let mut moving = Moving::new([self.t.passing[0], self.t.product], RING.pos(rows, self.row), rows);
+        let buffers = [self.t.passing[0], self.t.product];
+        let mut tour = Tour::new(Moving::new(buffers, RING.pos(rows, self.row), rows), self.y_ring);
         let words = move |block: usize| chunk.of_row(RING.at(rows, block)).len() * k;
-        for left in (0..rows).rev() {
-            let row = RING.at(rows, moving.block());
-            let block = moving.tile(words(moving.block()));
-            let moved = self.y_ring.filter(|_| left > 0).map(|ring| moving.post(pe, ring, Way::Forward, words));
+        while let Some((block, tile)) = tour.next(pe, words, |_| self.mark(point, Part::Wait)).await {
+            let row = RING.at(rows, block);
             let first = chunk.of_row(row).start;
             for (col, run) in chunk.to_cols(row) {
                 let m = run.len();
                 let out = self.t.work.slice(0, m * h);
-                let a = block.slice((run.start - first) * k, m * k);
+                let a = tile.slice((run.start - first) * k, m * k);
                 let dims = Dims { m, k, n: h };
                 pe.compute(cycles(&self.d.chip.f32, dims), |v| {
                     let kernels = v.kernels();
@@ -191,11 +183,6 @@ impl Stage<'_> {
                     });
                     self.mark(point, Part::Compute);
                 }
-            }
-            if let Some(moved) = moved {
-                moved.join(pe).await;
-                self.mark(point, Part::Wait);
-                moving.turn(Way::Forward);
             }
         }
     }

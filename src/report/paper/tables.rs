@@ -15,8 +15,14 @@
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
 
+<<<<<<< HEAD
 use crate::workloads::decode::{Graph, VARIANTS};
 use crate::workloads::scaling::{GemmKind, GemvKind};
+=======
+use crate::kernels::gemm::Algo;
+use crate::workloads::decode::VARIANTS;
+use crate::workloads::scaling::GemvKind;
+>>>>>>> h-a
 use crate::workloads::shape::MODELS;
 
 use super::Cell;
@@ -140,10 +146,10 @@ fn energy(table: &str, phase: Phase, sides: &[usize]) -> Vec<Cell> {
 
 fn figure_6() -> Vec<Cell> {
     let kinds = [
-        ("MeshGEMM", GemmKind::Mesh),
-        ("Cannon", GemmKind::Cannon),
-        ("SUMMA", GemmKind::Summa),
-        ("Allgather", GemmKind::Allgather),
+        ("MeshGEMM", Algo::Mesh),
+        ("Cannon", Algo::CannonLockstep),
+        ("SUMMA", Algo::Summa),
+        ("Allgather", Algo::Allgather),
     ];
     let sides = [360, 480, 600, 720];
     let of = |(name, kind), p| cell("fig6", "2K x 2K x 2K", name, mesh(p), "cycles", What::GemmCycles(kind, 2048, p));
