@@ -141,6 +141,7 @@ fn prefill(threads: usize) {
             arena_full: false,
             random_schedule: None,
             kernels: None,
+            trees: None,
         };
         let how = PrefillOptions { chunk, mesh: None };
         let mut session = Session::with_prefill(&model, config, how, None, false).expect("the prompt fits");

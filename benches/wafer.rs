@@ -170,6 +170,7 @@ fn layer(side: u32) {
         arena_full: false,
         random_schedule: None,
         kernels: None,
+        trees: None,
     };
     let mut clock = Clock::start();
     let t = decode_layer(&sizes.config.shape, sizes.format, &config, 4096).expect("it runs");

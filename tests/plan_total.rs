@@ -48,6 +48,7 @@ fn request() -> impl Strategy<Value = PlanRequest> {
             kv_bytes,
             concat_prompt,
             k_tree,
+            trees: None,
             straight_colors: Decode::straight_colors(k_tree),
         },
     )
@@ -63,6 +64,43 @@ fn the_root_of_a_plan_is_the_root_of_the_collective() {
             assert_eq!(tree_root(n, &groups), tree.root(), "{n} {groups:?}");
         }
     }
+}
+
+/// Sides between two of those that are looked at hold nothing that these do not.
+#[test]
+fn no_mesh_that_holds_a_model_is_missed() {
+    let mut held = 0;
+    for (i, dims) in
+        [[24, 3, 4, 2, 6, 30, 50], [17, 5, 6, 6, 4, 23, 40], [30, 2, 3, 1, 8, 41, 9]].into_iter().enumerate()
+    {
+        let shape = shape(dims, dims[4] / 2, i == 1, false);
+        for arena_bytes in [1_500, 2_500, 4_500, 9_000] {
+            let chip = Chip { cols: 13, rows: 11, arena_bytes, reserved_bytes: 0, ..Chip::preset("wse2").unwrap() };
+            for context in [1, 14, 60] {
+                let straight_colors = Decode::straight_colors(2);
+                let r = PlanRequest {
+                    mesh: None,
+                    context,
+                    kv_bytes: 2,
+                    concat_prompt: None,
+                    k_tree: 2,
+                    trees: None,
+                    straight_colors,
+                };
+                let on = |mesh| Plan::sketches(&shape, &chip, &PlanRequest { mesh: Some(mesh), ..r.clone() }).ok();
+                let all = (1..=13).flat_map(|cols| (1..=11).map(move |rows| (cols, rows)));
+                let fits: Vec<_> = all.filter_map(on).flatten().collect();
+                let found = Plan::sketches(&shape, &chip, &r).unwrap_or_default();
+                assert_eq!(fits.is_empty(), found.is_empty(), "{dims:?} {arena_bytes} {context}");
+                for s in &fits {
+                    let better = |f: &&plummer::placement::Sketch| f.stages <= s.stages && f.pes() <= s.pes();
+                    assert!(found.iter().any(|f| better(&f)), "{dims:?} {arena_bytes} {context}: {s:?}");
+                }
+                held += fits.len();
+            }
+        }
+    }
+    assert!(held > 100, "{held}");
 }
 
 proptest! {

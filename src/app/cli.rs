@@ -11,6 +11,7 @@ use super::bench::BenchCommand;
 use super::paper::PaperArgs;
 use super::probe::ProbeArgs;
 use crate::exec::WORKERS_MAX;
+use crate::placement::Trees;
 
 /// A wafer-scale chip in software: text from LLaMA-family models, computed by emulated cores with 48 KB each.
 #[derive(Debug, Parser)]
@@ -115,6 +116,10 @@ pub struct PlaceArgs {
     /// Levels of the reduction trees.
     #[arg(long, default_value_t = 2, value_name = "K")]
     pub k_tree: usize,
+    /// Their group counts along y, along x, and along x in the head, all levels but the last: 20/17/9 for K = 2,
+    /// 60,8/50,7/20,4 for K = 3 [default: the fewest stages].
+    #[arg(long, value_name = "Y/X/HEAD", value_parser = groups)]
+    pub groups: Option<Trees>,
 }
 
 /// `plummer generate`.
@@ -183,8 +188,8 @@ pub struct GenerateArgs {
     /// Tokens of the prompt, where there is no text to count.
     #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]
     pub prompt_tokens: Option<usize>,
-    /// Run on the mesh and trees of the best plan for latency (see `plummer plan`).
-    #[arg(long, conflicts_with_all = ["mesh", "k_tree", "one_layer"])]
+    /// Run on the meshes and trees of the best plan for latency, its prompt as that plan has it (see `plummer plan`).
+    #[arg(long, conflicts_with_all = ["mesh", "k_tree", "groups", "prefill_mesh", "one_layer"])]
     pub auto: bool,
     /// Time one layer on --mesh alone and multiply, whatever the wafer holds; with --prefill mesh a layer of that too.
     #[arg(long, requires = "dry", requires = "mesh")]
@@ -262,6 +267,19 @@ pub(super) fn mesh(text: &str) -> Result<(u32, u32), String> {
     match parsed {
         Some((cols, rows)) if cols > 0 && rows > 0 => Ok((cols, rows)),
         _ => Err("need COLSxROWS, both at least 1, such as 4x8".to_owned()),
+    }
+}
+
+/// Y/X/HEAD, counts of the levels before the last.
+fn groups(text: &str) -> Result<Trees, String> {
+    let list = |text: &str| {
+        let counts = text.split(',').map(|n| n.parse().ok().filter(|n| *n > 0));
+        counts.chain([Some(1)]).collect::<Option<Vec<usize>>>()
+    };
+    let lists: Option<Vec<_>> = text.split('/').map(list).collect();
+    match lists.map(<[Vec<usize>; 3]>::try_from) {
+        Some(Ok([y, x, head])) if y.len() == x.len() && y.len() == head.len() => Ok(Trees { y, x, head }),
+        _ => Err("need counts along y, x and the head's x, as many for each, such as 20/17/9".to_owned()),
     }
 }
 

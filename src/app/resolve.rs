@@ -6,10 +6,10 @@ use std::io::Read as _;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::cli::{ArenaArg, GenerateArgs, KvArg, KvTypeArg, PlaceArgs};
+use super::cli::{ArenaArg, GenerateArgs, KvArg, KvTypeArg, PlaceArgs, PrefillArg};
 use super::sample::SampleOptions;
 use crate::exec::WORKERS_MAX;
-use crate::host::{Kv, KvType, SessionConfig};
+use crate::host::{Kv, KvType, PrefillOptions, SessionConfig};
 use crate::model::Model;
 use crate::model::chat::Message;
 
@@ -23,6 +23,8 @@ pub struct HiArgs {
     pub session: SessionConfig,
     /// Positions that may be used.
     pub context: usize,
+    /// How the prompt goes through the wafer; `None`: token by token.
+    pub prefill: Option<PrefillOptions>,
     /// How to choose tokens.
     pub sample: SampleOptions,
     /// Price of a chip-hour.
@@ -65,10 +67,10 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     let mut session = session(&args.place, context, prompt_ids.len())?;
     session.arena_full = args.arena == ArenaArg::Full;
     session.workers = args.workers.map_or(session.workers, usize::from);
+    let mut prefill = prefill(args);
     if args.auto {
         let sizes = super::dry::sizes(args.model.as_deref())?;
-        let (mesh, k_tree) = super::plan::auto(&sizes, &session, args.n)?;
-        (session.mesh, session.k_tree) = (Some(mesh), k_tree);
+        prefill = super::plan::auto(&sizes, &mut session, args)?;
     }
     let sample = SampleOptions {
         temperature: args.temp.unwrap_or(if bare { TEMPERATURE } else { 0.0 }),
@@ -76,7 +78,13 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
         top_p: args.top_p,
         seed: args.seed.unwrap_or(SEED),
     };
-    Ok(HiArgs { model, prompt_ids, session, context, sample, price: args.price })
+    Ok(HiArgs { model, prompt_ids, session, context, prefill, sample, price: args.price })
+}
+
+/// How the prompt goes by the flags alone.
+pub fn prefill(args: &GenerateArgs) -> Option<PrefillOptions> {
+    let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
+    (args.prefill == PrefillArg::Mesh).then_some(how)
 }
 
 /// The session that placement flags describe.
@@ -95,6 +103,7 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
             KvTypeArg::F32 => KvType::F32,
         },
         k_tree: place.k_tree,
+        trees: place.groups.clone(),
         context,
         prompt,
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),

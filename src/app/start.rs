@@ -5,9 +5,9 @@
 
 use anyhow::{Result, bail};
 
-use super::cli::{GenerateArgs, PrefillArg};
+use super::cli::GenerateArgs;
 use super::resolve::HiArgs;
-use crate::host::{PrefillOptions, Session, SessionConfig, SessionError};
+use crate::host::{Session, SessionConfig, SessionError};
 use crate::placement::PlanError;
 
 /// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does
@@ -41,11 +41,10 @@ fn mesh_for(job: &HiArgs) -> String {
     }
 }
 
-/// A session that begins as `--prefill` asks, or token by token where the arenas hold no chunk.
+/// A session that begins as the job has it, or token by token where the arenas hold no chunk.
 fn open(args: &GenerateArgs, job: &HiArgs, config: &SessionConfig) -> Result<(Session, Option<String>), SessionError> {
     let mut refused = None;
-    if args.prefill == PrefillArg::Mesh {
-        let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
+    if let Some(how) = job.prefill {
         match Session::with_prefill(&job.model, config.clone(), how, args.probe.options(), args.probe.links.is_some()) {
             Err(SessionError::Prefill(reason)) => refused = Some(reason.to_string()),
             other => return Ok((other?, None)),

@@ -17,10 +17,14 @@ use serde_json::json;
 
 use super::dry::sizes;
 use super::interrupt::Interrupt;
+use super::plan::shares::Shares;
 use super::plan::{AskArgs, ask};
 use super::{print, say};
 use crate::fabric::Chip;
 use crate::model::sizes::Sizes;
+use crate::plan::confirm::Executed;
+use crate::plan::rivals::Rivals;
+use crate::plan::utilise::Utilisation;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
@@ -76,6 +80,11 @@ struct Point {
     tpr: Option<f64>,
     /// Prompt and answer.
     seconds: Option<f64>,
+    /// Of decode and of the prompt, and over rivals likewise.
+    #[serde(default)]
+    utilisation: Option<[Utilisation; 2]>,
+    #[serde(default)]
+    rivals: Option<[Option<Rivals>; 2]>,
 }
 
 /// `chip` with field `name` (sections joined by dots) set to `value`.
@@ -116,8 +125,18 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
     let chip = super::chips::open(&args.ask.chip)?;
     let a = &args.ask;
     let question = format!(
-        "{} {:?} {} {} {} {} {:?} {:?} {:?} {:?}",
-        sizes.name, chip, a.prompt, a.output, a.wafers, a.wafer_us, a.mesh, a.kv_type, a.objective, args.vary.name
+        "{} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?}",
+        sizes.name,
+        chip,
+        a.prompt,
+        a.output,
+        a.wafers,
+        a.wafer_us,
+        a.mesh,
+        a.prefill_mesh,
+        a.kv_type,
+        a.objective,
+        args.vary.name
     );
     // Every value is one that a chip can have, before the first is planned.
     args.vary.values.iter().try_for_each(|value| varied(args, &chip, value).map(|_| ()))?;
@@ -170,18 +189,23 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: 
         token_cycles: None,
         tpr: None,
         seconds: None,
+        utilisation: None,
+        rivals: None,
     };
     let ask = ask(&flags, sizes, chip, 1)?;
-    Ok(match ask.choose() {
+    Ok(match ask.choose(&mut Executed::default()) {
         Err(error) => Point { refused: Some(error.to_string()), ..blank },
         Ok(choices) => {
             let best = &choices[0];
+            let Shares { decode, prefill, rivals } = Shares::of(&ask, best);
             Point {
                 mesh: Some((best.plan.cols, best.plan.rows)),
                 stages: Some(best.stages),
-                token_cycles: Some(best.token_cycles),
-                tpr: Some(clock / best.token_cycles as f64),
+                token_cycles: Some(best.token_cycles(&ask)),
+                tpr: Some(clock / best.token_cycles(&ask) as f64),
                 seconds: Some(best.total_cycles(&ask) as f64 / clock),
+                utilisation: Some([decode, prefill]),
+                rivals: Some(rivals.map(Result::ok)),
                 ..blank
             }
         }
@@ -193,6 +217,8 @@ fn shown(p: &Point) -> serde_json::Value {
     json!({
         "value": p.value, "refused": p.refused, "mesh": p.mesh, "stages": p.stages, "token_cycles": p.token_cycles,
         "tpr": p.tpr, "seconds": p.seconds,
+        "utilisation": p.utilisation.as_ref().map(|[decode, prefill]| json!({"decode": decode, "prefill": prefill})),
+        "rivals": p.rivals.as_ref().map(|[decode, prefill]| json!({"decode": decode, "prefill": prefill})),
     })
 }
 
@@ -200,7 +226,19 @@ fn line(name: &str, p: &Point) -> String {
     let what = match (p.mesh, p.stages, p.token_cycles, p.tpr.zip(p.seconds)) {
         (Some((cols, rows)), Some(stages), Some(cycles), Some((tpr, all))) => {
             let ms = all * 1e3;
-            format!("{cols}x{rows}, {stages} stages, {cycles} cycles a token, {tpr:.0} tokens/s, {ms:.2} ms in all")
+            let shares = |[decode, prefill]: &[Utilisation; 2]| {
+                let names = [("decode", decode), ("prefill", prefill)];
+                names.map(|(name, u)| format!("\n{:16}{name}: {}", "", u.line())).concat()
+            };
+            let over = |r: &[Option<Rivals>; 2]| {
+                let names = ["decode", "prefill"].into_iter().zip(r).filter_map(|(name, r)| Some((name, (*r)?)));
+                names.map(|(name, r)| format!("\n{:16}{name}: {}", "", Rivals::line(&Ok(r)))).collect::<String>()
+            };
+            format!(
+                "{cols}x{rows}, {stages} stages, {cycles} cycles a token, {tpr:.0} tokens/s, {ms:.2} ms in all{}{}",
+                p.utilisation.as_ref().map_or(String::new(), shares),
+                p.rivals.as_ref().map_or(String::new(), over)
+            )
         }
         _ => p.refused.clone().unwrap_or_default(),
     };

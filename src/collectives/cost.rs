@@ -102,9 +102,16 @@ pub fn ring(mut clocks: Vec<u64>, order: RingOrder, words: usize, t: &Timing) ->
 
 /// Group counts of a K-level tree over `n` members with the least cost for `words` wavelets; the smallest on ties.
 pub fn best_groups(n: usize, levels: usize, words: usize, t: &Timing) -> Vec<usize> {
+    best_groups_for(n, levels, &[(1, words)], t)
+}
+
+/// `best_groups` for several sums over the same line: how often each is made, and its wavelets.
+pub fn best_groups_for(n: usize, levels: usize, sums: &[(u64, usize)], t: &Timing) -> Vec<usize> {
     let start = |level: usize| ((n as f64).powf((levels - level) as f64 / levels as f64).round() as usize).max(1);
     let mut groups: Vec<usize> = (1..=levels).map(start).collect();
-    let cost = |groups: &[usize]| ktree(vec![0; n], groups, words, t);
+    let cost = |groups: &[usize]| -> u64 {
+        sums.iter().map(|(times, words)| times * ktree(vec![0; n], groups, *words, t)).sum()
+    };
     // One level at a time until nothing improves: exact for K <= 2, and in steps of n costs for more.
     loop {
         let before = cost(&groups);
@@ -199,6 +206,10 @@ mod tests {
                 let best = (1..=n).map(|g| cost(&[g, 1])).min();
                 assert_eq!(Some(cost(&chosen)), best, "{n} {words} {chosen:?}");
                 assert_eq!(best_groups(n, 1, words, &t), [1]);
+                let both = |g: &[usize]| 3 * cost(g) + 5 * ktree(vec![0; n], g, 7, &t);
+                let best = (1..=n).map(|g| both(&[g, 1])).min();
+                let chosen = best_groups_for(n, 2, &[(3, words), (5, 7)], &t);
+                assert_eq!(Some(both(&chosen)), best, "{n} {words} {chosen:?}");
             }
         }
     }

@@ -5,6 +5,7 @@
 use crate::fabric::Chip;
 use crate::kernels::decode::KvFormat;
 use crate::math::Kernels;
+use crate::placement::Trees;
 
 /// Where positions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct SessionConfig {
     pub kv_type: KvFormat,
     /// Levels of the K-trees.
     pub k_tree: usize,
+    /// Their group counts; `None`: those with the fewest stages.
+    pub trees: Option<Trees>,
     /// Positions to provide for.
     pub context: usize,
     /// Positions of the prompt (concat distributes them).
@@ -51,6 +54,7 @@ impl SessionConfig {
             kv: Kv::Shift,
             kv_type: KvFormat::F16,
             k_tree: 2,
+            trees: None,
             context: 1,
             prompt: 1,
             workers: 1,

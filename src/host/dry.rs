@@ -22,9 +22,11 @@ use crate::kernels::prefill::{PHASES, Prefill};
 use crate::link::Ctrl;
 use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::pe::{Kernel, Mark};
+use crate::placement::Trees;
 
 use super::config::SessionConfig;
-use super::planning::plan;
+use super::planning::{apart, plan};
+use super::prefill::Prompt;
 use super::report::{self, PhaseCycles};
 use super::session::SessionError;
 
@@ -135,11 +137,32 @@ pub fn prefill_layer(
     config: &SessionConfig,
     positions: usize,
 ) -> Result<LayerTime, SessionError> {
+    prefill_layer_as(shape, format, config, positions, None)
+}
+
+/// `prefill_layer` in chunks of so many positions, with so many earlier ones of a row in passing; `None`: as arenas
+/// without an end would have it.
+///
+/// # Errors
+/// As `decode_layer`.
+pub fn prefill_layer_as(
+    shape: &ModelShape,
+    format: WeightFormat,
+    config: &SessionConfig,
+    positions: usize,
+    how: Option<(usize, usize)>,
+) -> Result<LayerTime, SessionError> {
     let begin = Instant::now();
     let decode = alone(shape, format, config, 1, 0)?;
-    // No ledger bounds a chunk here, so it is the one predicted to be the fastest.
-    let (chunk, _) = Prefill::new(&decode, positions, None)?.fastest();
-    let kernel = Prefill::new(&decode, positions, Some(chunk))?;
+    // No ledger bounds a chunk here: without a choice it is the one predicted to be the fastest.
+    let chunk = match how {
+        Some((chunk, _)) => chunk,
+        None => Prefill::new(&decode, positions, None)?.fastest().0,
+    };
+    let mut kernel = Prefill::new(&decode, positions, Some(chunk))?;
+    if let Some((_, older)) = how {
+        kernel.older = older.max(kernel.chunk.div_ceil(decode.plan.rows));
+    }
     let layout = kernel.layout()?;
     // One burst a chunk: what is timed is the layer, not the way of its positions from the head.
     let last = (positions - 1) / kernel.chunk * kernel.chunk;
@@ -161,6 +184,36 @@ pub fn prefill_layer(
     Ok(pass.time(1, &decode, config, positions, (by_phase, end - arrived), begin))
 }
 
+/// Cycles from a prefill of `config.prompt` positions on regions of `mesh` to decode on those of `config`: every launch
+/// of the transition and the routes that are written before it and before decode.
+///
+/// # Errors
+/// What does not fit; a stall.
+pub fn transition(
+    shape: &ModelShape,
+    format: WeightFormat,
+    config: &SessionConfig,
+    mesh: (u32, u32),
+) -> Result<u64, SessionError> {
+    let decode = plan(shape, format, config)?;
+    let Some(first) = apart(shape, format, config, &decode, Some(mesh))? else { return Ok(0) };
+    let prompt = Prompt::new(&first, &decode, config.prompt, None)?;
+    let writing = |layout: &Layout| {
+        let routes = layout.pes.iter().map(|pe| pe.routes.len()).max().unwrap_or(0) as u64;
+        routes * u64::from(config.chip.route_write_cycles)
+    };
+    let mut cycles = writing(&prompt.kernel.then().layout()?);
+    let options = RunOptions { dry: true, ..RunOptions::new(1) };
+    for launch in prompt.launches {
+        let layout = launch.layout()?;
+        cycles += writing(&layout);
+        let mut wafer = Wafer::launch(launch, layout, &config.chip, &options, |_, _, _| {})?;
+        wafer.run(&[])?;
+        cycles += wafer.counters()?.cycles;
+    }
+    Ok(cycles)
+}
+
 /// The kernel of `layers` layers alone: one stage, a head of one column, arenas without an end.
 fn alone(
     shape: &ModelShape,
@@ -175,6 +228,9 @@ fn alone(
     let context = config.context.max(position + 1);
     let config = SessionConfig { chip, context, ..config.clone() };
     let launch = Launch { positions: position, ways_from: 0 };
+    // Of a head of one column.
+    let trees = config.trees.as_ref().map(|t| Trees { head: vec![1; t.y.len()], ..t.clone() });
+    let config = SessionConfig { trees, ..config };
     Ok(Decode { launch, ..plan(&shape, format, &config)? })
 }
 

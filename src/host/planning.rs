@@ -25,6 +25,7 @@ pub(super) fn request(config: &SessionConfig) -> Result<PlanRequest, SessionErro
         kv_bytes: config.kv_type.bytes(),
         concat_prompt: (config.kv == Kv::Concat).then_some(config.prompt),
         k_tree: config.k_tree,
+        trees: config.trees.clone(),
         straight_colors: Decode::straight_colors(config.k_tree),
     })
 }
@@ -68,11 +69,11 @@ pub(super) fn apart(
     let Some(mesh) = mesh.filter(|m| (m.0 as usize, m.1 as usize) != (decode.plan.cols, decode.plan.rows)) else {
         return Ok(None);
     };
-    let mut other = plan(shape, format, &SessionConfig { mesh: Some(mesh), context: config.prompt, ..config.clone() })
-        .map_err(|error| match error {
-            SessionError::Plan(error) => SessionError::PrefillMesh(error),
-            other => other,
-        })?;
+    let own = SessionConfig { mesh: Some(mesh), trees: None, context: config.prompt, ..config.clone() };
+    let mut other = plan(shape, format, &own).map_err(|error| match error {
+        SessionError::Plan(error) => SessionError::PrefillMesh(error),
+        other => other,
+    })?;
     let rows = |d: &Decode| d.plan.floor.bands() * d.plan.rows;
     let (above, need, have) = (rows(decode), rows(decode) + rows(&other), config.chip.rows as usize);
     if need > have {

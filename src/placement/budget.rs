@@ -109,15 +109,24 @@ impl StageSizes {
     }
 
     /// Tiles that a PE has once, in decode or in a prefill of one position on each row and each column, whichever are
-    /// more; what `kernels::prefill` declares. A prefill needs the frequencies on every row.
+    /// more.
     pub(super) fn with_prefill_bytes(&self, kv_bytes: usize) -> usize {
+        self.prefill(kv_bytes, 1, 1).0.max(self.fixed_bytes())
+    }
+
+    /// Tiles that a PE has once in a prefill of so many positions a column and a row, as `kernels::prefill` declares
+    /// them, and words of its longest message. A prefill needs the frequencies on every row.
+    pub(super) fn prefill(&self, kv_bytes: usize, on_col: usize, on_row: usize) -> (usize, usize) {
         let Self { q, kv, d, h, f, .. } = *self;
-        let both = h.saturating_add(1).max(tile(&[2, kv, d, kv_bytes]) / 4);
-        let passing = both.max(q.saturating_mul(d)).max(f);
-        let state = q.saturating_mul(d.saturating_add(4));
-        let work = self.wide().max(h).max(state);
-        let words = [d, h, passing, both, self.wide(), work, d];
-        sum(words.map(|words| tile(&[words, 4]))).max(self.fixed_bytes())
+        let times = usize::saturating_mul;
+        let passed = tile(&[2, on_row, kv, d, kv_bytes]) / 4;
+        let both = times(on_col, h.saturating_add(1)).max(passed);
+        let passing = both.max(times(on_row, q.saturating_mul(d))).max(times(on_row, f));
+        let scores = times(times(q, on_row), on_row.saturating_add(1));
+        let state = times(times(q, on_row), d.saturating_add(2)).saturating_add(scores);
+        let work = times(on_col.min(on_row), self.wide().max(h)).max(state);
+        let words = [d, times(on_col, h), passing, both, times(on_row, self.wide()), work, times(on_row, d)];
+        (sum(words.map(|words| tile(&[words, 4]))), passing.max(work))
     }
 
     /// Tiles that a PE has per layer.

@@ -10,4 +10,4 @@ mod search;
 
 pub use columns::{Columns, HeadSlice};
 pub use floor::{Floor, Place, Way, tree_root};
-pub use plan::{Plan, PlanError, PlanRequest, Sketch, groups};
+pub use plan::{Plan, PlanError, PlanRequest, Sketch, Trees, groups};

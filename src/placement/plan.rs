@@ -8,14 +8,38 @@
 
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
-use crate::math::split::part;
+use crate::math::split::{largest, part};
 
 use super::budget::{self, Account, MESSAGE_WORDS_MAX, OWNERS, SIZE_MAX, StageSizes};
 use super::floor::{Floor, places, tree_root};
 use super::search;
 
+/// Group counts of the trees of each kind of line, from the leaves; every list ends in 1 and is as long as K.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Trees {
+    /// Along y.
+    pub y: Vec<usize>,
+    /// Along x in a layer region.
+    pub x: Vec<usize>,
+    /// Along x in the head region.
+    pub head: Vec<usize>,
+}
+
+impl Trees {
+    /// Those of `groups` for lines of so many members.
+    pub fn new([rows, cols, head_cols]: [usize; 3], levels: usize) -> Self {
+        Self { y: groups(rows, levels), x: groups(cols, levels), head: groups(head_cols, levels) }
+    }
+
+    /// Are these lists of `levels` levels?
+    fn are_of(&self, levels: usize) -> bool {
+        let is = |list: &Vec<usize>| list.len() == levels && list.last() == Some(&1) && !list.contains(&0);
+        [&self.y, &self.x, &self.head].into_iter().all(is)
+    }
+}
+
 /// What is asked of a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct PlanRequest {
     /// Columns and rows of a layer region; `None` searches for the mesh of the least estimated host time.
     pub mesh: Option<(u32, u32)>,
@@ -27,6 +51,8 @@ pub struct PlanRequest {
     pub concat_prompt: Option<usize>,
     /// Levels of the K-trees, 1 to 8.
     pub k_tree: usize,
+    /// Their group counts; `None`: those with the fewest stages (`groups`).
+    pub trees: Option<Trees>,
     /// Colors that the kernel takes on a floorplan without turns; every track of a turn is one more.
     pub straight_colors: u32,
 }
@@ -144,6 +170,20 @@ impl Sketch {
         self.rows * (self.head_cols + self.cols * self.stages)
     }
 
+    /// The most positions of a prompt that go through a layer at once, up to `most`, by the fullest PE's bytes; 0 where
+    /// not one fits. For a choice alone: the kernel's own layout decides (`kernels::prefill`).
+    pub fn chunk_room(&self, shape: &ModelShape, chip: &Chip, kv_bytes: usize, most: usize) -> usize {
+        let sizes = StageSizes::new(shape, self.cols, self.rows, self.cap);
+        let layers = shape.n_layers.div_ceil(self.stages);
+        let kept = layers.saturating_mul(sizes.layer_bytes(kv_bytes, shape.qkv_bias));
+        let fits = |n: usize| {
+            let (on_col, on_row) = (n.div_ceil(self.cols), n.div_ceil(self.rows));
+            let (bytes, longest) = sizes.prefill(kv_bytes, on_col, on_row);
+            kept.saturating_add(bytes) <= budget::have(chip) && longest <= MESSAGE_WORDS_MAX
+        };
+        if fits(1) { largest(1, most.max(1), fits) } else { 0 }
+    }
+
     /// Does `cols x rows` hold the model? `head_cols` as `budget::head_cols` found it for these rows.
     ///
     /// # Errors
@@ -196,7 +236,8 @@ impl Sketch {
     /// `Colors` when they take more than the chip has.
     pub fn finish(self, shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
         let Self { cols, rows, stages, head_cols, bands, cap } = self;
-        let [groups_y, groups_x, groups_head] = [rows, cols, head_cols].map(|n| groups(n, r.k_tree));
+        let trees = r.trees.clone().unwrap_or_else(|| Trees::new([rows, cols, head_cols], r.k_tree));
+        let Trees { y: groups_y, x: groups_x, head: groups_head } = trees;
         let roots = [tree_root(head_cols, &groups_head), tree_root(cols, &groups_x)];
         let floor = Floor::new(places(head_cols, cols, stages, rows, chip.cols as usize), rows, roots);
         let (tracks, have) = (floor.tracks, chip.colors.saturating_sub(chip.colors_reserved) as usize);
@@ -248,6 +289,11 @@ impl Plan {
         Ok(vec![Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode)?])
     }
 
+    /// The trees.
+    pub fn trees(&self) -> Trees {
+        Trees { y: self.groups_y.clone(), x: self.groups_x.clone(), head: self.groups_head.clone() }
+    }
+
     /// Bytes of tiles on the fullest PE of a stage and of the head, each kind's most.
     pub fn fullest_bytes(&self, shape: &ModelShape, kv_bytes: usize) -> [usize; 2] {
         let sizes = StageSizes::new(shape, self.cols, self.rows, self.cap);
@@ -288,6 +334,9 @@ fn check(shape: &ModelShape, r: &PlanRequest) -> Result<(), PlanError> {
     }
     if !(1..=8).contains(&r.k_tree) {
         return fail("k-tree", "1 to 8 levels", r.k_tree);
+    }
+    if r.trees.as_ref().is_some_and(|trees| !trees.are_of(r.k_tree)) {
+        return fail("groups", "a count of at least 1 for each of the K levels, the last of them 1", r.k_tree);
     }
     Ok(())
 }

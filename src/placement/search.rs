@@ -16,6 +16,8 @@
 //!
 //! Invariant: the choice depends on shape, chip and request alone. Called by `Plan`.
 
+use std::collections::BTreeSet;
+
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 
@@ -54,23 +56,42 @@ pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resu
     first(sketches.into_iter(), last, shape, chip, r)
 }
 
-/// Sides of a chip in so many steps: wider meshes than a model needs share its products among more PEs.
-const STEPS: u32 = 64;
-
-/// Meshes that hold the model: the tight ones, and a grid of those with room.
+/// Meshes that hold the model and whose sides are the least for their tiles, or fill the chip. A side in between has
+/// the tiles of the next one below, which holds the model on fewer PEs and with shorter lines; so if any mesh holds it,
+/// one of these does.
 ///
 /// # Errors
 /// As `fastest`.
 pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Vec<Sketch>, PlanError> {
-    let (mut found, last) = sketches(shape, chip, r, Room::Decode);
-    let sides = |most: u32| (1..=most as usize).rev().step_by(most.div_ceil(STEPS) as usize);
-    for rows in sides(chip.rows).filter(|_| !found.is_empty()).collect::<Vec<_>>() {
+    let (mut found, mut last) = (Vec::new(), None);
+    // Slices of the feed-forward part; of a head's pairs on the columns of its band; of the heads on fewer columns.
+    let (most, kv_heads) = (chip.cols as usize, shape.n_kv_heads);
+    let bands = steps(shape.head_dim / 2, most).map(|band| band.saturating_mul(kv_heads));
+    let cols = sides(most, steps(shape.ffn, most).chain(bands).chain(steps(kv_heads, most)));
+    // Slices of the hidden part, and of the positions.
+    let most = chip.rows as usize;
+    let context = r.concat_prompt.unwrap_or(r.context);
+    for rows in sides(most, steps(shape.hidden, most).chain(steps(context, most))) {
         let head_cols = budget::head_cols(shape, chip, rows);
-        found.extend(
-            sides(chip.cols).filter_map(|cols| Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode).ok()),
-        );
+        for &cols in &cols {
+            match Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode) {
+                Ok(sketch) => found.push(sketch),
+                Err(error) => last = Some(error),
+            }
+        }
     }
     if found.is_empty() { Err(no_mesh(chip, r, last)) } else { Ok(found) }
+}
+
+/// The least sides up to `most` at which the longest slice of a size is as short as it is there.
+fn steps(size: usize, most: usize) -> impl Iterator<Item = usize> {
+    (1..=most).map(move |side| size.div_ceil(size.div_ceil(side).max(1)))
+}
+
+/// Those sides up to `most`, and those so many of which fill the chip.
+fn sides(most: usize, steps: impl Iterator<Item = usize>) -> BTreeSet<usize> {
+    let filling = (1..=most).map(|regions| most / regions);
+    filling.chain(steps).filter(|side| (1..=most).contains(side)).collect()
 }
 
 fn no_mesh(chip: &Chip, r: &PlanRequest, last: Option<PlanError>) -> PlanError {
@@ -165,7 +186,15 @@ mod tests {
     }
 
     fn request(context: usize) -> PlanRequest {
-        PlanRequest { mesh: None, context, kv_bytes: 2, concat_prompt: None, k_tree: 2, straight_colors: 18 }
+        PlanRequest {
+            mesh: None,
+            context,
+            kv_bytes: 2,
+            concat_prompt: None,
+            k_tree: 2,
+            trees: None,
+            straight_colors: 18,
+        }
     }
 
     fn wse2() -> Chip {

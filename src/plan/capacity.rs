@@ -33,7 +33,7 @@ impl Capacity {
     pub fn of(shape: &ModelShape, chip: &Chip, r: &PlanRequest, mesh: (usize, usize), stages: usize) -> Self {
         let most = |concat_prompt| {
             let fits = |context: usize| {
-                let r = PlanRequest { context, concat_prompt, mesh: Some((mesh.0 as u32, mesh.1 as u32)), ..*r };
+                let r = PlanRequest { context, concat_prompt, mesh: Some((mesh.0 as u32, mesh.1 as u32)), ..r.clone() };
                 Plan::new(shape, chip, &r).is_ok_and(|plan| plan.stages.len() <= stages)
             };
             let beyond = (0..30).map(|power| 1 << power).find(|context| !fits(*context)).unwrap_or(1 << 30);
@@ -73,6 +73,7 @@ mod tests {
                 kv_bytes: 2,
                 concat_prompt: None,
                 k_tree: 2,
+                trees: None,
                 straight_colors: 18,
             };
             let stages = 3;

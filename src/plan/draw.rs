@@ -12,21 +12,25 @@ use crate::units::Coord;
 /// Cells of the text.
 const COLUMNS: usize = 75;
 const ROWS: usize = 28;
-/// Letters of stages, in turn.
-const LETTERS: &[u8] = b"abcdefghijklmnopqrstuvwxyz";
+/// Letters of stages, in turn: of the plan, and of a prefill on regions of its own.
+const LETTERS: [&[u8]; 2] = [b"abcdefghijklmnopqrstuvwxyz", b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"];
 
-/// `#`: head, letters: stages in turn, `.`: free.
-pub fn text(plan: &Plan, chip: &Chip) -> String {
+/// `#`: head, letters: stages in turn, capitals: those of a prefill `apart` (its head is `%`), `.`: free.
+pub fn text(plan: &Plan, apart: Option<&Plan>, chip: &Chip) -> String {
     let (cols, rows) = (COLUMNS.min(chip.cols as usize), ROWS.min(chip.rows as usize));
     let mut text = String::new();
     for y in 0..rows {
         for x in 0..cols {
             let at = |i: usize, cells: usize, all: u32| ((2 * i + 1) * all as usize / (2 * cells)) as u32;
             let pe = Coord::new(at(x, cols, chip.cols), at(y, rows, chip.rows));
-            text.push(match plan.floor.find(pe, plan.rows) {
-                None => '.',
-                Some((0, ..)) => '#',
-                Some((region, ..)) => char::from(LETTERS[(region - 1) % LETTERS.len()]),
+            let region = |p: &Plan| p.floor.find(pe, p.rows).map(|at| at.0);
+            let letter = |region: usize, of: usize| char::from(LETTERS[of][(region - 1) % LETTERS[of].len()]);
+            text.push(match (region(plan), apart.and_then(region)) {
+                (None, None) => '.',
+                (Some(0), _) => '#',
+                (Some(at), _) => letter(at, 0),
+                (None, Some(0)) => '%',
+                (None, Some(at)) => letter(at, 1),
             });
         }
         text.push('\n');
@@ -34,8 +38,9 @@ pub fn text(plan: &Plan, chip: &Chip) -> String {
     text
 }
 
-/// A picture of `chip`; `fill` are the shares of their arenas that the fullest head PE and stage PE use.
-pub fn svg(plan: &Plan, chip: &Chip, title: &str, fill: [f64; 2]) -> String {
+/// A picture of `chip`; `fill` are the shares of their arenas that the fullest head PE and stage PE use. Regions of a
+/// prefill `apart` are green and without a share.
+pub fn svg(plan: &Plan, apart: Option<&Plan>, chip: &Chip, title: &str, fill: [f64; 2]) -> String {
     let (cols, rows) = (chip.cols, chip.rows);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"-10 -40 {} {}\" font-family=\"sans-serif\" \
@@ -69,6 +74,18 @@ pub fn svg(plan: &Plan, chip: &Chip, title: &str, fill: [f64; 2]) -> String {
             place.col + 4,
             place.row + 18,
             if i == 0 { "head".to_owned() } else { (i - 1).to_string() }
+        );
+    }
+    for (i, place) in apart.iter().flat_map(|p| p.floor.regions.iter().enumerate()) {
+        let rows = apart.map_or(0, |p| p.rows);
+        let _ = writeln!(
+            svg,
+            "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{rows}\" fill=\"hsl(130,40%,75%)\" \
+             stroke=\"#333333\"><title>prefill: {}</title></rect>",
+            place.col,
+            place.row,
+            place.cols,
+            if i == 0 { "head".to_owned() } else { format!("stage {}", i - 1) }
         );
     }
     svg + "</svg>\n"

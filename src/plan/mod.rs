@@ -2,16 +2,26 @@
 //!
 //! | file       | what                                                                |
 //! |------------|---------------------------------------------------------------------|
+//! | `ask`      | the question; what to say where nothing fits                         |
 //! | `search`   | the choice: closed forms to rank, dry runs to confirm                |
+//! | `confirm`  | a finalist: trees, ways, executed layers, latency and rate           |
+//! | `prompt`   | the prompt: by token, in chunks, or on a mesh of its own             |
+//! | `smaller`  | the same tiles on a mesh that is executed in seconds                 |
 //! | `capacity` | positions that the arenas hold, by shift and by concat               |
 //! | `draw`     | the floorplan as text and as SVG                                     |
 //! | `closed`   | cycles of a layer and of a token as closed forms, to rank meshes     |
 //! | `utilise`  | how much of that the PEs of a run could have done                    |
+//! | `rivals`   | WaferLLM's utilisation over T10's and Ladder's                       |
 //!
 //! Invariant: pure: nothing here prints, reads a file or looks at a wall clock. Called by `app`.
 
+pub mod ask;
 pub mod capacity;
 pub mod closed;
+pub mod confirm;
 pub mod draw;
+pub mod prompt;
+pub mod rivals;
 pub mod search;
+pub mod smaller;
 pub mod utilise;

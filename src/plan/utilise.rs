@@ -3,17 +3,20 @@
 //! ```text
 //!   MAC utilisation   multiplications x cycles a MAC / (cycles x PEs)     of the region, and of all cores of the chip
 //!   busy share        compute and issue cycles / (cycles x PEs)           of all, of the border, of each region
-//!   bubbles           1 - sum over regions (PEs x cycles it works) / (cycles x PEs)       one token in a pipeline
+//!   bubbles           1 - sum over regions (PEs x cycles it works) / (cycles x PEs)       one request in a pipeline
 //! ```
+//! A region *works* from the arrival of a token (or chunk) until it has sent it on; the ways between regions are no
+//! region's work. So bubbles are what a second request in the pipeline could use.
+//!
 //! Invariant: pure arithmetic on what runs counted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::fabric::Chip;
 use crate::host::dry::RegionBusy;
 
 /// Shares of 1.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Utilisation {
     /// Multiplications at the chip's rate, of the PEs in use.
     pub mac: f64,

@@ -12,6 +12,7 @@ use crate::energy::{cost, joules};
 use crate::host::PhaseCycles;
 use crate::host::dry::LayerTime;
 use crate::math::work;
+use crate::plan::rivals::Rivals;
 use crate::plan::utilise::Utilisation;
 
 /// Layers, told.
@@ -50,6 +51,7 @@ impl Layers<'_> {
                 "layers": t.layers, "hops": c.hops, "wavelets": c.wavelets, "bursts": c.bursts, "busy": c.busy,
             },
             "colors_max": t.colors_max, "arena_need": t.arena_need, "utilisation": self.utilisation(t, is_prefill),
+            "rivals": self.run.rivals(t.mesh, t.position, is_prefill).ok(),
             "host": {"seconds": t.seconds.0, "seconds_pass": t.seconds.1},
         })
     }
@@ -103,6 +105,7 @@ impl Layers<'_> {
             let c = &t.counters;
             row("", format!("{} hops, {} wavelet-hops in the pass, {} colors", c.hops, c.wavelets, t.colors_max));
             row("", self.utilisation(t, is_prefill).line());
+            row("", Rivals::line(&self.run.rivals(t.mesh, t.position, is_prefill)));
         }
         let token = self.cycles() * n;
         row(

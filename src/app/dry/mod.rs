@@ -23,10 +23,11 @@ use crate::math::work;
 use crate::model::sizes::Sizes;
 use crate::placement::PlanError;
 use crate::plan::capacity::Capacity;
+use crate::plan::rivals::{Rivals, Unknown};
 use crate::plan::utilise::Utilisation;
 
 use layers::Layers;
-use whole::Whole;
+use whole::{Passes, Whole};
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
@@ -66,12 +67,12 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
         bail!("-c {context}: {prompt} prompt tokens and {} to generate need {needed} positions", args.n);
     }
     let mut config = resolve::session(&args.place, context, prompt)?;
+    let mut prefill = resolve::prefill(args);
     if args.auto {
-        let (mesh, k_tree) = super::plan::auto(&sizes, &config, args.n)?;
-        (config.mesh, config.k_tree) = (Some(mesh), k_tree);
+        prefill = super::plan::auto(&sizes, &mut config, args)?;
     }
     config.workers = args.workers.map_or(config.workers, usize::from);
-    let run = DryRun { args, sizes, prompt, config };
+    let run = DryRun { args, sizes, prompt, prefill, config };
     if args.one_layer { run.one_layer() } else { run.whole() }
 }
 
@@ -79,6 +80,8 @@ struct DryRun<'a> {
     args: &'a GenerateArgs,
     sizes: Sizes,
     prompt: usize,
+    /// `None`: token by token.
+    prefill: Option<PrefillOptions>,
     config: SessionConfig,
 }
 
@@ -86,11 +89,10 @@ impl DryRun<'_> {
     /// Every pass of the run.
     fn whole(self) -> Result<u8> {
         let shape = &self.sizes.config.shape;
-        let mut mesh = self.args.prefill == PrefillArg::Mesh;
+        let mut mesh = self.prefill.is_some();
         let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
         let open = |how| Session::dry(shape, self.sizes.format, self.config.clone(), how);
-        let how = PrefillOptions { chunk: self.args.chunk.map(|n| n as usize), mesh: self.args.prefill_mesh };
-        let session = match open(mesh.then_some(how)) {
+        let session = match open(self.prefill) {
             Err(SessionError::Prefill(reason)) => {
                 say(&format!("no prefill: {reason}; the prompt goes token by token\n"));
                 mesh = false;
@@ -126,7 +128,11 @@ impl DryRun<'_> {
         let plan = &session.decode().plan;
         let (mesh, request) = ((plan.cols, plan.rows), Session::request(&self.config)?);
         let capacity = Capacity::of(shape, &self.config.chip, &request, mesh, plan.stages.len());
-        let out = Whole { run: &self, session: &session, report: &report, made, prompt_cycles, seconds, u, capacity };
+        let from = report.prefill.as_ref().and_then(|p| p.moved.from);
+        let from = from.map_or(mesh, |(cols, rows)| (cols as usize, rows as usize));
+        let rivals = [self.rivals(mesh, self.prompt + self.args.n / 2, false), self.rivals(from, self.prompt, true)];
+        let pass = Passes { made, prompt_cycles, seconds };
+        let out = Whole { run: &self, session: &session, report: &report, pass, u, rivals, capacity };
         if self.args.json {
             super::print(format!("{}\n", out.json()).as_bytes())?;
         } else {
@@ -136,6 +142,11 @@ impl DryRun<'_> {
             say(&format!("interrupted after {passes} of {total} passes\n"));
         }
         Ok(0)
+    }
+
+    /// On as many cores as a mesh has.
+    fn rivals(&self, mesh: (usize, usize), positions: usize, is_prefill: bool) -> Result<Rivals, Unknown> {
+        Rivals::of(&self.sizes.config.shape, &self.config.chip, mesh, positions, is_prefill)
     }
 
     /// Of all passes since the last launch.

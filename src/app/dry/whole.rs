@@ -10,30 +10,42 @@ use super::super::energy::Energy;
 use super::{DryRun, SCHEMA, per_second, phases_json};
 use crate::host::{PhaseCycles, Report, Session};
 use crate::plan::capacity::Capacity;
+use crate::plan::rivals::{Rivals, Unknown};
 use crate::plan::utilise::Utilisation;
+
+/// What the passes gave.
+pub(super) struct Passes {
+    /// Tokens.
+    pub(super) made: usize,
+    /// Virtual time before decode.
+    pub(super) prompt_cycles: u64,
+    /// Of the host.
+    pub(super) seconds: f64,
+}
 
 /// A run, told.
 pub(super) struct Whole<'a> {
     pub(super) run: &'a DryRun<'a>,
     pub(super) session: &'a Session,
     pub(super) report: &'a Report,
-    pub(super) made: usize,
-    pub(super) prompt_cycles: u64,
-    pub(super) seconds: f64,
+    pub(super) pass: Passes,
     pub(super) u: Utilisation,
+    /// Decode, prefill.
+    pub(super) rivals: [Result<Rivals, Unknown>; 2],
     pub(super) capacity: Capacity,
 }
 
 impl Whole<'_> {
     /// Cycles of a step of decode; the step that the prompt ends in is none.
     fn per_token(&self) -> f64 {
-        let steps = self.made.saturating_sub(1);
-        if steps == 0 { 0.0 } else { (self.report.cycles_total - self.prompt_cycles) as f64 / steps as f64 }
+        let steps = self.pass.made.saturating_sub(1);
+        if steps == 0 { 0.0 } else { (self.report.cycles_total - self.pass.prompt_cycles) as f64 / steps as f64 }
     }
 
     fn energy(&self) -> Energy {
-        let (run, positions) = (self.run, self.run.prompt + self.made.saturating_sub(1));
-        Energy::of(&run.config.chip, &run.sizes.config.shape, (positions, self.made), run.args.price, self.report)
+        let (run, made) = (self.run, self.pass.made);
+        let counts = (run.prompt + made.saturating_sub(1), made);
+        Energy::of(&run.config.chip, &run.sizes.config.shape, counts, run.args.price, self.report)
     }
 
     pub(super) fn json(&self) -> Value {
@@ -41,16 +53,18 @@ impl Whole<'_> {
         json!({
             "schema": SCHEMA, "dry": true, "model": self.run.sizes.name, "chip": r.chip,
             "mesh": {"cols": p.cols, "rows": p.rows, "stages": p.stages, "pes": p.pes, "head_cols": p.head_cols},
-            "tokens": {"prompt": self.run.prompt, "generated": self.made},
+            "tokens": {"prompt": self.run.prompt, "generated": self.pass.made},
             "cycles": {
-                "total": r.cycles_total, "prompt": self.prompt_cycles, "per_token": per_token,
+                "total": r.cycles_total, "prompt": self.pass.prompt_cycles, "per_token": per_token,
                 "by_phase": phases_json(&r.by_phase),
             },
             "prefill": r.prefill.as_ref().map(|p| json!({"chunk": p.chunk, "cycles": p.cycles})),
             "hops": r.hops, "wavelets": r.wavelets, "bursts": r.bursts, "colors_max": r.colors_max,
             "arena": {"min": r.arena.min, "median": r.arena.median, "max": r.arena.max, "budget": r.arena.budget},
             "tpr": per_second(r.clock_hz, per_token), "energy": self.energy().json(), "numerics": r.numerics,
-            "utilisation": self.u, "capacity": self.capacity, "assumed": r.assumed, "host": {"seconds": self.seconds},
+            "utilisation": self.u,
+            "rivals": {"decode": self.rivals[0].as_ref().ok(), "prefill": self.rivals[1].as_ref().ok()},
+            "capacity": self.capacity, "assumed": r.assumed, "host": {"seconds": self.pass.seconds},
         })
     }
 
@@ -66,8 +80,8 @@ impl Whole<'_> {
         );
         row("chip", format!("{} at {:.0} MHz", r.chip, r.clock_hz / 1e6));
         row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));
-        row("tokens", format!("{} prompt, {} generated", self.run.prompt, self.made));
-        row("cycles", format!("{} in all, {} before decode", r.cycles_total, self.prompt_cycles));
+        row("tokens", format!("{} prompt, {} generated", self.run.prompt, self.pass.made));
+        row("cycles", format!("{} in all, {} before decode", r.cycles_total, self.pass.prompt_cycles));
         let sum: u64 = r.by_phase.iter().map(|p| p.total).sum();
         for PhaseCycles { name, total, .. } in r.by_phase.iter().filter(|p| p.total > 0) {
             row("", format!("{name:<17} {total:>12} {:>5.1} %", *total as f64 * 100.0 / sum as f64));
@@ -81,9 +95,12 @@ impl Whole<'_> {
         row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
         self.energy().rows(&mut row);
         row("utilisation", self.u.line());
+        for (phase, rivals) in ["decode", "prefill"].into_iter().zip(&self.rivals) {
+            row("", format!("{phase}: {}", Rivals::line(rivals)));
+        }
         row("KV capacity", self.capacity.line());
         row("assumed", r.assumed.join(", "));
-        row("host", format!("{:.2} s", self.seconds));
+        row("host", format!("{:.2} s", self.pass.seconds));
         text
     }
 }

@@ -3,6 +3,7 @@
 //! Invariant: prints what `plan` found, and says of every number whether it was executed, computed or assumed.
 //! `told` words it. Called by the command; `ask` and `auto` also by `sweep` and `generate --auto`.
 
+pub mod shares;
 mod told;
 
 use std::path::PathBuf;
@@ -10,14 +11,16 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use super::cli::KvTypeArg;
+use super::cli::{GenerateArgs, KvTypeArg};
 use super::dry::sizes;
 use super::whole::Whole;
 use crate::fabric::Chip;
-use crate::host::{Kv, KvType, SessionConfig, SessionError};
+use crate::host::{Kv, KvType, PrefillOptions, SessionConfig, SessionError};
 use crate::model::sizes::Sizes;
+use crate::placement::PlanError;
+use crate::plan::ask::{Ask, Objective, with_reserve};
+use crate::plan::confirm::{Choice, Executed};
 use crate::plan::draw;
-use crate::plan::search::{Ask, Choice, Objective, with_reserve};
 
 /// Bytes of code and stack that a plan is made for: small kernels, and what released decode kernels take.
 const RESERVES: [u64; 2] = [8 << 10, 26 << 10];
@@ -58,6 +61,9 @@ pub struct AskArgs {
     /// Look at this mesh alone, COLSxROWS of a stage.
     #[arg(long, value_name = "COLSxROWS", value_parser = super::cli::mesh)]
     pub mesh: Option<(u32, u32)>,
+    /// Look at this mesh alone for the prompt.
+    #[arg(long, value_name = "COLSxROWS", value_parser = super::cli::mesh)]
+    pub prefill_mesh: Option<(u32, u32)>,
     /// Format of K and V.
     #[arg(long, value_enum, default_value = "f16")]
     pub kv_type: KvTypeArg,
@@ -109,6 +115,7 @@ pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Resul
             KvTypeArg::F32 => KvType::F32,
         },
         k_tree: 2,
+        trees: None,
         context: prompt + output,
         prompt,
         workers: 1,
@@ -122,27 +129,43 @@ pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Resul
         ObjectiveArg::Tokens => Objective::Tokens,
     };
     let (shape, format) = (sizes.config.shape.clone(), sizes.format);
-    Ok(Ask { shape, format, config, prompt, output, wafers, wafer_cycles, objective, finalists })
+    let prefill_mesh = args.prefill_mesh;
+    Ok(Ask { shape, format, config, prefill_mesh, prompt, output, wafers, wafer_cycles, objective, finalists })
 }
 
-/// Mesh and levels of the best plan for latency, for a session that is to run.
+/// How a session is to begin by the best plan for latency: its mesh, levels and group counts in `config`, and how the
+/// prompt goes through the wafer (`None`: token by token). What was typed of the prompt stays as it was typed.
 ///
 /// # Errors
 /// What does not fit.
-pub fn auto(sizes: &Sizes, config: &SessionConfig, output: usize) -> Result<((u32, u32), usize), SessionError> {
+pub fn auto(
+    sizes: &Sizes,
+    config: &mut SessionConfig,
+    args: &GenerateArgs,
+) -> Result<Option<PrefillOptions>, SessionError> {
     let ask = Ask {
         shape: sizes.config.shape.clone(),
         format: sizes.format,
         config: SessionConfig { mesh: None, ..config.clone() },
+        prefill_mesh: None,
         prompt: config.prompt,
-        output: output.max(1),
+        output: args.n.max(1),
         wafers: 1,
         wafer_cycles: 0,
         objective: Objective::Latency,
         finalists: 3,
     };
-    let best = &ask.choose()?[0];
-    Ok(((best.plan.cols as u32, best.plan.rows as u32), best.k_tree))
+    let best = &ask.choose(&mut Executed::default())?[0];
+    config.mesh = Some((best.plan.cols as u32, best.plan.rows as u32));
+    (config.k_tree, config.trees) = (best.k_tree, Some(best.plan.trees()));
+    let mesh = best.prompt.apart.as_ref().map(|p| (p.cols as u32, p.rows as u32));
+    let typed = super::resolve::prefill(args);
+    let planned = (best.prompt.chunk > 0).then_some(PrefillOptions { chunk: Some(best.prompt.chunk), mesh });
+    Ok(match typed {
+        Some(PrefillOptions { chunk: Some(chunk), .. }) => Some(PrefillOptions { chunk: Some(chunk), mesh }),
+        Some(_) => planned,
+        None => None,
+    })
 }
 
 /// Runs the command: text for stdout and the exit code.
@@ -150,10 +173,13 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
     let sizes = sizes(args.ask.model.as_deref())?;
     let chip = super::chips::open(&args.ask.chip)?;
     let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
-    let (mut results, mut svg) = (Vec::new(), None);
+    let (mut results, mut svg, mut executed) = (Vec::new(), None, Executed::default());
     for reserve in RESERVES.into_iter().filter(|r| *r < chip.arena_bytes) {
         let ask = ask(&args.ask, &sizes, with_reserve(&chip, reserve), usize::from(args.finalists))?;
-        let outcome = ask.choose();
+        let outcome = ask.choose(&mut executed);
+        if let Err(SessionError::Plan(error @ PlanError::OffMesh { .. })) = &outcome {
+            bail!("--mesh: {error}");
+        }
         if let Ok(choices) = &outcome {
             svg = svg.or_else(|| Some(picture_of(&sizes, &ask, &choices[0])));
         }
@@ -166,23 +192,18 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
         file.finish(svg.as_bytes())?;
     }
     let fits = results.iter().any(|r| r.1.is_ok());
-    if let (false, Some((_, Err(error)))) = (fits, results.first()) {
-        super::say(&format!("error: {error}\n"));
-    }
-    let text = match args.json {
-        true => format!("{}\n", told::object(&sizes, args.price, &results)),
-        false => results
-            .iter()
-            .map(|(ask, outcome)| told::text(&sizes, args.price, ask, outcome))
-            .collect::<Vec<_>>()
-            .join("\n"),
-    };
-    Ok((text, if fits { 0 } else { 2 }))
+    let text = || results.iter().map(|(ask, outcome)| told::text(&sizes, args.price, ask, outcome)).collect::<Vec<_>>().join("\n");
+    Ok(match (args.json, fits) {
+        (true, _) => (format!("{}\n", told::object(&sizes, args.price, &results)), if fits { 0 } else { 2 }),
+        (false, true) => (text(), 0),
+        // Said once, where errors go.
+        (false, false) => bail!("no plan\n{}", text().trim_end()),
+    })
 }
 
 fn picture_of(sizes: &Sizes, ask: &Ask, choice: &Choice) -> String {
     let chip = &ask.config.chip;
     let [stage, head] = choice.arena.map(|bytes| bytes as f64 / chip.arena_bytes as f64);
     let title = format!("{} on {}: {}x{} a stage", sizes.name, chip.name, choice.plan.cols, choice.plan.rows);
-    draw::svg(&choice.plan, chip, &title, [head, stage])
+    draw::svg(&choice.plan, choice.prompt.apart.as_ref(), chip, &title, [head, stage])
 }

@@ -30,25 +30,16 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
          what a message takes by the chip's rules (workloads/relay/layer.rs); fitted to executed cycles with \
          products and barriers",
         "34B and 72B do not fit one wafer in 16 bits: layer x number of layers, as in the paper",
-<<<<<<< HEAD
-        "Figure 6: MeshGEMM executed; Cannon in lockstep, SUMMA and Allgather by the published formulas, which \
-         are not execution (32x32, tiles of 6: 18 % and 15 % below for the first and the last, 2 % above for SUMMA) \
-         and know no arena (bench gemm refuses Allgather at 360x360). Figure 8: pipeline and ring by closed \
-         forms that equal execution; MeshGEMV executed",
+        "Figure 6: MeshGEMM executed; Cannon in lockstep, SUMMA and Allgather by closed forms of their programs \
+         that equal execution (tests/gemm_forms.rs); an empty cell is a product whose tiles the arenas refuse \
+         (bench gemm says why). Figure 8: pipeline and ring by closed forms that equal execution; MeshGEMV \
+         executed",
         "graphs: on wse2 a sum takes about 540 cycles at 420x420 whatever it carries, nearly all of it hops, and the \
          13 of the measured graph are 58 % of its layer: what is gained over the paper's TPR is sums that ride with \
          others (first Q, K, V and up, gate; then norms with the products after them; then the softmax's with A V), \
          and stages that cheaper trees save. Compute, SiLU and the layer constant are the skeleton's in every graph \
          but the last, which has SiLU on all of the inner dimension at an assumed rate. The released code spends 10 \
          colors an axis, published as 20, where 2 K + 1 suffice",
-=======
-        "Figure 6: MeshGEMM executed; Cannon in lockstep, SUMMA and Allgather by closed forms of their programs \
-         that equal execution (tests/gemm_forms.rs); an empty cell is a product whose tiles the arenas refuse \
-         (bench gemm says why). Figure 8: pipeline and ring by closed forms that equal execution; MeshGEMV \
-         executed",
-        "graphs: compute, SiLU and the layer constant of the skeleton in every graph; the released code \
-         spends 10 colors an axis where 2 K + 1 suffice, so its own need is 20",
->>>>>>> h-a
     ];
     let mut all: Vec<String> = fixed.map(str::to_owned).to_vec();
     all.extend(constants(chip));

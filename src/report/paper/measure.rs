@@ -76,15 +76,10 @@ pub enum What {
     EnergyRatio(PaperModel, Phase),
     /// Multiply-adds that a layer needs, over those that all cores could do meanwhile, in percent.
     Utilisation(PaperModel, Method, Phase, usize),
-<<<<<<< HEAD
     /// Utilisation by WaferLLM over that by this method.
     UtilisationOver(PaperModel, Method, Phase, usize),
-    /// Cycles of a product of square matrices.
-    GemmCycles(GemmKind, usize, usize),
-=======
     /// Cycles of a product of square matrices; none where the arenas refuse it.
     GemmCycles(Algo, usize, usize),
->>>>>>> h-a
     /// Cycles of a product with a vector.
     GemvCycles(GemvKind, usize, usize),
     /// Cycles of a decode layer with a graph, by index.

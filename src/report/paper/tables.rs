@@ -15,14 +15,9 @@
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
 
-<<<<<<< HEAD
-use crate::workloads::decode::{Graph, VARIANTS};
-use crate::workloads::scaling::{GemmKind, GemvKind};
-=======
 use crate::kernels::gemm::Algo;
-use crate::workloads::decode::VARIANTS;
+use crate::workloads::decode::{Graph, VARIANTS};
 use crate::workloads::scaling::GemvKind;
->>>>>>> h-a
 use crate::workloads::shape::MODELS;
 
 use super::Cell;

@@ -1,0 +1,317 @@
+//! A finalist with its ways laid and its trees chosen, a layer of decode and a layer of the prompt executed.
+//!
+//! Finalists are compared by a layer of decode on a mesh of some thousand cores with the same tiles (`smaller`) and by
+//! the form of their prompts. The one that is taken is checked: its layer is executed on its own mesh where that takes
+//! seconds, and a layer of its prompt on the largest mesh that takes one.
+//!
+//! Two things are kept apart. *Latency* is what one token waits for: all layers, all ways, the head. *Rate* is what a
+//! full pipeline gives: a token in as many cycles as the slowest region works on one (a stage: its layers and sending
+//! on; the head: embedding, output head, choice, sending on); the ways between regions are latency alone.
+//!
+//! Invariant: a layer is executed once, whatever is asked of it. Called by `search`.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::host::dry::{LayerTime, RegionBusy, decode_layer};
+use crate::host::{Session, SessionConfig, SessionError};
+use crate::placement::{Plan, PlanRequest, Sketch, Trees};
+
+use super::ask::{Ask, Objective};
+use super::closed::{Forms, Lines, Mesh, Rest};
+use super::prompt::{self, Prompt};
+use super::smaller::Smaller;
+
+/// Cores of a region whose layer is executed as it is for the plan that is taken: some seconds.
+const WHOLE_MAX: usize = 150_000;
+/// Cores of a smaller one where that is too large.
+const SMALLER_MAX: usize = 60_000;
+/// And to compare finalists.
+const FINALIST_MAX: usize = 8_000;
+
+/// A layer of decode in the middle of the answer.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// On the plan's mesh: executed there, or the form corrected by an execution on a smaller one.
+    pub cycles: u64,
+    /// What the closed form says.
+    pub closed: u64,
+    /// The execution.
+    pub run: LayerTime,
+    /// On a mesh so many times smaller; 1: on the plan's own.
+    pub smaller: usize,
+}
+
+impl Layer {
+    /// Busy cycles of a layer, of as many cores as `mesh` has.
+    pub fn busy(&self, mesh: Mesh) -> RegionBusy {
+        let (ran, (cols, rows)) = (self.run.busy_of_layer(), mesh);
+        let pes = (cols * rows) as u64;
+        let edge_pes = pes - (cols.saturating_sub(2) * rows.saturating_sub(2)) as u64;
+        let scaled = |busy: u64, to: u64, from: u64| (busy as f64 * to as f64 / from.max(1) as f64) as u64;
+        let (busy, edge) = (scaled(ran.busy, pes, ran.pes), scaled(ran.edge_busy, edge_pes, ran.edge_pes));
+        RegionBusy { pes, busy, edge_pes, edge_busy: edge }
+    }
+}
+
+/// A plan with its cycles.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Of the first wafer, which has the head and at least as many layers as any other.
+    pub plan: Plan,
+    /// Levels of the trees.
+    pub k_tree: usize,
+    /// A layer of decode.
+    pub layer: Layer,
+    /// Stages of all wafers.
+    pub stages: usize,
+    /// Cycles of a token outside the layers, by part: closed forms.
+    pub rest: Rest,
+    /// All of them, the ways between wafers included.
+    pub rest_cycles: u64,
+    /// Cycles of a token by closed forms alone: with these trees, and with those of the fewest stages.
+    pub by_form: [u64; 2],
+    /// The prompt.
+    pub prompt: Prompt,
+    /// Bytes of the fullest stage PE and of the fullest head PE, code included.
+    pub arena: [usize; 2],
+    /// Was it taken, and so executed as far as that takes seconds?
+    pub is_checked: bool,
+}
+
+impl Choice {
+    /// Cycles of a token of decode in the middle of the answer: the latency.
+    pub fn token_cycles(&self, ask: &Ask) -> u64 {
+        ask.shape.n_layers as u64 * self.layer.cycles + self.rest_cycles
+    }
+
+    /// Cycles of prompt, transition and answer.
+    pub fn total_cycles(&self, ask: &Ask) -> u64 {
+        self.prompt.cycles + self.prompt.transition + self.token_cycles(ask) * ask.output as u64
+    }
+
+    /// Cycles that a region works on a token, the head first, then every stage of the first wafer.
+    pub fn works(&self) -> Vec<u64> {
+        works(&self.rest, &self.plan.stages, self.layer.cycles)
+    }
+
+    /// Cycles of a token in a full pipeline: the slowest region's.
+    pub fn stage_cycles(&self) -> u64 {
+        self.works().into_iter().max().unwrap_or(0)
+    }
+
+    /// PEs of all regions, those of a prefill apart included.
+    pub fn pes(&self) -> usize {
+        self.plan.pes() + self.prompt.apart.as_ref().map_or(0, Plan::pes)
+    }
+
+    /// The less the better.
+    pub(super) fn score(&self, ask: &Ask) -> f64 {
+        let slowest = self.prompt.stage_cycles + self.stage_cycles() * ask.output as u64;
+        score(ask, self.total_cycles(ask), slowest, self.pes())
+    }
+}
+
+/// Of a request in so many cycles, of which the slowest stage works so many, on so many PEs.
+pub(super) fn score(ask: &Ask, total: u64, slowest: u64, pes: usize) -> f64 {
+    match ask.objective {
+        Objective::Latency => total as f64,
+        Objective::Energy => total as f64 * pes as f64,
+        Objective::Tokens => slowest as f64,
+    }
+}
+
+/// Work of every region on a token: the head, then stages of so many layers.
+pub(super) fn works(rest: &Rest, stages: &[Range<usize>], layer: u64) -> Vec<u64> {
+    let stage = |s: &Range<usize>| s.len() as u64 * layer + rest.send;
+    std::iter::once(rest.head + rest.send).chain(stages.iter().map(stage)).collect()
+}
+
+/// Layers that were executed: mesh, trees and position say all that matters of a model and chip, whatever is reserved.
+#[derive(Default)]
+pub struct Executed(HashMap<(Mesh, Trees, usize, usize), LayerTime>);
+
+/// What a mesh is planned with, and its forms.
+pub(super) struct Setting<'a> {
+    pub(super) forms: &'a Forms<'a>,
+    pub(super) executed: &'a mut Executed,
+}
+
+impl Ask {
+    /// The configuration of a plan.
+    fn config_of(&self, mesh: Mesh, trees: &Trees) -> SessionConfig {
+        let sides = Some((mesh.0 as u32, mesh.1 as u32));
+        SessionConfig { k_tree: trees.y.len(), mesh: sides, trees: Some(trees.clone()), ..self.config.clone() }
+    }
+
+    /// A mesh with its ways, to be compared.
+    ///
+    /// # Errors
+    /// Colors that the ways lack; a stall (a defect).
+    pub(super) fn finalist(
+        &self,
+        s: &mut Setting<'_>,
+        (sketch, k_tree): (&Sketch, usize),
+        apart: Option<&Sketch>,
+    ) -> Result<Choice, SessionError> {
+        let mesh = (sketch.cols, sketch.rows);
+        let trees = s.forms.trees(mesh, sketch.head_cols, k_tree);
+        let config = self.config_of(mesh, &trees);
+        let (shape, chip) = (self.part(), &self.config.chip);
+        let plan = sketch.clone().finish(&shape, chip, &Session::request(&config)?)?;
+        let layer = self.layer(s, &plan, FINALIST_MAX)?;
+        let (lines, stages) = (Lines::from(&trees), plan.stages.len() * self.wafers);
+        let size = (plan.floor.width(), plan.floor.bands() * plan.rows);
+        let rest = s.forms.rest(mesh, &lines, plan.head_cols, size);
+        let crossings = if self.wafers > 1 { self.wafers as u64 * self.wafer_cycles } else { 0 };
+        let arena = plan.fullest_bytes(&shape, config.kv_type.bytes()).map(|b| b + chip.reserved_bytes as usize);
+        let rest_cycles = rest.cycles(stages) + crossings;
+        let by_form = [lines, s.forms.lines(mesh, plan.head_cols, k_tree)].map(|lines| {
+            let layer = s.forms.decode_layer(mesh, &lines, self.middle());
+            let rest = s.forms.rest(mesh, &lines, plan.head_cols, size).cycles(stages) + crossings;
+            self.shape.n_layers as u64 * layer + rest
+        });
+        let prompt = self.by_token(s.forms, &plan, (&layer, &rest), rest_cycles);
+        let mut choice =
+            Choice { plan, k_tree, layer, stages, rest, rest_cycles, by_form, prompt, arena, is_checked: false };
+        let ways = [self.same(&choice, None)?, apart.map_or(Ok(None), |a| self.apart(a, &choice))?];
+        for prompt in ways.into_iter().flatten() {
+            choice = self.better(choice, prompt);
+        }
+        Ok(choice)
+    }
+
+    /// The same, executed as far as that takes seconds.
+    ///
+    /// # Errors
+    /// A stall (a defect).
+    pub(super) fn checked(&self, s: &mut Setting<'_>, choice: Choice) -> Result<Choice, SessionError> {
+        let cores = choice.plan.cols * choice.plan.rows;
+        let layer = self.layer(s, &choice.plan, if cores <= WHOLE_MAX { WHOLE_MAX } else { SMALLER_MAX })?;
+        let mut choice = Choice { layer, is_checked: true, ..choice };
+        let by_token = self.by_token(s.forms, &choice.plan, (&choice.layer, &choice.rest), choice.rest_cycles);
+        match (choice.prompt.apart.clone(), choice.prompt.chunk) {
+            (_, 0) => choice.prompt = by_token,
+            (None, chunk) => choice.prompt = self.same(&choice, Some(chunk))?.unwrap_or(by_token),
+            (Some(own), chunk) => {
+                let here = self.same(&choice, None)?.unwrap_or_else(|| by_token.clone());
+                choice.prompt = self.on(own, &choice, Some(chunk))?.unwrap_or(by_token);
+                // An executed transition may take longer than it saves.
+                if self.prefill_mesh.is_none() {
+                    choice = self.better(choice, Prompt { is_checked: false, ..here });
+                }
+            }
+        }
+        choice.is_checked = choice.prompt.is_checked;
+        Ok(choice)
+    }
+
+    /// A layer of decode: on the plan's mesh if that has at most so many cores, else on a smaller one.
+    fn layer(&self, s: &mut Setting<'_>, plan: &Plan, cores: usize) -> Result<Layer, SessionError> {
+        let (mesh, trees, position) = ((plan.cols, plan.rows), plan.trees(), self.middle());
+        let smaller = Smaller::fitting(&self.shape, mesh, |s| s.mesh.0 * s.mesh.1 <= cores);
+        let (lines, chip) = (Lines::from(&trees), &self.config.chip);
+        let closed = s.forms.decode_layer(mesh, &lines, position);
+        if smaller.times == 1 {
+            let run = self.executed(s, &smaller, &trees, position)?;
+            return Ok(Layer { cycles: run.cycles, closed, run, smaller: 1 });
+        }
+        // As many positions a row.
+        let held = (position + 1).div_ceil(plan.rows) * smaller.mesh.1 - 1;
+        let forms = Forms::new(&smaller.shape, chip);
+        let trees = forms.trees(smaller.mesh, 1, trees.y.len());
+        let run = self.executed(s, &smaller, &trees, held)?;
+        let predicted = forms.decode_layer(smaller.mesh, &Lines::from(&trees), held);
+        let cycles = (closed as f64 * run.cycles as f64 / predicted.max(1) as f64) as u64;
+        Ok(Layer { cycles, closed, run, smaller: smaller.times })
+    }
+
+    fn executed(
+        &self,
+        s: &mut Setting<'_>,
+        smaller: &Smaller,
+        trees: &Trees,
+        position: usize,
+    ) -> Result<LayerTime, SessionError> {
+        let trees = Trees { head: vec![1; trees.y.len()], ..trees.clone() };
+        let key = (smaller.mesh, trees, smaller.times, position);
+        if let Some(run) = s.executed.0.get(&key) {
+            return Ok(run.clone());
+        }
+        let context = smaller.less(self.config.context).max(position + 1);
+        let config = SessionConfig { context, ..self.config_of(smaller.mesh, &key.1) };
+        let run = decode_layer(&smaller.shape, self.format, &config, position)?;
+        s.executed.0.insert(key, run.clone());
+        Ok(run)
+    }
+
+    /// A choice with the prompt with which it scores better, or that was asked for.
+    fn better(&self, choice: Choice, prompt: Prompt) -> Choice {
+        let mesh = prompt.apart.as_ref().map(|p| (p.cols as u32, p.rows as u32));
+        let is_asked_for = self.prefill_mesh.is_some() && mesh == self.prefill_mesh;
+        let other = Choice { prompt, ..choice.clone() };
+        if is_asked_for || other.score(self) < choice.score(self) { other } else { choice }
+    }
+
+    /// Token by token: behind the first, one each time that the slowest stage is free; at the middle of the prompt.
+    fn by_token(&self, forms: &Forms<'_>, plan: &Plan, (layer, rest): (&Layer, &Rest), rest_cycles: u64) -> Prompt {
+        let at = forms.decode_layer((plan.cols, plan.rows), &Lines::from(&plan.trees()), self.prompt / 2);
+        let cycles = (at as f64 * layer.cycles as f64 / layer.closed.max(1) as f64) as u64;
+        // No position but the last goes through the output head.
+        let slowest = works(rest, &plan.stages, cycles)[1..].iter().copied().max().unwrap_or(0);
+        let n = self.prompt as u64;
+        let all = self.shape.n_layers as u64 * cycles + rest_cycles + (n - 1) * slowest;
+        let stage_cycles = n * slowest;
+        let bubbles = 1.0 - stage_cycles as f64 / all.max(stage_cycles).max(1) as f64;
+        let (apart, check, chunk, transition) = (None, None, 0, 0);
+        let (moved, is_checked, cycles) = (false, true, all);
+        Prompt { apart, chunk, cycles, transition, moved, stage_cycles, bubbles, check, is_checked }
+    }
+
+    /// In chunks on decode's regions; `None` where their arenas hold no chunk.
+    fn same(&self, choice: &Choice, checked_chunk: Option<usize>) -> Result<Option<Prompt>, SessionError> {
+        let (shape, chip) = (self.part(), &self.config.chip);
+        let (model, size) = ((&shape, self.format), (self.prompt, choice.stages));
+        let found = prompt::confirm(model, &self.config, &choice.plan, size, checked_chunk)?;
+        let writing = u64::from(chip.usable_colors()) * u64::from(chip.route_write_cycles);
+        Ok(found.map(|c| in_chunks(c, choice.rest_cycles, None, (writing, false))))
+    }
+
+    /// In chunks on regions of their own, if they have room below decode's.
+    fn apart(&self, sketch: &Sketch, choice: &Choice) -> Result<Option<Prompt>, SessionError> {
+        let (shape, chip) = (self.part(), &self.config.chip);
+        let request = PlanRequest {
+            mesh: Some((sketch.cols as u32, sketch.rows as u32)),
+            context: self.prompt,
+            trees: None,
+            ..Session::request(&self.config)?
+        };
+        let Ok(mut plan) = Plan::new(&shape, chip, &request) else { return Ok(None) };
+        let rows = |p: &Plan| p.floor.bands() * p.rows;
+        if rows(&plan) + rows(&choice.plan) > chip.rows as usize {
+            return Ok(None);
+        }
+        plan.floor = plan.floor.moved_down(rows(&choice.plan));
+        self.on(plan, choice, None)
+    }
+
+    /// In chunks on the regions of `plan`, apart from those of a choice.
+    fn on(&self, plan: Plan, choice: &Choice, checked_chunk: Option<usize>) -> Result<Option<Prompt>, SessionError> {
+        let shape = self.part();
+        let (model, size) = ((&shape, self.format), (self.prompt, plan.stages.len()));
+        let Some(own) = prompt::confirm(model, &self.config, &plan, size, checked_chunk)? else { return Ok(None) };
+        let mesh = (choice.plan.cols, choice.plan.rows);
+        let config = SessionConfig { prompt: self.prompt, ..self.config_of(mesh, &choice.plan.trees()) };
+        let moved = prompt::move_to(model, &config, (&plan, &choice.plan), checked_chunk.is_some())?;
+        Ok(Some(in_chunks(own, choice.rest_cycles, Some(plan), moved)))
+    }
+}
+
+/// A prompt in chunks, with the ways and the head that a token has too.
+fn in_chunks(c: prompt::Confirmed, rest: u64, apart: Option<Plan>, (transition, moved): (u64, bool)) -> Prompt {
+    let (through, one) = c.cycles;
+    let bubbles = 1.0 - one as f64 / (through + rest).max(1) as f64;
+    let (chunk, cycles) = (c.chunk.0, through + rest);
+    let is_checked = c.check.is_some();
+    Prompt { apart, chunk, cycles, transition, moved, stage_cycles: one, bubbles, check: c.check, is_checked }
+}
