@@ -7,6 +7,7 @@ mod check;
 mod config;
 pub mod dry;
 pub mod gemm;
+mod lockstep;
 mod planning;
 mod prefill;
 mod recorded;

@@ -185,11 +185,12 @@ fn choice_text(text: &mut String, ask: &Ask, choices: &[Choice]) {
     row(
         "decode",
         format!(
-            "{:.0} tokens/s: {} cycles a token = {} layers x {} (executed; closed form {}) + {} (closed form)",
+            "{:.0} tokens/s: {} cycles a token = {} layers x {} ({}; closed form {}) + {} (closed form)",
             rate(chip, c.token_cycles),
             c.token_cycles,
             ask.shape.n_layers,
             c.layer.cycles,
+            if c.layer.executed { "executed" } else { "timed in lockstep" },
             c.layer_closed,
             c.rest_cycles
         ),

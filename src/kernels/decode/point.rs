@@ -66,7 +66,7 @@ pub fn of(id: u16) -> (u16, Option<Part>) {
 }
 
 /// A place on the chain; see the module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::kernels) enum Role {
     /// C.
@@ -92,7 +92,7 @@ impl Roles {
         self.0 & role as u8 != 0
     }
 
-    fn of(places: [(Role, bool); 6]) -> Self {
+    fn of(places: impl IntoIterator<Item = (Role, bool)>) -> Self {
         Self(places.into_iter().filter(|p| p.1).fold(0, |all, p| all | p.0 as u8))
     }
 }
@@ -103,22 +103,25 @@ fn farthest(n: usize, root: usize) -> usize {
 }
 
 impl Decode {
-    /// Places of a PE of a stage.
-    pub(in crate::kernels) fn roles(&self, seat: Seat) -> Roles {
+    /// Columns and rows in a stage of the places of its chain.
+    pub(in crate::kernels) fn places(&self) -> [(Role, (usize, usize)); 5] {
         let (cols, rows) = (self.plan.cols, self.plan.rows);
         let (c0, r0) = (tree_root(cols, &self.plan.groups_x), self.root_row());
         let (far_col, far_row) = (farthest(cols, c0), farthest(rows, r0));
         let band = self.columns().slice(far_col).band;
         let band_root = band.start + band.len() / 2;
-        let at = |col, row| (seat.col, seat.row) == (col, row);
-        Roles::of([
-            (Role::Corner, at(far_col, far_row)),
-            (Role::YRoot, at(far_col, r0)),
-            (Role::XRoot, at(c0, far_row)),
-            (Role::BandRoot, at(band_root, far_row)),
-            (Role::BandYRoot, at(band_root, r0)),
-            (Role::HeadRoot, false),
-        ])
+        [
+            (Role::Corner, (far_col, far_row)),
+            (Role::YRoot, (far_col, r0)),
+            (Role::XRoot, (c0, far_row)),
+            (Role::BandRoot, (band_root, far_row)),
+            (Role::BandYRoot, (band_root, r0)),
+        ]
+    }
+
+    /// Places of a PE of a stage.
+    pub(in crate::kernels) fn roles(&self, seat: Seat) -> Roles {
+        Roles::of(self.places().map(|(role, at)| (role, at == (seat.col, seat.row))))
     }
 
     /// Places of a PE of the head region.

@@ -37,6 +37,7 @@
 mod attention;
 mod blocks;
 mod layout;
+mod lockstep;
 mod predict;
 mod project;
 mod stage;
