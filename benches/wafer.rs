@@ -5,7 +5,7 @@
 //! |-------------------|--------------------------------------------------------------------------------------|
 //! | neighbours        | 1000x850 PEs, two lanes each, every PE sends 16 words east and south: live programs    |
 //! | layout            | one kernel's layout and its check                                                      |
-//! | layer             | `generate --dry --one-layer`: layout, launch, a pass through two layers of decode      |
+//! | layer             | `generate --dry --one-layer`: two layers of decode, one of a prefill of 4096 positions |
 //!
 //! Seconds are those of the wall and, in parentheses, of all CPUs (user and system, from /proc; 0 where there is none):
 //! on a busy machine only the latter say something. More seconds at equal PEs mean that layouts or the build became
@@ -17,7 +17,7 @@ use std::time::Instant;
 use plummer::arena::Owner;
 use plummer::exec::{RunOptions, Wafer};
 use plummer::fabric::{Backing, Chip, Layout, TileId, build};
-use plummer::host::dry::decode_layer;
+use plummer::host::dry::{decode_layer, prefill_layer};
 use plummer::host::{Kv, KvType, SessionConfig};
 use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Gemm, Spec};
@@ -172,9 +172,12 @@ fn layer(side: u32) {
         kernels: None,
         trees: None,
     };
-    let mut clock = Clock::start();
-    let t = decode_layer(&sizes.config.shape, sizes.format, &config, 4096).expect("it runs");
-    let (all, pass, n) = (clock.lap(), t.seconds.1, t.layers);
-    println!("layer       llama3-8b at {side}x{side}: {} cycles, {all} in all, peak {} MB", t.cycles, status("VmHWM"));
-    println!("            the pass through {n} layers {pass:.2} s");
+    let (shape, mut clock) = (&sizes.config.shape, Clock::start());
+    let decode = decode_layer(shape, sizes.format, &config, 4096).expect("it runs");
+    let token = clock.lap();
+    let prefill = prefill_layer(shape, sizes.format, &config, 4096).expect("it runs");
+    let prompt = clock.lap();
+    let (cycles, peak) = ([decode.cycles, prefill.cycles], status("VmHWM"));
+    println!("layer       llama3-8b at {side}x{side}: decode {} cycles in {token}", cycles[0]);
+    println!("            prefill of 4096 positions {} cycles in {prompt}, peak so far {peak} MB", cycles[1]);
 }

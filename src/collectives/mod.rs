@@ -8,6 +8,7 @@ mod chain;
 pub mod cost;
 mod interleave;
 mod ktree;
+pub mod lockstep;
 mod moving;
 mod moving_root;
 mod ring;

@@ -67,7 +67,15 @@ impl Wafer {
     /// # Errors
     /// `Lost` when a worker is gone.
     pub fn counters(&self) -> Result<Counters, PassError> {
-        let mut sum = Counters::default();
+        Ok(self.survey()?.0)
+    }
+
+    /// As `counters`, and clock, busy cycles and depth of every PE in no order.
+    ///
+    /// # Errors
+    /// `Lost` when a worker is gone.
+    pub fn survey(&self) -> Result<(Counters, Vec<(Coord, Record)>), PassError> {
+        let (mut sum, mut records) = (Counters::default(), Vec::new());
         for h in self.harvest()? {
             let c = h.counters;
             sum.cycles = sum.cycles.max(c.cycles);
@@ -76,8 +84,9 @@ impl Wafer {
             sum.wavelets += c.wavelets;
             sum.bursts += c.bursts;
             sum.busy += c.busy;
+            records.extend(h.records);
         }
-        Ok(sum)
+        Ok((sum, records))
     }
 
     /// Clock, busy cycles and depth of every PE, sorted by (row, col).

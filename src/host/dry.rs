@@ -10,6 +10,9 @@
 //! without an end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time
 //! too.
 //!
+//! On large meshes layers are timed in lockstep (`lockstep`), which gives the same cycles on every core: a layer of a
+//! prefill is some 10^9 messages there, and the lanes of a decode are laid for two layers.
+//!
 //! Invariant: positions are shape, so a pass at any position needs none of the passes before it.
 //! Called by `app` and `plan`.
 
@@ -19,12 +22,14 @@ use crate::exec::{Counters, Inject, PassError, RunOptions, Wafer};
 use crate::fabric::{Chip, Layout};
 use crate::kernels::decode::{Decode, Launch, pass, point};
 use crate::kernels::prefill::{PHASES, Prefill};
-use crate::link::Ctrl;
+use crate::link::{Ctrl, Record};
 use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::pe::{Kernel, Mark};
 use crate::placement::Trees;
+use crate::units::Coord;
 
 use super::config::SessionConfig;
+use super::lockstep;
 use super::planning::{apart, plan};
 use super::prefill::Prompt;
 use super::report::{self, PhaseCycles};
@@ -43,14 +48,17 @@ pub struct LayerTime {
     pub by_phase: Vec<PhaseCycles>,
     /// Layers of the pass that was run to find it.
     pub layers: usize,
-    /// Counters of that pass, the ways in and out included.
+    /// Counters of that pass, the way in included; of a decode, the way out too.
     pub counters: Counters,
     /// Busy cycles of the region in that pass.
     pub busy: RegionBusy,
-    /// Most colors at one PE.
+    /// Most colors at one PE; where nothing was executed, those that the launch names.
     pub colors_max: u32,
     /// Bytes that the fullest PE needs for one layer, code included.
     pub arena_need: u64,
+    /// Every message of the layer was executed; else its cores were timed in lockstep, and the counters of a decode
+    /// lack the way out.
+    pub executed: bool,
     /// Host seconds in all, and of the pass alone.
     pub seconds: (f64, f64),
 }
@@ -73,17 +81,21 @@ pub struct RegionBusy {
 /// # Errors
 /// When a worker is gone.
 pub fn busy_by_region(decode: &Decode, wafer: &Wafer) -> Result<Vec<RegionBusy>, PassError> {
+    Ok(busy_of(decode, &wafer.survey()?.1))
+}
+
+fn busy_of(decode: &Decode, records: &[(Coord, Record)]) -> Vec<RegionBusy> {
     let (floor, rows) = (&decode.plan.floor, decode.plan.rows);
     let mut regions = vec![RegionBusy::default(); floor.regions.len()];
-    for (at, record) in wafer.records()? {
-        let Some((region, col, row)) = floor.find(at, rows) else { continue };
+    for (at, record) in records {
+        let Some((region, col, row)) = floor.find(*at, rows) else { continue };
         let of = &mut regions[region];
         (of.pes, of.busy) = (of.pes + 1, of.busy + record.busy);
         if col == 0 || row == 0 || col + 1 == floor.regions[region].cols || row + 1 == rows {
             (of.edge_pes, of.edge_busy) = (of.edge_pes + 1, of.edge_busy + record.busy);
         }
     }
-    Ok(regions)
+    regions
 }
 
 impl LayerTime {
@@ -95,13 +107,15 @@ impl LayerTime {
 }
 
 /// What a pass without payloads gave.
-struct Pass {
-    counters: Counters,
-    marks: Vec<Mark>,
-    busy: RegionBusy,
-    colors_max: u32,
-    arena_need: u64,
-    seconds: f64,
+pub(super) struct Pass {
+    pub(super) counters: Counters,
+    pub(super) marks: Vec<Mark>,
+    /// In no order.
+    pub(super) records: Vec<(Coord, Record)>,
+    pub(super) colors_max: u32,
+    pub(super) arena_need: u64,
+    pub(super) executed: bool,
+    pub(super) seconds: f64,
 }
 
 /// Times a layer of decode at `position` on the mesh of `config`.
@@ -116,14 +130,16 @@ pub fn decode_layer(
 ) -> Result<LayerTime, SessionError> {
     let begin = Instant::now();
     let decode = alone(shape, format, config, 2, position)?;
-    let layout = decode.layout()?;
-    let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
-    let mut pass = run(decode.clone(), layout, &decode, &[ctrl])?;
+    let executed = || {
+        let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
+        run(decode.clone(), decode.layout()?, &decode, &[ctrl])
+    };
+    let mut pass = lockstep::decode_pass(&decode, position).map_or_else(executed, Ok)?;
     let one = ModelShape { n_layers: 1, ..decode.shape.clone() };
     pass.arena_need =
         alone(&one, format, config, 1, position)?.plan.fullest_bytes(&one, config.kv_type.bytes())[0] as u64;
-    let (by_phase, cycles) = phases_between(&pass.marks, point::id(point::O, point::Part::Wait), &point::NAMES);
-    Ok(pass.time(2, &decode, config, position, (by_phase, cycles), begin))
+    let times = phases_of(&pass.marks);
+    Ok(pass.time(2, &decode, config, position, times, begin))
 }
 
 /// Times a layer of a prefill of `positions` on the mesh of `config`: from the first chunk's arrival, its positions in
@@ -154,24 +170,11 @@ pub fn prefill_layer_as(
 ) -> Result<LayerTime, SessionError> {
     let begin = Instant::now();
     let decode = alone(shape, format, config, 1, 0)?;
-    // No ledger bounds a chunk here: without a choice it is the one predicted to be the fastest.
-    let chunk = match how {
-        Some((chunk, _)) => chunk,
-        None => Prefill::new(&decode, positions, None)?.fastest().0,
-    };
-    let mut kernel = Prefill::new(&decode, positions, Some(chunk))?;
+    let mut kernel = Prefill::new(&decode, positions, how.map(|(chunk, _)| chunk))?;
     if let Some((_, older)) = how {
         kernel.older = older.max(kernel.chunk.div_ceil(decode.plan.rows));
     }
-    let layout = kernel.layout()?;
-    // One burst a chunk: what is timed is the layer, not the way of its positions from the head.
-    let last = (positions - 1) / kernel.chunk * kernel.chunk;
-    let ctrl = |base: usize| {
-        let logits = if base == last { pass::WANT_LOGITS } else { 0 };
-        Ctrl { kind_slot: pass::RESIDENT | logits, position: base as u32 }
-    };
-    let ctrls: Vec<Ctrl> = (0..positions).step_by(kernel.chunk).map(ctrl).collect();
-    let pass = run(kernel.clone(), layout, &decode, &ctrls)?;
+    let pass = lockstep::prefill_pass(&kernel).map_or_else(|| prefill_pass(&kernel), Ok)?;
     let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
     // Chunks follow each other, each with all positions before it.
     let of = |id: u16| marks.iter().filter(move |m| point::of(m.id).0 == id).map(|m| m.now);
@@ -214,8 +217,16 @@ pub fn transition(
     Ok(cycles)
 }
 
+/// The pass of a prefill's layers, with the way in and without the way out.
+pub(super) fn prefill_pass(kernel: &Prefill) -> Result<Pass, SessionError> {
+    // One burst a chunk: what is timed is the layer, not the way of its positions from the head.
+    let ctrl = |base: usize| Ctrl { kind_slot: pass::RESIDENT, position: base as u32 };
+    let ctrls: Vec<Ctrl> = (0..kernel.prompt).step_by(kernel.chunk).map(ctrl).collect();
+    run(kernel.clone(), kernel.layout()?, &kernel.decode, &ctrls)
+}
+
 /// The kernel of `layers` layers alone: one stage, a head of one column, arenas without an end.
-fn alone(
+pub(super) fn alone(
     shape: &ModelShape,
     format: WeightFormat,
     config: &SessionConfig,
@@ -235,7 +246,7 @@ fn alone(
 }
 
 /// One pass a control word, one behind the other in virtual time as in a session.
-fn run<K: Kernel>(kernel: K, layout: Layout, decode: &Decode, ctrls: &[Ctrl]) -> Result<Pass, SessionError> {
+pub(super) fn run<K: Kernel>(kernel: K, layout: Layout, decode: &Decode, ctrls: &[Ctrl]) -> Result<Pass, SessionError> {
     let arena_need = layout.pes.iter().map(|pe| pe.used().0).max().unwrap_or(0);
     let options = RunOptions { dry: true, ..RunOptions::new(1) };
     let mut wafer = Wafer::launch(kernel, layout, &decode.chip, &options, |_, _, _| {})?;
@@ -244,10 +255,13 @@ fn run<K: Kernel>(kernel: K, layout: Layout, decode: &Decode, ctrls: &[Ctrl]) ->
     let begin = Instant::now();
     wafer.run(&injects)?;
     let seconds = begin.elapsed().as_secs_f64();
-    let marks = wafer.take_marks();
-    let busy = busy_by_region(decode, &wafer)?[1];
-    let (counters, colors_max) = (wafer.counters()?, wafer.colors_max);
-    Ok(Pass { counters, marks, busy, colors_max, arena_need, seconds })
+    let (marks, (counters, records)) = (wafer.take_marks(), wafer.survey()?);
+    Ok(Pass { counters, marks, records, colors_max: wafer.colors_max, arena_need, executed: true, seconds })
+}
+
+/// Phases of a layer in the middle of a stage, and their sum.
+pub(super) fn phases_of(marks: &[Mark]) -> (Vec<PhaseCycles>, u64) {
+    phases_between(marks, point::id(point::O, point::Part::Wait), &point::NAMES)
 }
 
 /// Phases of stage 0 between its first two marks of a point, and their sum.
@@ -279,7 +293,8 @@ impl Pass {
             by_phase,
             layers,
             counters: self.counters,
-            busy: self.busy,
+            busy: busy_of(decode, &self.records)[1],
+            executed: self.executed,
             colors_max: self.colors_max,
             arena_need: self.arena_need + config.chip.reserved_bytes,
             seconds: (begin.elapsed().as_secs_f64(), self.seconds),

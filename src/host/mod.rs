@@ -8,6 +8,7 @@ mod config;
 pub mod dry;
 pub mod gemm;
 mod kept;
+mod lockstep;
 mod planning;
 mod prefill;
 mod recorded;

@@ -52,7 +52,7 @@ impl Layers<'_> {
             },
             "colors_max": t.colors_max, "arena_need": t.arena_need, "utilisation": self.utilisation(t, is_prefill),
             "rivals": self.run.rivals(t.mesh, t.position, is_prefill).ok(),
-            "host": {"seconds": t.seconds.0, "seconds_pass": t.seconds.1},
+            "executed": t.executed, "host": {"seconds": t.seconds.0, "seconds_pass": t.seconds.1},
         })
     }
 
@@ -99,6 +99,11 @@ impl Layers<'_> {
             let (all, pass) = t.seconds;
             row(name, format!("{} cycles a layer {what}", t.cycles));
             row("", format!("host: {all:.2} s, of which {pass:.2} s for the pass ({} layers)", t.layers));
+            if !t.executed {
+                let how =
+                    "not executed: all cores timed in lockstep, which gives the same cycles (tests of small meshes)";
+                row("", how.to_owned());
+            }
             for PhaseCycles { name, total, .. } in &t.by_phase {
                 row("", format!("{name:<17} {total:>12} {:>5.1} %", *total as f64 * 100.0 / t.cycles as f64));
             }

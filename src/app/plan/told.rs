@@ -283,7 +283,8 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
 fn executed(c: &Choice) -> String {
     let (closed, (cols, rows)) = (c.layer.closed, c.layer.run.mesh);
     match c.layer.smaller {
-        1 => format!("executed; closed form {closed}"),
+        1 if c.layer.run.executed => format!("executed; closed form {closed}"),
+        1 => format!("timed in lockstep; closed form {closed}"),
         n => format!(
             "closed form {closed}, corrected by a layer executed on {cols}x{rows} cores, {n}x less, equal tiles"
         ),

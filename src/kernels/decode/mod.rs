@@ -29,6 +29,7 @@
 mod contents;
 pub(in crate::kernels) mod head;
 pub(in crate::kernels) mod layout;
+pub(in crate::kernels) mod lockstep;
 pub mod point;
 mod probe;
 pub(in crate::kernels) mod routes;
@@ -97,8 +98,8 @@ pub mod pass {
     pub const OWN_ID: u32 = 1 << 16;
     /// The pass goes through the lm_head.
     pub const WANT_LOGITS: u32 = 1 << 17;
-    /// Prefill: the residual of the chunk that begins here is in the first stage already; no other position comes.
-    /// Only a layer that is timed alone is started so.
+    /// Prefill: the residual of the chunk that begins here is in the first stage already; no other position comes, and
+    /// what the layers make of it stays there. Only a layer that is timed alone is started so.
     pub const RESIDENT: u32 = 1 << 18;
 }
 

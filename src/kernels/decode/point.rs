@@ -66,7 +66,7 @@ pub fn of(id: u16) -> (u16, Option<Part>) {
 }
 
 /// Who marks a place on the chain; see the module.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(in crate::kernels) enum Marker {
     /// C.
@@ -92,7 +92,7 @@ impl Markers {
         self.0 & marker as u8 != 0
     }
 
-    fn of(places: [(Marker, bool); 6]) -> Self {
+    fn of(places: impl IntoIterator<Item = (Marker, bool)>) -> Self {
         Self(places.into_iter().filter(|p| p.1).fold(0, |all, p| all | p.0 as u8))
     }
 }
@@ -103,22 +103,25 @@ fn farthest(n: usize, root: usize) -> usize {
 }
 
 impl Decode {
-    /// What a PE of a stage marks.
-    pub(in crate::kernels) fn markers(&self, seat: Seat) -> Markers {
+    /// Columns and rows in a stage of the places of its chain.
+    pub(in crate::kernels) fn places(&self) -> [(Marker, (usize, usize)); 5] {
         let (cols, rows) = (self.plan.cols, self.plan.rows);
         let (c0, r0) = (tree_root(cols, &self.plan.groups_x), self.root_row());
         let (far_col, far_row) = (farthest(cols, c0), farthest(rows, r0));
         let band = self.columns().slice(far_col).band;
         let band_root = band.start + band.len() / 2;
-        let at = |col, row| (seat.col, seat.row) == (col, row);
-        Markers::of([
-            (Marker::Corner, at(far_col, far_row)),
-            (Marker::YRoot, at(far_col, r0)),
-            (Marker::XRoot, at(c0, far_row)),
-            (Marker::BandRoot, at(band_root, far_row)),
-            (Marker::BandYRoot, at(band_root, r0)),
-            (Marker::HeadRoot, false),
-        ])
+        [
+            (Marker::Corner, (far_col, far_row)),
+            (Marker::YRoot, (far_col, r0)),
+            (Marker::XRoot, (c0, far_row)),
+            (Marker::BandRoot, (band_root, far_row)),
+            (Marker::BandYRoot, (band_root, r0)),
+        ]
+    }
+
+    /// What a PE of a stage marks.
+    pub(in crate::kernels) fn markers(&self, seat: Seat) -> Markers {
+        Markers::of(self.places().map(|(marker, at)| (marker, at == (seat.col, seat.row))))
     }
 
     /// What a PE of the head region marks.

@@ -108,6 +108,13 @@ impl Prefill {
         fullest.map(free).collect()
     }
 
+    /// Bytes of tiles on the fullest PE.
+    pub fn fullest_bytes(&self) -> usize {
+        let have = self.decode.chip.arena_bytes.saturating_sub(self.decode.chip.reserved_bytes) as usize;
+        let need = |(col, row, free)| have - free + self.sizes(col, row, self.chunk, self.older).bytes();
+        self.free().into_iter().map(need).max().unwrap_or(0)
+    }
+
     /// Do chunks of `chunk` positions fit, with `older` earlier ones of a row in passing?
     fn fits(&self, free: &[(usize, usize, usize)], chunk: usize, older: usize) -> bool {
         free.iter().all(|&(col, row, free)| {

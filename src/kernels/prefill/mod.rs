@@ -38,6 +38,7 @@
 mod attention;
 mod blocks;
 mod layout;
+mod lockstep;
 mod predict;
 mod project;
 mod stage;

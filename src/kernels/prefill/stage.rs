@@ -83,7 +83,7 @@ pub(super) struct Layer {
 pub(super) async fn run<'a>(p: &'a Prefill, pe: Pe<'a>, seat: Seat) {
     let s = Box::new(Stage::new(p, pe, seat));
     loop {
-        let chunk = s.chunk_in().await;
+        let (chunk, kind) = s.chunk_in().await;
         pe.compute(s.d.chip.special(s.t.angles.words()), |v| s.turn(v, chunk));
         for layer in &s.layers {
             s.qkv(layer, chunk).await;
@@ -91,7 +91,9 @@ pub(super) async fn run<'a>(p: &'a Prefill, pe: Pe<'a>, seat: Seat) {
             s.project(layer.o, s.local.att(), point::O, chunk).await;
             s.feed_forward(layer, chunk).await;
         }
-        s.chunk_out(chunk).await;
+        if kind & pass::RESIDENT == 0 {
+            s.chunk_out(chunk).await;
+        }
     }
 }
 
@@ -182,8 +184,8 @@ impl<'a> Stage<'a> {
         Chunk { base, len, cols: self.d.plan.cols, rows: self.d.plan.rows }
     }
 
-    /// Takes in the residual of a chunk; positions of other columns are dropped.
-    async fn chunk_in(&self) -> Chunk {
+    /// Takes in the residual of a chunk, and what its first burst says of it; positions of other columns are dropped.
+    async fn chunk_in(&self) -> (Chunk, u32) {
         let [_, land] = self.t.passing;
         if self.is_first {
             let one = land.slice(0, self.hidden);
@@ -195,7 +197,7 @@ impl<'a> Stage<'a> {
                 self.burst(one).await;
                 self.keep(chunk, t..t + 1, one);
             }
-            return chunk;
+            return (chunk, first.kind_slot);
         }
         // The first burst of a chunk is the x root's own block: its length needs the chunk, so its base comes ahead.
         let first = self.burst(Tile::EMPTY).await;
@@ -208,7 +210,7 @@ impl<'a> Stage<'a> {
                 self.keep(chunk, part, block);
             }
         }
-        chunk
+        (chunk, 0)
     }
 
     /// One burst of the hand-over. A program that waits for one counts as finished: prompts come position by position.
