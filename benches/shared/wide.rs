@@ -43,14 +43,15 @@ impl Kernel for Rows {
             return;
         }
         let tile = pe.tile(TILE);
-        let from = |col: u32| if self.what == What::Transit { Color(0) } else { color(col) };
+        let color = |col: u32| if self.what == What::Transit { Color(0) } else { color(col) };
+        let rx = (col < last).then(|| pe.rx(color(col)));
+        let tx = (col > 0).then(|| pe.tx(color(col - 1)));
         for _ in 0..self.rounds {
-            if col == last {
-                pe.send(pe.tx(from(last - 1)), tile).await;
-            } else if col == 0 {
-                pe.recv_fold(pe.rx(from(0)), tile, Fold::Add).await;
-            } else {
-                pe.combine(pe.rx(color(col)), pe.tx(color(col - 1)), tile, Fold::Add).await;
+            match (rx, tx) {
+                (Some(rx), Some(tx)) => _ = pe.combine(rx, tx, tile, Fold::Add).await,
+                (Some(rx), None) => _ = pe.recv_fold(rx, tile, Fold::Add).await,
+                (None, Some(tx)) => pe.send(tx, tile).await,
+                (None, None) => {}
             }
         }
     }
