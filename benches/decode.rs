@@ -16,8 +16,11 @@ use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::model::Model;
 use std::hint::black_box;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
+
+#[path = "shared/round_trip.rs"]
+mod round_trip;
+use round_trip::round_trip;
 
 const POSITIONS: usize = 128;
 
@@ -182,30 +185,6 @@ fn time(f: impl FnOnce()) -> f64 {
     let start = Instant::now();
     f();
     start.elapsed().as_secs_f64()
-}
-
-/// Seconds for a cache line to go to another thread and back.
-fn round_trip() -> f64 {
-    const TRIPS: u64 = 2000;
-    let ball = AtomicU64::new(0);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for i in 0..TRIPS {
-                while ball.load(Ordering::Acquire) != 2 * i + 1 {
-                    std::hint::spin_loop();
-                }
-                ball.store(2 * i + 2, Ordering::Release);
-            }
-        });
-        let start = Instant::now();
-        for i in 0..TRIPS {
-            ball.store(2 * i + 1, Ordering::Release);
-            while ball.load(Ordering::Acquire) != 2 * i + 2 {
-                std::hint::spin_loop();
-            }
-        }
-        start.elapsed().as_secs_f64() / TRIPS as f64
-    })
 }
 
 fn median_and_best(times: &mut [f64]) -> (f64, f64) {

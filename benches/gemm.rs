@@ -12,6 +12,9 @@
 use std::path::Path;
 use std::time::Instant;
 
+#[path = "shared/round_trip.rs"]
+mod round_trip;
+
 use plummer::exec::RunOptions;
 use plummer::fabric::Chip;
 use plummer::host::gemm::run;
@@ -81,8 +84,9 @@ fn against_flat(rounds: usize, side: usize, threads: usize) {
     let b: Vec<f32> = (0..side * side).map(|i| value(i + side * side)).collect();
     let [mut reference, mut other] = [(); 2].map(|()| vec![0.0f32; side * side]);
     let (mut flat, mut mesh) = ([Vec::new(), Vec::new()], MESHES.map(|_| Vec::new()));
-    let mut rows = MESHES.map(|_| None);
+    let (mut rows, mut trips) = (MESHES.map(|_| None), Vec::new());
     for round in 0..rounds {
+        trips.push(round_trip::round_trip());
         time(&mut flat[0], || by_matrixmultiply(side, &a, &b, &mut reference));
         time(&mut flat[1], || by_gemm(side, &a, &b, &mut other, threads));
         assert_eq!(reference, other);
@@ -100,7 +104,9 @@ fn against_flat(rounds: usize, side: usize, threads: usize) {
             rows[i] = Some((done.row, hops.unwrap_or(0)));
         }
     }
+    let trip = of(&mut trips).0 * 1e9;
     println!("{side}^3 in f32, {threads} threads, median (min) of {rounds} interleaved rounds");
+    println!("cross-core round trip {trip:.0} ns (median)");
     let [matrixmultiply, gemm] = flat.each_mut().map(|times| of(times));
     println!(
         "flat matrixmultiply {:.3} ({:.3}) s, gemm {:.3} ({:.3}) s",

@@ -3,13 +3,19 @@
 //! For each tile shape of decode and each place that weights can be in (L1, L2, DRAM): GB/s of weights, the ratio of
 //! the GEMV's time to that of the read loop, interleaved in the same process. Near 1 means that the host's memory is
 //! the limit; a higher ratio in DRAM at an unchanged ratio in L1 means that streams restart badly between tiles; a
-//! higher ratio in L1 means that the inner loop lost its registers or its vector width.
+//! higher ratio in L1 means that the inner loop lost its registers or its vector width. Then a large product on the
+//! wafer against a flat one (`cargo bench --bench gemv -- large`: alone).
 
 use plummer::math::Kernels;
 use plummer::math::checkpoint::WeightFormat;
 use plummer::math::gemv::{PackedShape, Stream, gemv};
 use std::hint::black_box;
 use std::time::Instant;
+
+#[path = "shared/large_gemv.rs"]
+mod large_gemv;
+#[path = "shared/round_trip.rs"]
+mod round_trip;
 
 /// k x n: QKV, O, gate|up and down of SmolLM2-135M on 12 x 16 PEs; its head on a 49-column region; a full panel.
 const SHAPES: [(usize, usize); 6] = [(36, 80), (48, 36), (36, 256), (128, 36), (36, 1003), (128, 64)];
@@ -18,6 +24,9 @@ const ROUNDS: usize = 15;
 
 fn main() {
     let kernels = Kernels::detect();
+    if std::env::args().any(|a| a == "large") {
+        return large_gemv::print(kernels);
+    }
     println!("{kernels:?}; median (best) of {ROUNDS} interleaved rounds");
     println!("{:>10} {:>5} {:>5}  {:>16}  {:>16}  {:>6}", "k x n", "type", "in", "gemv GB/s", "read GB/s", "ratio");
     for (k, n) in SHAPES {
@@ -27,6 +36,7 @@ fn main() {
             }
         }
     }
+    large_gemv::print(kernels);
 }
 
 fn measure(kernels: Kernels, format: WeightFormat, shape: PackedShape, place: &str, bytes: usize) {

@@ -5,7 +5,7 @@
 //! and minimum of the rounds. A change of cycles or hops means that the machine changed; more nanoseconds at equal hops
 //! mean that the engine became slower. Every hop of a chain, a broadcast or a pipeline ends at a program; the way back
 //! of a wrap-around ring (half of its hops) and the upper levels of a tree are transit, routers alone. MeshGEMV rows
-//! include the local product.
+//! include the local product. Last, a hop and a burst over a whole wafer (`cargo bench --bench hops -- wide`: alone).
 
 use plummer::collectives::cost::best_groups;
 use plummer::collectives::{Allreduce, Chain, Ring, RingOrder, Tree};
@@ -17,11 +17,17 @@ use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use plummer::kernels::line::{Line, LineOp, row_of};
 use std::time::Instant;
 
+#[path = "shared/wide.rs"]
+mod wide;
+
 const ROUNDS: usize = 7;
 /// Message-hops that a round is to have, at least.
 const HOPS: u64 = 100_000;
 
 fn main() {
+    if std::env::args().any(|a| a == "wide") {
+        return wide::print();
+    }
     let chip = Chip::preset("wse2").expect("a preset");
     println!("chip wse2, one worker; host ns per message-hop: median (minimum) of {ROUNDS} rounds");
     println!(
@@ -38,6 +44,7 @@ fn main() {
             mesh(&chip, side, levels);
         }
     }
+    wide::print();
 }
 
 fn lines(chip: &Chip, p: usize, words: usize) {

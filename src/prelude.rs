@@ -12,6 +12,6 @@ pub use crate::exec::{
 pub use crate::fabric::{Chip, Direction, Layout, LayoutError, Survey, TileDecl, TileId, Tx as Ports};
 pub use crate::host::trial::{Facts, Trial, TrialError};
 pub use crate::pe::{
-    Combine, Did, FaultKind, Fold, Join, Kernel, Log, Pe, Recv, Rx, Send as Sending, Ticket, Tx, View,
+    Combine, Did, FaultKind, Fold, Join, JoinAll, Kernel, Log, Order, Pe, Recv, Rx, Send as Sending, Ticket, Tx, View,
 };
 pub use crate::units::{Bytes, Color, Coord, Cycles};

@@ -10,7 +10,7 @@
 //! Called by programs of GEMM kernels and of prefill.
 
 use crate::arena::Tile;
-use crate::pe::{Pe, Rx, Ticket, Tx};
+use crate::pe::{JoinAll, Pe, Rx, Ticket, Tx};
 
 use super::interleave::Way;
 
@@ -39,10 +39,17 @@ pub struct Exchange([Option<Ticket>; 2]);
 
 impl Exchange {
     /// Waits for both.
-    pub async fn join(self, pe: Pe<'_>) {
-        for ticket in self.0.into_iter().flatten() {
-            pe.join(ticket).await;
-        }
+    #[track_caller]
+    pub fn join(self, pe: Pe<'_>) -> JoinAll<'_, 2> {
+        pe.join_all(self.0)
+    }
+
+    /// Waits for both of both, as far as they have begun; `first` was posted first.
+    #[track_caller]
+    pub fn join_two<'a>(pe: Pe<'a>, first: Option<Self>, second: Option<Self>) -> JoinAll<'a, 4> {
+        let none = Self([None; 2]);
+        let (Self([a, b]), Self([c, d])) = (first.unwrap_or(none), second.unwrap_or(none));
+        pe.join_all([a, b, c, d])
     }
 }
 

@@ -87,8 +87,8 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
 
     /// Asks for the state of the PE that runs after this one: it comes in while this one computes.
     #[inline]
-    fn warm_next(&self) {
-        if let Some(next) = self.part.net.borrow().warm_next() {
+    fn warm_next(&self, pe: u32) {
+        if let Some(next) = self.part.net.borrow().warm_next(pe) {
             self.programs.warm(next);
         }
     }
@@ -112,7 +112,7 @@ impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
                 Some(Work::Moved) => {}
                 Some(Work::Run(pe)) => {
                     self.warm(pe);
-                    self.warm_next();
+                    self.warm_next(pe);
                     if self.programs.poll(pe) {
                         self.part.net.borrow_mut().records[pe as usize].block(Status::Finished, NONE);
                     }

@@ -9,7 +9,7 @@
 use super::burst::{Burst, Ctrl, Timing};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
-use super::record::Record;
+use super::record::{Record, Status};
 use super::ticket::{NONE, Ticket, TicketKind, TicketState};
 
 /// A send as a program asks for it.
@@ -191,7 +191,7 @@ impl<S: Store> Net<S> {
         if pe == NONE {
             self.tickets.close(id);
         } else if awaited {
-            self.wake(pe);
+            self.ended(pe);
         }
     }
 
@@ -276,10 +276,13 @@ impl<S: Store> Net<S> {
             let t = &mut self.tickets[id];
             (t.state, t.next) = (TicketState::Done, u32::from(taken.burst.words));
             (t.end, t.tally, t.ctrl) = (taken.end, taken.burst.depth, taken.burst.ctrl);
-            let awaited = t.awaited;
+            let (awaited, fits) = (t.awaited, taken.burst.words == words);
             self.records[pe as usize].n_receives -= 1;
-            if awaited {
-                self.wake(pe);
+            match awaited {
+                true if fits => self.ended(pe),
+                // The program has to see this, whatever else it waits for.
+                true if self.records[pe as usize].status == Status::OnTicket => self.wake(pe),
+                _ => {}
             }
         }
     }

@@ -9,6 +9,7 @@ use super::burst::{Burst, Timing};
 use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
 use super::load::Loads;
 use super::message::{HEADER_WORDS, Message};
+use super::ready::Ready;
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{NONE, Port, TicketState, Tickets};
@@ -87,7 +88,7 @@ pub struct Net<S> {
     pub dry: bool,
     /// Slots of lanes beyond the first two, by lane.
     deep: Vec<Burst>,
-    pub(super) ready: Vec<u32>,
+    pub(super) ready: Ready,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
     /// A burst goes on at once while its way is free, unless every lane that it enters is to be seen.
@@ -117,7 +118,7 @@ impl<S: Store> Net<S> {
             store,
             dry,
             deep,
-            ready: (0..parts.pes as u32).collect(),
+            ready: Ready::all(parts.pes),
             work: Vec::with_capacity(n_lanes.min(1 << 16)),
             schedule,
             runs_on: schedule == Schedule::DepthFirst,
@@ -197,6 +198,9 @@ impl<S: Store> Net<S> {
     /// for the second alone has not seen the end of the first yet.
     pub fn waits(&self, pe: u32) -> (Status, u32, u64) {
         let r = &self.records[pe as usize];
+        if r.status == Status::OnTicket {
+            return self.waits_for_tickets(pe);
+        }
         if r.status != Status::OnLane || r.behind == NONE {
             return (r.status, r.wait_on, r.now);
         }

@@ -8,7 +8,8 @@
 
 use std::panic::Location;
 
-use super::ticket::NONE;
+use super::net::{Net, Store};
+use super::ticket::{NONE, TicketState};
 
 /// What a PE is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Record {
     pub n_open: u8,
     /// Queued posted receives among them.
     pub n_receives: u8,
+    /// Tickets that have to end before it goes on, while it waits for tickets.
+    pub awaits: u8,
     /// Doing what.
     pub status: Status,
     /// The operation in the program's source where it blocked last.
@@ -79,6 +82,7 @@ impl Record {
             takeable: 0,
             n_open: 0,
             n_receives: 0,
+            awaits: 0,
             status: Status::Runnable,
             place: None,
         }
@@ -95,5 +99,38 @@ impl Record {
 impl Default for Record {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl<S: Store> Net<S> {
+    /// Of the tickets that a PE waits for at once, which end in the order in which they were posted as far as its
+    /// program sees: the first open one, and the time when it comes to it.
+    pub(super) fn waits_for_tickets(&self, pe: u32) -> (Status, u32, u64) {
+        let r = &self.records[pe as usize];
+        let (mut at, mut first, mut before) = (r.open, r.wait_on, r.now);
+        while at != NONE {
+            let t = &self.tickets[at];
+            // The list is newest first.
+            match t.state {
+                _ if !t.awaited => {}
+                TicketState::Done => before = before.max(t.end),
+                _ => (first, before) = (at, r.now),
+            }
+            at = t.next_open;
+        }
+        (r.status, first, before)
+    }
+
+    /// One of the tickets that a PE waits for has ended.
+    #[inline]
+    pub(super) fn ended(&mut self, pe: u32) {
+        let record = &mut self.records[pe as usize];
+        // A program that is to see a fault runs already.
+        if record.status == Status::OnTicket {
+            record.awaits -= 1;
+            if record.awaits == 0 {
+                self.wake(pe);
+            }
+        }
     }
 }

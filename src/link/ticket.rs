@@ -118,6 +118,8 @@ pub struct Port {
     pub(super) first: u32,
     pub(super) last: u32,
     pub(super) previous_end: u64,
+    /// The first PE that takes its bursts, if it is here and known; for hints.
+    pub(super) sink: u32,
 }
 
 impl Port {
@@ -133,6 +135,7 @@ impl Port {
             first: NONE,
             last: NONE,
             previous_end: 0,
+            sink: NONE,
         }
     }
 
@@ -179,6 +182,12 @@ impl Tickets {
     fn grow(&mut self) -> u32 {
         self.all.push(Ticket::new(TicketKind::Send));
         (self.all.len() - 1) as u32
+    }
+
+    /// Where a ticket lies, for hints.
+    #[inline(always)]
+    pub(super) fn at(&self, id: u32) -> *const Ticket {
+        self.all.as_ptr().wrapping_add(id as usize)
     }
 
     /// Gives a ticket back.

@@ -5,7 +5,7 @@
 use std::ops::Range;
 
 use super::net::{Net, Store};
-use super::ticket::NONE;
+use super::ticket::{NONE, Ticket, TicketKind};
 
 /// A vector of `len` elements on large pages where the host has them: a wafer's state is some tens of megabytes that
 /// are visited in jumps, and small pages would cost a walk of the page table for most of them.
@@ -48,6 +48,8 @@ pub fn warm_one<T>(at: *const T) {
     }
 }
 
+/// Lines of tiles that are asked for ahead.
+const TILE_LINES: usize = 16;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -75,16 +77,66 @@ impl<S: Store> Net<S> {
     /// The PE that runs next if nothing else is woken. Asks for the lane that it will send into, if that is known, and
     /// for the record of the one after it.
     #[inline(always)]
-    pub fn warm_next(&self) -> Option<u32> {
-        let (next, rest) = self.ready.split_last()?;
-        if let Some(after) = rest.last() {
-            ask(self.records.as_ptr().wrapping_add(*after as usize));
+    pub fn warm_next(&self, pe: u32) -> Option<u32> {
+        if let Some(soon) = self.ready.soon() {
+            return self.warm_soon(pe, soon);
         }
-        let record = &self.records[*next as usize];
+        let (next, after) = self.ready.next()?;
+        if let Some(after) = after {
+            ask(self.records.as_ptr().wrapping_add(after as usize));
+        }
+        let record = &self.records[next as usize];
         if record.way != NONE {
             self.warm_lane(record.way as usize);
         }
-        Some(*next)
+        Some(next)
+    }
+
+    /// What a sweep has chosen comes in step by step, as one thing names the next: programs and records, open tickets,
+    /// their ports, lanes and tiles, what is behind the ports, the tickets of the PEs there. The last one chosen.
+    #[inline]
+    fn warm_soon(&self, pe: u32, soon: &[u32]) -> Option<u32> {
+        if let Some(pe) = soon.get(3) {
+            ask(self.records.as_ptr().wrapping_add(*pe as usize));
+        }
+        if let Some(pe) = soon.get(2) {
+            self.warm_tickets(*pe);
+        }
+        if let Some(pe) = soon.get(1) {
+            self.open(*pe).for_each(|t| match t.kind {
+                TicketKind::Receive => self.warm_lane(t.at as usize),
+                _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
+            });
+            let record = &self.records[*pe as usize];
+            if !self.dry && record.n_open > 0 {
+                let words = (record.hull[1] - record.hull[0]).min((TILE_LINES * LINE / 4) as u32);
+                warm(self.store.words(record.hull[0], words as usize));
+            }
+        }
+        let sends = |pe| self.open(pe).filter(|t| t.kind == TicketKind::Send).map(|t| &self.ports[t.at as usize]);
+        if let Some(pe) = soon.first() {
+            sends(*pe).for_each(|port| {
+                self.warm_lane(port.outs[0] as usize);
+                self.warm_after(port.outs[0]);
+                ask(self.records.as_ptr().wrapping_add(port.sink as usize));
+            });
+        }
+        sends(pe).filter(|port| port.sink != NONE).for_each(|port| self.warm_tickets(port.sink));
+        soon.get(3).copied()
+    }
+
+    /// Asks for the open tickets of a PE: they are reused last in, first out, so they lie together.
+    #[inline]
+    fn warm_tickets(&self, pe: u32) {
+        let tickets = self.tickets.at(self.records[pe as usize].open & !3);
+        (0..4).for_each(|i| ask(tickets.wrapping_add(i)));
+    }
+
+    /// The open tickets of a PE.
+    #[inline]
+    fn open(&self, pe: u32) -> impl Iterator<Item = &Ticket> {
+        let ticket = |at: u32| if at == NONE { None } else { Some(&self.tickets[at]) };
+        std::iter::successors(ticket(self.records[pe as usize].open), move |t| ticket(t.next_open))
     }
 
     /// Asks for the lane after `lane`: along a way they lie one behind the other.

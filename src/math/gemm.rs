@@ -255,9 +255,24 @@ pub fn gemm(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [
     gemm_strided(kernels, d, a, b, c, d.n);
 }
 
+/// Asks the host for the cache lines of a slice.
+#[inline]
+fn expect(slice: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in slice.chunks(16) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads no value, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slice;
+}
+
 /// As `gemm` with `c_stride` elements from one row of C to the next; what lies between is left alone.
 pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32], c_stride: usize) {
     assert!(d.n <= c_stride || d.m < 2, "gemm: {d:?} with {c_stride} elements a row of C");
+    // The first rows come in while the factors are widened.
+    expect(&c[..c.len().min(6 * c_stride)]);
     walk(kernels, d, a, b, |m, n, chunk| {
         let panel = chunk.times(&mut c[m * c_stride + n..], c_stride);
         // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::arena::{Memory, Tile};
 use crate::fabric::{Endpoints, Ends, TileId};
-use crate::link::{NONE, Net, Status};
+use crate::link::{NONE, Net, Order, Status};
 use crate::math::Kernels;
 use crate::units::{Color, Coord, Cycles};
 
@@ -21,6 +21,11 @@ use super::view::View;
 pub trait Kernel: Send + Sync + 'static {
     /// The program of one PE. Look up ports and tiles before the first `.await`.
     fn program<'a>(&'a self, pe: Pe<'a>) -> impl Future<Output = ()> + 'a;
+
+    /// In which order the host best takes up PEs that can run: a hint, on which nothing but its speed depends.
+    fn order(&self) -> Order {
+        Order::DepthFirst
+    }
 }
 
 /// A phase mark: which PE's program passed which point, when.

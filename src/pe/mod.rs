@@ -15,12 +15,13 @@ mod relay;
 mod trace;
 mod view;
 
+pub use crate::link::Order;
 pub use asked::{Step, Trace, Traced};
 pub use fault::{Fault, FaultKind, Span};
 pub use fold::Fold;
 pub use handle::{Kernel, Mark, Part, Pe, Rx, Tx};
 pub use ops::{Combine, Recv, Send};
-pub use post::{Join, Ticket};
+pub use post::{Join, JoinAll, Ticket};
 pub use probe::{Probe, Probes};
 pub use relay::{After, Relay, Role};
 pub use trace::{Did, Log, Span as TraceSpan};

@@ -224,7 +224,7 @@ impl<'a> Pe<'a> {
             t.awaited = true;
             let record = &mut net.records[self.id as usize];
             record.block(Status::OnTicket, ticket);
-            record.place = Some(place);
+            (record.place, record.awaits) = (Some(place), 1);
             return Poll::Pending;
         }
         let (ctrl, depth, received) = (t.ctrl, t.tally, t.kind == crate::link::TicketKind::Receive);

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, NONE, Net, Status};
+use crate::link::{Ctrl, NONE, Net, Status, TicketKind, TicketState};
 
 use super::asked::Asked;
 use super::fault::FaultKind;
@@ -25,6 +25,15 @@ pub struct Ticket(u32);
 pub struct Join<'a> {
     pe: Pe<'a>,
     ticket: Ticket,
+    place: &'static Location<'static>,
+}
+
+/// The ends of several posted operations, given in the order in which they were posted. To the program they end one
+/// after the other; the host resumes it once.
+#[must_use = "futures do nothing unless awaited"]
+pub struct JoinAll<'a, const N: usize> {
+    pe: Pe<'a>,
+    tickets: [Option<Ticket>; N],
     place: &'static Location<'static>,
 }
 
@@ -59,6 +68,12 @@ impl<'a> Pe<'a> {
         Join { pe: self, ticket, place: Location::caller() }
     }
 
+    /// Waits for posted operations, given in the order in which they were posted.
+    #[track_caller]
+    pub fn join_all<const N: usize>(self, tickets: [Option<Ticket>; N]) -> JoinAll<'a, N> {
+        JoinAll { pe: self, tickets, place: Location::caller() }
+    }
+
     fn may_post(self, net: &mut Net<Memory>) -> bool {
         let record = &net.records[self.id as usize];
         if record.status == Status::Failed || record.n_open < crate::link::Record::OPEN_MAX {
@@ -85,5 +100,52 @@ impl Future for Join<'_> {
             pe.part.note(pe.id, Asked::Join(self.ticket.0), self.place);
         }
         end
+    }
+}
+
+impl<const N: usize> JoinAll<'_, N> {
+    /// Waits for all tickets from `first` on, the first of which is open: up to one that ends in a fault.
+    fn block(&self, net: &mut Net<Memory>, first: u32) {
+        let mut awaits = 0;
+        for Ticket(id) in self.tickets.into_iter().flatten().skip_while(|t| t.0 != first) {
+            let t = &mut net.tickets[id];
+            if t.state != TicketState::Done {
+                t.awaited = true;
+                awaits += 1;
+            } else if t.kind == TicketKind::Receive && t.next != u32::from(t.words) {
+                break;
+            }
+        }
+        let record = &mut net.records[self.pe.id as usize];
+        record.block(Status::OnTicket, first);
+        (record.place, record.awaits) = (Some(self.place), awaits);
+    }
+}
+
+impl<const N: usize> Future for JoinAll<'_, N> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        for at in 0..N {
+            let Some(Ticket(id)) = self.tickets[at] else { continue };
+            if id == NONE {
+                return Poll::Pending;
+            }
+            if net.tickets[id].state != TicketState::Done {
+                self.block(&mut net, id);
+                return Poll::Pending;
+            }
+            if pe.poll_end(&mut net, id, Did::WaitPostedSend, self.place).is_pending() {
+                return Poll::Pending;
+            }
+            pe.part.note(pe.id, Asked::Join(id), self.place);
+            self.tickets[at] = None;
+        }
+        Poll::Ready(())
     }
 }

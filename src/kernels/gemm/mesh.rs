@@ -109,8 +109,8 @@ impl<'a> State<'a> {
 
 /// The program of a PE, for every ring order.
 pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<Barrier>) {
-    let mut s = Box::new(State::new(g, pe, order));
-    let State { g, a, b, turns, moves, first, dims, c } = &mut *s;
+    let mut s = State::new(g, pe, order);
+    let State { g, a, b, turns, moves, first, dims, c } = &mut s;
     let software = &g.chip.overheads;
     align(pe, a, b, *turns, software).await;
     pe.mark(0, point::ALIGNED);

@@ -37,7 +37,7 @@ mod summa;
 
 use crate::collectives::Cycle;
 use crate::fabric::{Layout, LayoutError, TileDecl, TileId};
-use crate::pe::{Kernel, Pe};
+use crate::pe::{Kernel, Order, Pe};
 use crate::units::{Bytes, Coord};
 
 pub use cannon::Barrier;
@@ -137,6 +137,13 @@ impl Kernel for Gemm {
         }
         pe.mark(0, point::DONE);
     }
+
+    fn order(&self) -> Order {
+        match self.spec.algo {
+            Algo::Mesh | Algo::GemmT => Order::Sweep,
+            _ => Order::DepthFirst,
+        }
+    }
 }
 
 /// Declares a tile of `bytes` bytes; tiles of a PE lie together on the host.
@@ -150,7 +157,6 @@ fn declare(g: &Gemm, layout: &mut Layout, at: Coord, id: TileId, bytes: usize) {
         tile::B_NEXT => ("B, next", Owner::Receive),
         _ => ("partial C", Owner::Activations),
     };
-    let visit = u64::from(at.row) * g.spec.cols as u64 + u64::from(at.col);
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // more than any arena either way: the ledger refuses it
-    layout.tile(at, TileDecl { id, name, owner, bytes, visit });
+    layout.tile(at, TileDecl { id, name, owner, bytes, visit: g.visit(at) });
 }

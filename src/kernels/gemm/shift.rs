@@ -73,6 +73,13 @@ impl Side<'_> {
             self.moving.turn(way);
         }
     }
+
+    /// After a move, if there was one, has been joined.
+    fn arrived(&mut self, moved: bool, way: Way) {
+        if moved {
+            self.moving.turn(way);
+        }
+    }
 }
 
 /// The software of one round in which so many words are sent, before its posts: nothing hides it.
@@ -88,8 +95,9 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way,
         round(pe, software, words);
         let a_move = if n < a_rounds { a.post(pe, a_way) } else { None };
         let b_move = if n < b_rounds { b.post(pe, b_way) } else { None };
-        a.arrive(pe, a_move, a_way).await;
-        b.arrive(pe, b_move, b_way).await;
+        Exchange::join_two(pe, a_move, b_move).await;
+        a.arrived(a_move.is_some(), a_way);
+        b.arrived(b_move.is_some(), b_way);
     }
 }
 
@@ -112,12 +120,11 @@ pub async fn cyclic(
     for step in 0..n {
         let piece = &map.pieces[(first + step) % n];
         multiply(piece, a.tile(), b.tile());
-        if piece.ends.0 {
-            a.arrive(pe, a_move.take(), Way::Forward).await;
-        }
-        if piece.ends.1 {
-            b.arrive(pe, b_move.take(), Way::Forward).await;
-        }
+        let of_a = if piece.ends.0 { a_move.take() } else { None };
+        let of_b = if piece.ends.1 { b_move.take() } else { None };
+        Exchange::join_two(pe, of_a, of_b).await;
+        a.arrived(of_a.is_some(), Way::Forward);
+        b.arrived(of_b.is_some(), Way::Forward);
         if let Some(barrier) = barrier {
             let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
             (late, barriers) = (0, barriers - passed);

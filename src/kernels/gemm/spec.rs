@@ -96,6 +96,9 @@ pub struct Spec {
     pub finish: Finish,
 }
 
+/// Columns of a strip.
+const STRIP: u32 = 8;
+
 impl Spec {
     /// `algo` on `cols x rows` PEs with the defaults: f16 A and B, B aligned on the wafer, no needless move.
     pub fn new(algo: Algo, (cols, rows): (usize, usize), size: Dims, numerics: Numerics) -> Self {
@@ -168,10 +171,23 @@ impl Gemm {
         all
     }
 
-    /// PEs by row, then column.
+    /// PEs by strip of columns, then row, then column: a sweep in this order (`Order::Sweep`) keeps the state of a strip
+    /// in cache for several steps.
     pub fn pes(&self) -> impl Iterator<Item = Coord> + use<> {
         let (cols, rows) = (self.spec.cols as u32, self.spec.rows as u32);
-        (0..rows).flat_map(move |row| (0..cols).map(move |col| Coord::new(col, row)))
+        let of_strip = move |from: u32| {
+            let strip = from..cols.min(from + STRIP);
+            (0..rows).flat_map(move |row| strip.clone().map(move |col| Coord::new(col, row)))
+        };
+        (0..cols).step_by(STRIP as usize).flat_map(of_strip)
+    }
+
+    /// Place of a PE in `pes`.
+    pub(super) fn visit(&self, at: Coord) -> u64 {
+        let (cols, rows) = (self.spec.cols as u32, self.spec.rows as u32);
+        let from = at.col / STRIP * STRIP;
+        let width = cols.min(from + STRIP) - from;
+        u64::from(from) * u64::from(rows) + u64::from(at.row * width + at.col - from)
     }
 
     /// Rows of C and A in mesh row `row`.

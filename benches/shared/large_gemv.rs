@@ -1,0 +1,87 @@
+//! MeshGEMV 16384 x 16384 on 512x512 PEs, 512 MB of f16 weights, against the best flat loop over as many weights.
+//!
+//! Flat: the same GEMV kernel over the matrix in panels, k-major inside, columns shared out among the threads. Both run
+//! at the speed of the memory; a higher ratio means that state of PEs and messages cost more, or that streams of
+//! weights restart badly between tiles. Rounds of both alternate; a pass on the wafer is the difference between runs of
+//! many and of few passes.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use plummer::exec::{RunOptions, Wafer};
+use plummer::fabric::Chip;
+use plummer::kernels::Numerics;
+use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
+use plummer::math::Kernels;
+use plummer::math::checkpoint::WeightFormat;
+use plummer::math::gemv::{PackedShape, Stream, gemv};
+
+use super::round_trip::round_trip;
+
+const SIDE: usize = 16384;
+const MESH: usize = 512;
+const PASSES: (usize, usize) = (1, 5);
+const ROUNDS: usize = 3;
+
+/// Seconds of one flat product on `threads` threads.
+fn flat(kernels: Kernels, threads: usize, w: &[u16], x: &[f32], y: &mut [f32]) -> f64 {
+    let shape = PackedShape { k: SIDE, n: SIDE / threads };
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for (w, y) in w.chunks_exact(shape.len()).zip(y.chunks_exact_mut(shape.n)) {
+            scope.spawn(move || gemv(kernels, (WeightFormat::F16, Stream::Steady), shape, w, x, black_box(y)));
+        }
+    });
+    start.elapsed().as_secs_f64()
+}
+
+fn mesh(chip: &Chip, workers: usize, passes: usize, x: &[f32]) -> (f64, u64) {
+    let shape = GemvShape { cols: MESH, rows: MESH, m: SIDE, n: SIDE };
+    let algo = GemvAlgo::ktree(2, shape, Numerics::Default, chip);
+    let kernel = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone(), passes };
+    let operands = Operands { x, w: &|_, _| 0x3c00 };
+    let layout = kernel.layout().expect("its own colors");
+    let filled = kernel.clone();
+    let fill = |at, id, words: &mut [u32]| filled.fill(&operands, at, id, words);
+    let mut wafer = Wafer::launch(kernel, layout, chip, &RunOptions::new(workers), fill).expect("the chip runs it");
+    let start = Instant::now();
+    wafer.run(&[]).expect("it completes");
+    (start.elapsed().as_secs_f64(), wafer.counters().expect("the workers are there").bursts)
+}
+
+fn median_and_best(times: &mut [f64]) -> (f64, f64) {
+    times.sort_by(f64::total_cmp);
+    (times[times.len() / 2], times[0])
+}
+
+/// Prints times and ratios for one thread and, where there are two, for two.
+pub fn print(kernels: Kernels) {
+    let (chip, x) = (Chip::preset("wse2").expect("a preset"), vec![1.0f32; SIDE]);
+    let w = vec![0x3c00u16; SIDE * SIDE];
+    let mut y = vec![0.0f32; SIDE];
+    println!("MeshGEMV {SIDE}x{SIDE} on {MESH}x{MESH}, ms a product: median (best) of {ROUNDS} interleaved rounds");
+    for threads in [1, 2].into_iter().take(std::thread::available_parallelism().map_or(1, usize::from)) {
+        let (mut flats, mut meshes, mut trips, mut bursts) = (Vec::new(), Vec::new(), Vec::new(), 0);
+        for _ in 0..ROUNDS {
+            trips.push(round_trip());
+            flats.extend((0..2).map(|_| flat(kernels, threads, &w, &x, &mut y)));
+            let (few, many) = (mesh(&chip, threads, PASSES.0, &x), mesh(&chip, threads, PASSES.1, &x));
+            let passes = PASSES.1 - PASSES.0;
+            meshes.push((many.0 - few.0) / passes as f64);
+            bursts = (many.1 - few.1) / passes as u64;
+            flats.extend((0..2).map(|_| flat(kernels, threads, &w, &x, &mut y)));
+        }
+        let (flat, mesh) = (median_and_best(&mut flats), median_and_best(&mut meshes));
+        println!(
+            "  {threads} threads: flat {:.1} ({:.1}), wafer {:.1} ({:.1}), ratio {:.2} ({:.2}); {bursts} bursts; cross-core \
+             round trip {:.0} ns",
+            flat.0 * 1e3,
+            flat.1 * 1e3,
+            mesh.0 * 1e3,
+            mesh.1 * 1e3,
+            mesh.0 / flat.0,
+            mesh.1 / flat.1,
+            median_and_best(&mut trips).0 * 1e9,
+        );
+    }
+}
