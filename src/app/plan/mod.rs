@@ -192,7 +192,9 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
         file.finish(svg.as_bytes())?;
     }
     let fits = results.iter().any(|r| r.1.is_ok());
-    let text = || results.iter().map(|(ask, outcome)| told::text(&sizes, args.price, ask, outcome)).collect::<Vec<_>>().join("\n");
+    let text = || {
+        results.iter().map(|(ask, outcome)| told::text(&sizes, args.price, ask, outcome)).collect::<Vec<_>>().join("\n")
+    };
     Ok(match (args.json, fits) {
         (true, _) => (format!("{}\n", told::object(&sizes, args.price, &results)), if fits { 0 } else { 2 }),
         (false, true) => (text(), 0),

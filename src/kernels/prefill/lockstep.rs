@@ -97,7 +97,7 @@ impl Sweep<'_> {
         let att = Kinds::new((0..cols).map(|col| self.heads.at(col).att));
         let ffn = Kinds::new((0..cols).map(|col| self.ffn.at(col)));
         for _layer in d.plan.stages[0].clone() {
-            self.to_rows(&qkv);
+            self.products(&qkv);
             self.finish_qkv();
             self.mark(point::QKV, false);
             self.clocks.turn();
@@ -106,7 +106,7 @@ impl Sweep<'_> {
             self.project(&att);
             self.mark(point::O, true);
             self.clocks.turn();
-            self.to_rows(&wide);
+            self.products(&wide);
             self.silu();
             self.clocks.turn();
             self.project(&ffn);
@@ -123,7 +123,7 @@ impl Sweep<'_> {
     }
 
     /// As `Stage::to_rows`, for products of `n[column]` outputs.
-    fn to_rows(&mut self, n: &[usize]) {
+    fn products(&mut self, n: &[usize]) {
         let (chunk, chip) = (self.chunk, &self.d.chip);
         for col in 0..chunk.cols {
             let own = chunk.of_col(col).len();
