@@ -139,7 +139,7 @@ fn what_cannot_be_written_is_an_error_before_the_run_and_several_runs_have_no_on
             "--trace-pes 2x2@3,0: the run uses columns 0 to 3 and rows 0 to 1",
         ),
         (vec!["bench", "gemv", "--mesh", "4x2", "--trace-pes", "1x1@0,0"], "--trace"),
-        (vec!["generate", "-n", "1", "--trace", "x.json", "--trace-pes", "1x1@0,6"], "rows 0 to 5"),
+        (vec!["generate", "-n", "1", "--trace", "x.json", "--trace-pes", "1x1@0,6"], "columns 0 to 26 and rows 0 to 3"),
     ] {
         let out = plummer(&args);
         assert_eq!(out.status.code(), Some(2), "{args:?}");
