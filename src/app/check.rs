@@ -50,8 +50,8 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     let (decode, layout) = Session::plan_only(&model, &config)?;
     let placed = Session::summarise(&decode, &layout);
     let positions = context.min(placed.capacity);
-    if args.prompt.is_some_and(|n| n as usize > positions) {
-        bail!("--prompt {}: {positions} positions are checked (-c N)", args.prompt.unwrap_or(0));
+    if let Some(prompt) = args.prompt.filter(|n| *n as usize > positions) {
+        bail!("--prompt {prompt}: {positions} positions are checked (-c N)");
     }
     let bar = ProgressBar::new(2 * positions as u64);
     let decode = check_decode(&decode, &layout, positions, || bar.inc(1))?;
