@@ -39,8 +39,7 @@ pub(crate) unsafe fn panel<const ROUND: bool>(p: Panel<'_>) {
         let rows = left.div_ceil(left.div_ceil(BLOCK));
         // The next rows of C come in while these are computed: they were last used a whole step of the mesh ago.
         for row in rows..left.min(rows + BLOCK) {
-            // SAFETY: a prefetch reads no value, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(row * p.c_stride).cast()) };
+            _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(row * p.c_stride).cast());
         }
         // SAFETY: rows `0 .. rows` from here lie inside A and C by `Panel::check`; so do the pointers moved on by them,
         // which are used only while rows are left (`wrapping_add`: the last step may leave the slice).
