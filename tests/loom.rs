@@ -148,6 +148,7 @@ impl Half {
                     self.open[p] = Some(id);
                     if self.net.tickets[id].state != TicketState::Done {
                         self.net.tickets[id].awaited = true;
+                        self.net.records[p].awaits = 1;
                         return self.net.records[p].block(Status::OnTicket, id);
                     }
                     self.open[p] = None;

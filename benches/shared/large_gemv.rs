@@ -73,8 +73,8 @@ pub fn print(kernels: Kernels) {
         }
         let (flat, mesh) = (median_and_best(&mut flats), median_and_best(&mut meshes));
         println!(
-            "  {threads} threads: flat {:.1} ({:.1}), wafer {:.1} ({:.1}), ratio {:.2} ({:.2}); {bursts} bursts; cross-core \
-             round trip {:.0} ns",
+            "  {threads} threads: flat {:.1} ({:.1}), wafer {:.1} ({:.1}), ratio {:.2} ({:.2}); {bursts} bursts; \
+             cross-core round trip {:.0} ns",
             flat.0 * 1e3,
             flat.1 * 1e3,
             mesh.0 * 1e3,

@@ -171,8 +171,8 @@ impl Gemm {
         all
     }
 
-    /// PEs by strip of columns, then row, then column: a sweep in this order (`Order::Sweep`) keeps the state of a strip
-    /// in cache for several steps.
+    /// PEs by strip of columns, then row, then column: a sweep in this order (`Order::Sweep`) keeps the state of a
+    /// strip in cache for several steps.
     pub fn pes(&self) -> impl Iterator<Item = Coord> + use<> {
         let (cols, rows) = (self.spec.cols as u32, self.spec.rows as u32);
         let of_strip = move |from: u32| {
