@@ -82,6 +82,7 @@ impl Stage<'_> {
         let (pe, rows) = (self.pe, self.d.plan.rows);
         let mut tour = Tour::new(Moving::new(self.t.passing, RING.pos(rows, self.row), rows), self.y_ring);
         let words = |block: usize| self.p.kv_words(&self.local, from(RING.at(rows, block)).len());
+        self.mark(point::AV, Part::Compute);
         while let Some((block, tile)) = tour.next(pe, words, |_| self.mark(point::AV, Part::Wait)).await {
             let row = RING.at(rows, block);
             let positions = from(row);
