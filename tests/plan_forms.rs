@@ -84,29 +84,10 @@ fn prefill_forms_are_within_a_quarter_of_executed_layers() {
 }
 
 #[test]
-fn a_layer_on_a_smaller_mesh_corrects_the_form_of_a_larger_one() {
+fn a_prefill_layer_on_a_smaller_mesh_corrects_the_form_of_a_larger_one() {
     let sizes = Sizes::preset("llama3-8b").expect("a preset");
     let (shape, mesh, prompt, chunk) = (&sizes.config.shape, (96, 48), 192, 96);
-    let whole = config((96, 48), 2, prompt);
-    // Decode: positions as many a row.
-    let forms = Forms::new(shape, &whole.chip);
-    let run = |shape: &ModelShape, mesh: (usize, usize), position: usize| {
-        let trees = Forms::new(shape, &whole.chip).trees(mesh, 1, 2);
-        let form = Forms::new(shape, &whole.chip).decode_layer(mesh, &Lines::from(&trees), position);
-        let c = SessionConfig { trees: Some(trees), ..config((mesh.0 as u32, mesh.1 as u32), 2, position + 1) };
-        let t = decode_layer(shape, sizes.format, &c, position).expect("it runs");
-        (form as f64, t.cycles as f64)
-    };
-    let (form, executed) = run(shape, mesh, prompt - 1);
-    assert_eq!(form, forms.decode_layer(mesh, &Lines::from(&forms.trees(mesh, 1, 2)), prompt - 1) as f64);
-    for times in [2, 4] {
-        let s = Smaller::fitting(shape, mesh, |s| s.times == times);
-        let (small_form, small) = run(&s.shape, s.mesh, prompt.div_ceil(48) * s.mesh.1 - 1);
-        let corrected = form * small / small_form;
-        println!("decode / {times}: {corrected:.0} for {executed}, form {form}");
-        assert!((corrected / executed - 1.0).abs() < 0.08, "decode / {times}: {corrected} {executed}");
-    }
-    // Prefill: positions of a chunk as many a column and a row.
+    // Positions of a chunk as many a column and a row.
     let lap = |shape: &ModelShape, mesh: (usize, usize), n: usize, chunk: usize| {
         let c = config((mesh.0 as u32, mesh.1 as u32), 2, n);
         let t = prefill_layer_as(shape, sizes.format, &c, n, Some((chunk, 2))).expect("it runs");

@@ -1,8 +1,8 @@
-//! A finalist with its ways laid and its trees chosen, a layer of decode and a layer of the prompt executed.
+//! A finalist with its ways laid and its trees chosen, a layer of decode timed, a layer of the prompt executed.
 //!
-//! Finalists are compared by a layer of decode on a mesh of some thousand cores with the same tiles (`smaller`) and by
-//! the form of their prompts. The one that is taken is checked: its layer is executed on its own mesh where that takes
-//! seconds, and a layer of its prompt on the largest mesh that takes one.
+//! Finalists are compared by a layer of decode on their own meshes (`host::dry`: executed, or in lockstep where that
+//! takes too long) and by the form of their prompts. The one that is taken is checked: a layer of its prompt is executed
+//! on the largest mesh with the same tiles that takes seconds (`smaller`).
 //!
 //! Two things are kept apart. *Latency* is what one token waits for: all layers, all ways, the head. *Rate* is what a
 //! full pipeline gives: a token in as many cycles as the slowest region works on one (a stage: its layers and sending
@@ -13,45 +13,21 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use crate::host::dry::{LayerTime, RegionBusy, decode_layer};
+use crate::host::dry::{LayerTime, decode_layer};
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::placement::{Plan, PlanRequest, Sketch, Trees};
 
 use super::ask::{Ask, Objective};
 use super::closed::{Forms, Lines, Mesh, Rest};
 use super::prompt::{self, Prompt};
-use super::smaller::Smaller;
-
-/// Cores of a region whose layer is executed as it is for the plan that is taken: some seconds.
-const WHOLE_MAX: usize = 150_000;
-/// Cores of a smaller one where that is too large.
-const SMALLER_MAX: usize = 60_000;
-/// And to compare finalists.
-const FINALIST_MAX: usize = 8_000;
 
 /// A layer of decode in the middle of the answer.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// On the plan's mesh: executed there, or the form corrected by an execution on a smaller one.
-    pub cycles: u64,
+    /// On the plan's mesh.
+    pub run: LayerTime,
     /// What the closed form says.
     pub closed: u64,
-    /// The execution.
-    pub run: LayerTime,
-    /// On a mesh so many times smaller; 1: on the plan's own.
-    pub smaller: usize,
-}
-
-impl Layer {
-    /// Busy cycles of a layer, of as many cores as `mesh` has.
-    pub fn busy(&self, mesh: Mesh) -> RegionBusy {
-        let (ran, (cols, rows)) = (self.run.busy_of_layer(), mesh);
-        let pes = (cols * rows) as u64;
-        let edge_pes = pes - (cols.saturating_sub(2) * rows.saturating_sub(2)) as u64;
-        let scaled = |busy: u64, to: u64, from: u64| (busy as f64 * to as f64 / from.max(1) as f64) as u64;
-        let (busy, edge) = (scaled(ran.busy, pes, ran.pes), scaled(ran.edge_busy, edge_pes, ran.edge_pes));
-        RegionBusy { pes, busy, edge_pes, edge_busy: edge }
-    }
 }
 
 /// A plan with its cycles.
@@ -75,14 +51,14 @@ pub struct Choice {
     pub prompt: Prompt,
     /// Bytes of the fullest stage PE and of the fullest head PE, code included.
     pub arena: [usize; 2],
-    /// Was it taken, and so executed as far as that takes seconds?
+    /// Was it taken, and so its prompt executed as far as that takes seconds?
     pub is_checked: bool,
 }
 
 impl Choice {
     /// Cycles of a token of decode in the middle of the answer: the latency.
     pub fn token_cycles(&self, ask: &Ask) -> u64 {
-        ask.shape.n_layers as u64 * self.layer.cycles + self.rest_cycles
+        ask.shape.n_layers as u64 * self.layer.run.cycles + self.rest_cycles
     }
 
     /// Cycles of prompt, transition and answer.
@@ -92,7 +68,7 @@ impl Choice {
 
     /// Cycles that a region works on a token, the head first, then every stage of the first wafer.
     pub fn works(&self) -> Vec<u64> {
-        works(&self.rest, &self.plan.stages, self.layer.cycles)
+        works(&self.rest, &self.plan.stages, self.layer.run.cycles)
     }
 
     /// Cycles of a token in a full pipeline: the slowest region's.
@@ -127,9 +103,9 @@ pub(super) fn works(rest: &Rest, stages: &[Range<usize>], layer: u64) -> Vec<u64
     std::iter::once(rest.head + rest.send).chain(stages.iter().map(stage)).collect()
 }
 
-/// Layers that were executed: mesh, trees and position say all that matters of a model and chip, whatever is reserved.
+/// Layers that were timed: mesh, trees and position say all that matters of a model and chip, whatever is reserved.
 #[derive(Default)]
-pub struct Executed(HashMap<(Mesh, Trees, usize, usize), LayerTime>);
+pub struct Executed(HashMap<(Mesh, Trees, usize), LayerTime>);
 
 /// What a mesh is planned with, and its forms.
 pub(super) struct Setting<'a> {
@@ -159,7 +135,7 @@ impl Ask {
         let config = self.config_of(mesh, &trees);
         let (shape, chip) = (self.part(), &self.config.chip);
         let plan = sketch.clone().finish(&shape, chip, &Session::request(&config)?)?;
-        let layer = self.layer(s, &plan, FINALIST_MAX)?;
+        let layer = self.layer(s, &plan)?;
         let (lines, stages) = (Lines::from(&trees), plan.stages.len() * self.wafers);
         let size = (plan.floor.width(), plan.floor.bands() * plan.rows);
         let rest = s.forms.rest(mesh, &lines, plan.head_cols, size);
@@ -181,14 +157,12 @@ impl Ask {
         Ok(choice)
     }
 
-    /// The same, executed as far as that takes seconds.
+    /// The same, its prompt executed as far as that takes seconds.
     ///
     /// # Errors
     /// A stall (a defect).
-    pub(super) fn checked(&self, s: &mut Setting<'_>, choice: Choice) -> Result<Choice, SessionError> {
-        let cores = choice.plan.cols * choice.plan.rows;
-        let layer = self.layer(s, &choice.plan, if cores <= WHOLE_MAX { WHOLE_MAX } else { SMALLER_MAX })?;
-        let mut choice = Choice { layer, is_checked: true, ..choice };
+    pub(super) fn checked(&self, s: &Setting<'_>, choice: Choice) -> Result<Choice, SessionError> {
+        let mut choice = Choice { is_checked: true, ..choice };
         let by_token = self.by_token(s.forms, &choice.plan, (&choice.layer, &choice.rest), choice.rest_cycles);
         match (choice.prompt.apart.clone(), choice.prompt.chunk) {
             (_, 0) => choice.prompt = by_token,
@@ -206,43 +180,19 @@ impl Ask {
         Ok(choice)
     }
 
-    /// A layer of decode: on the plan's mesh if that has at most so many cores, else on a smaller one.
-    fn layer(&self, s: &mut Setting<'_>, plan: &Plan, cores: usize) -> Result<Layer, SessionError> {
+    /// A layer of decode on the plan's mesh.
+    fn layer(&self, s: &mut Setting<'_>, plan: &Plan) -> Result<Layer, SessionError> {
         let (mesh, trees, position) = ((plan.cols, plan.rows), plan.trees(), self.middle());
-        let smaller = Smaller::fitting(&self.shape, mesh, |s| s.mesh.0 * s.mesh.1 <= cores);
-        let (lines, chip) = (Lines::from(&trees), &self.config.chip);
-        let closed = s.forms.decode_layer(mesh, &lines, position);
-        if smaller.times == 1 {
-            let run = self.executed(s, &smaller, &trees, position)?;
-            return Ok(Layer { cycles: run.cycles, closed, run, smaller: 1 });
-        }
-        // As many positions a row.
-        let held = (position + 1).div_ceil(plan.rows) * smaller.mesh.1 - 1;
-        let forms = Forms::new(&smaller.shape, chip);
-        let trees = forms.trees(smaller.mesh, 1, trees.y.len());
-        let run = self.executed(s, &smaller, &trees, held)?;
-        let predicted = forms.decode_layer(smaller.mesh, &Lines::from(&trees), held);
-        let cycles = (closed as f64 * run.cycles as f64 / predicted.max(1) as f64) as u64;
-        Ok(Layer { cycles, closed, run, smaller: smaller.times })
-    }
-
-    fn executed(
-        &self,
-        s: &mut Setting<'_>,
-        smaller: &Smaller,
-        trees: &Trees,
-        position: usize,
-    ) -> Result<LayerTime, SessionError> {
-        let trees = Trees { head: vec![1; trees.y.len()], ..trees.clone() };
-        let key = (smaller.mesh, trees, smaller.times, position);
+        let closed = s.forms.decode_layer(mesh, &Lines::from(&trees), position);
+        let key = (mesh, Trees { head: vec![1; trees.y.len()], ..trees }, position);
         if let Some(run) = s.executed.0.get(&key) {
-            return Ok(run.clone());
+            return Ok(Layer { run: run.clone(), closed });
         }
-        let context = smaller.less(self.config.context).max(position + 1);
-        let config = SessionConfig { context, ..self.config_of(smaller.mesh, &key.1) };
-        let run = decode_layer(&smaller.shape, self.format, &config, position)?;
+        let context = self.config.context.max(position + 1);
+        let config = SessionConfig { context, ..self.config_of(mesh, &key.1) };
+        let run = decode_layer(&self.shape, self.format, &config, position)?;
         s.executed.0.insert(key, run.clone());
-        Ok(run)
+        Ok(Layer { run, closed })
     }
 
     /// A choice with the prompt with which it scores better, or that was asked for.
@@ -256,7 +206,7 @@ impl Ask {
     /// Token by token: behind the first, one each time that the slowest stage is free; at the middle of the prompt.
     fn by_token(&self, forms: &Forms<'_>, plan: &Plan, (layer, rest): (&Layer, &Rest), rest_cycles: u64) -> Prompt {
         let at = forms.decode_layer((plan.cols, plan.rows), &Lines::from(&plan.trees()), self.prompt / 2);
-        let cycles = (at as f64 * layer.cycles as f64 / layer.closed.max(1) as f64) as u64;
+        let cycles = (at as f64 * layer.run.cycles as f64 / layer.closed.max(1) as f64) as u64;
         // No position but the last goes through the output head.
         let slowest = works(rest, &plan.stages, cycles)[1..].iter().copied().max().unwrap_or(0);
         let n = self.prompt as u64;

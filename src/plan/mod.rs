@@ -6,7 +6,7 @@
 //! | `search`   | the choice: closed forms to rank, dry runs to confirm                |
 //! | `confirm`  | a finalist: trees, ways, executed layers, latency and rate           |
 //! | `prompt`   | the prompt: by token, in chunks, or on a mesh of its own             |
-//! | `smaller`  | the same tiles on a mesh that is executed in seconds                 |
+//! | `smaller`  | the same tiles on a mesh on which a prompt is executed in seconds    |
 //! | `capacity` | positions that the arenas hold, by shift and by concat               |
 //! | `draw`     | the floorplan as text and as SVG                                     |
 //! | `closed`   | cycles of a layer and of a token as closed forms, to rank meshes     |

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   placement::sketches (meshes that fit) --decode: closed forms--> by the least that they can score
-//!     --prompt: on the same mesh, apart, by token--> ranked --finalists: smaller layers executed-->
-//!     --the best: its layer executed, again if that makes another one the best--> the plan
+//!     --prompt: on the same mesh, apart, by token--> ranked --finalists: a layer of decode timed-->
+//!     --the best: a layer of its prompt executed, again if that makes another one the best--> the plan
 //! ```
 //! A mesh that cannot beat the best even if its prompt took no longer than its products is not looked at further.
 //!
@@ -17,7 +17,7 @@ use super::closed::Forms;
 use super::confirm::{Choice, Executed, Setting, score, works};
 use super::prompt::{Form, least, moved_bytes, moving};
 
-/// What the layer of a smaller mesh leaves open of a larger one's cycles.
+/// What a prompt's layer on a smaller mesh leaves open of a larger one's cycles.
 const TELLS: f64 = 0.03;
 /// Meshes whose prompts are predicted before the ranking is taken as it is.
 const LOOKED_AT: usize = 400;
@@ -196,13 +196,13 @@ impl Ask {
         }
         let mut choices = self.on_prefill_mesh(choices)?;
         loop {
-            // What was executed in full stays the best where others are no better than a smaller mesh can tell.
+            // What was checked stays the best where others are no better than a smaller mesh can tell.
             let cost = |c: &Choice| c.score(self) * if c.is_checked { 1.0 - TELLS } else { 1.0 };
             choices.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
             if choices.first().is_none_or(|best| best.is_checked) {
                 return Ok(choices);
             }
-            choices[0] = self.checked(&mut setting, choices[0].clone())?;
+            choices[0] = self.checked(&setting, choices[0].clone())?;
         }
     }
 

@@ -1,6 +1,6 @@
 //! Utilisation of a choice, decode and prefill, and over rivals.
 //!
-//! Decode: busy cycles of the executed layer (on a smaller mesh: as much a core), the head's by its products; regions
+//! Decode: busy cycles of the timed layer, the head's by its products; regions
 //! work as `plan::confirm` says. Prefill: multiply-adds over predicted cycles; busy shares as in the executed layer,
 //! less the time in which stages wait for the pipeline; token by token those of decode in a full pipeline.
 //!
@@ -41,7 +41,7 @@ fn decode(ask: &Ask, c: &Choice) -> Utilisation {
     let (h, v) = (ask.shape.hidden.div_ceil(c.plan.rows), ask.shape.vocab.div_ceil(c.plan.head_cols));
     let pes = c.plan.head_cols as u64 * rows;
     let head = RegionBusy { pes, busy: pes * chip.gemv(h, v).0, ..RegionBusy::default() };
-    let layer = c.layer.busy((c.plan.cols, c.plan.rows));
+    let layer = c.layer.run.busy_of_layer();
     let stage = |layers: usize| {
         let n = layers as u64;
         RegionBusy { busy: layer.busy * n, edge_busy: layer.edge_busy * n, ..layer }

@@ -108,9 +108,8 @@ fn choice_json(ask: &Ask, price: Option<f64>, c: &Choice) -> Value {
         "stages": c.stages, "layers_per_stage": c.plan.stages.iter().map(std::ops::Range::len).collect::<Vec<_>>(),
         "head_cols": c.plan.head_cols, "pes": c.pes(), "bands": c.plan.floor.bands(),
         "cycles": {
-            "layer": c.layer.cycles, "layer_closed_form": c.layer.closed, "token_fewest_stages": c.by_form[1],
+            "layer": c.layer.run.cycles, "layer_executed": c.layer.run.executed, "layer_closed_form": c.layer.closed, "token_fewest_stages": c.by_form[1],
             "token_closed_form": c.by_form[0],
-            "layer_times_smaller": c.layer.smaller,
             "rest_closed_form": c.rest_cycles, "token": c.token_cycles(ask), "slowest_stage": c.stage_cycles(),
             "prefill": c.prompt.cycles, "transition": c.prompt.transition, "total": c.total_cycles(ask),
         },
@@ -232,8 +231,8 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
             rate(chip, c.token_cycles(ask)),
             c.token_cycles(ask),
             ask.shape.n_layers,
-            c.layer.cycles,
-            executed(c),
+            c.layer.run.cycles,
+            timed(c),
             c.rest_cycles
         ),
     );
@@ -280,15 +279,9 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
 }
 
 /// What the cycles of a layer of decode rest on.
-fn executed(c: &Choice) -> String {
-    let (closed, (cols, rows)) = (c.layer.closed, c.layer.run.mesh);
-    match c.layer.smaller {
-        1 if c.layer.run.executed => format!("executed; closed form {closed}"),
-        1 => format!("timed in lockstep; closed form {closed}"),
-        n => format!(
-            "closed form {closed}, corrected by a layer executed on {cols}x{rows} cores, {n}x less, equal tiles"
-        ),
-    }
+fn timed(c: &Choice) -> String {
+    let how = if c.layer.run.executed { "executed" } else { "all cores timed in lockstep" };
+    format!("{how}; closed form {}", c.layer.closed)
 }
 
 /// How the prompt goes, and what that rests on.
@@ -297,7 +290,7 @@ fn prompt_text(row: &mut impl FnMut(&str, String), ask: &Ask, c: &Choice) {
     let sides = |p: &Plan| format!("{}x{}", p.cols, p.rows);
     let how = match (&p.apart, p.chunk) {
         (_, 0) => {
-            "token by token through decode's stages (executed layer; form at the middle of the prompt)".to_owned()
+            "token by token through decode's stages (layer as above; form at the middle of the prompt)".to_owned()
         }
         (None, n) => format!("{n} positions at once on decode's mesh"),
         (Some(own), n) => format!("{n} positions at once on {} cores, {} stages below", sides(own), own.stages.len()),
