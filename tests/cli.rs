@@ -329,6 +329,7 @@ fn check_says_of_every_launch_that_it_cannot_deadlock() {
     let expect: Vec<String> = [(12, 5), (6, 5), (5, 5), (1, 1)]
         .iter()
         .flat_map(|(n, chunk)| [format!("prefill of {n}, {chunk} at once"), format!("decode from position {n}")])
+        .filter(|name| name != "decode from position 12") // no position is left
         .collect();
     assert_eq!(names, expect);
     let (prompts, names) = launches(&["--prompt", "7", "--prefill-mesh", "2x5"]);

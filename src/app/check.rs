@@ -46,7 +46,7 @@ impl Found {
 pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     let model = super::model::open(args.model.as_deref())?;
     let context = args.place.context.unwrap_or(model.config.context.min(CONTEXT));
-    let config = session(&args.place, context, 1)?;
+    let config = session(&args.place, context, args.prompt.map_or(context, |n| n as usize))?;
     let (decode, layout) = Session::plan_only(&model, &config)?;
     let placed = Session::summarise(&decode, &layout);
     let positions = context.min(placed.capacity);
@@ -67,8 +67,8 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     Ok((text, u8::from(!found.worst().0.verdict.is_strict())))
 }
 
-/// Checks the prompt that was asked for; or the longest, then shorter ones that end in every kind of chunk: a single
-/// position, a full chunk, one position behind a full chunk.
+/// Checks the prompt that was asked for; or the longest, then three shorter ones: a single position, a full chunk, one
+/// position behind a full chunk.
 fn prefills(
     args: &CheckArgs,
     model: &Model,
@@ -174,24 +174,25 @@ fn text(config: &SessionConfig, found: &Found) -> String {
         ("chip", chip.name.clone()),
         ("mesh", format!("{}x{} cores a stage, {} stages, {} cores", placed.cols, placed.rows, placed.stages, r.pes)),
         ("layout", "every lane traces back to one ramp or the host, every burst reaches its sinks".to_owned()),
-        ("colors", format!("{} at most at a core, of {}", r.colors_max, chip.colors - chip.colors_reserved)),
+        ("colors", format!("{} at most at a core in decode, of {}", r.colors_max, chip.colors - chip.colors_reserved)),
         ("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget)),
         ("passes", format!("{positions} positions, with and without logits: {} distinct shapes", r.shapes)),
         ("recorded", format!("{} operations in {} passes", r.operations, r.passes)),
         ("cycles", format!("{} shortest, {} longest pass", r.pass_cycles.0, r.pass_cycles.1)),
-        ("links", links(&r.load)),
+        ("links", format!("in decode {}", links(&r.load))),
     ];
     let mut table: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
     for Checked { launch, arena, report: r } in &found.launches {
         table += &format!(
-            "{:<10} {launch}: {}; {} colors, {} bytes at most, {} shapes in {} passes, {} cycles\n",
+            "{:<10} {launch}: {}; {} colors, {} bytes at most, {} shapes in {} passes, {} cycles{}\n",
             "launch",
             sentence(&r.verdict),
             r.colors_max,
             arena.max,
             r.shapes,
             r.passes,
-            r.cycles
+            r.cycles,
+            if r.load.windows_over > 0 { format!("; {}", links(&r.load)) } else { String::new() }
         );
     }
     if let Some(reason) = &found.refused {
@@ -199,6 +200,10 @@ fn text(config: &SessionConfig, found: &Found) -> String {
     }
     let (worst, launch) = found.worst();
     let which = launch.map_or(String::new(), |launch| format!("{launch} "));
+    let prompts: Vec<String> = found.prompts.iter().map(usize::to_string).collect();
+    if !prompts.is_empty() {
+        table += &format!("{:<10} prompts of {} positions; --prompt N checks another\n", "prefill", prompts.join(", "));
+    }
     table + &format!("{:<10} {which}{}\n", "verdict", verdict(worst))
 }
 

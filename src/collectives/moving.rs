@@ -119,6 +119,11 @@ impl Tour {
         Self { moving, ring, left: moving.n, under_way: None }
     }
 
+    /// The last block, after the tour.
+    pub fn into_moving(self) -> Moving {
+        self.moving
+    }
+
     /// Waits for the next block and starts the move after it: the block's number and tile; `None` after the last.
     /// `words(b)` is the length of block b; `software` is told how many words will be sent, before they are.
     pub async fn next(

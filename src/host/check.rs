@@ -162,10 +162,13 @@ pub fn check_prefill(
         all.push(done(Launch::Transition { nth: at + 1, of }, &layout, report));
         before = layout;
     }
+    let rest = kernel.prompt..positions.clamp(kernel.prompt, then.plan.capacity.max(kernel.prompt));
     if is_strict(&all) {
         let layout = then.layout()?;
         kept::check(&before, &layout, |_| false)?;
-        let rest = kernel.prompt..positions.clamp(kernel.prompt, then.plan.capacity.max(kernel.prompt));
+        if rest.is_empty() {
+            return Ok(all);
+        }
         let report = check_positions(&then, &layout, rest, each)?;
         all.push(done(Launch::Decode { from: kernel.prompt }, &layout, report));
     }

@@ -109,8 +109,9 @@ impl<const N: usize> JoinAll<'_, N> {
         let mut awaits = 0;
         for Ticket(id) in self.tickets.into_iter().flatten().skip_while(|t| t.0 != first) {
             let t = &mut net.tickets[id];
+            // One that has ended too: what the PE waits for must not depend on when the host looked.
+            t.awaited = true;
             if t.state != TicketState::Done {
-                t.awaited = true;
                 awaits += 1;
             } else if t.kind == TicketKind::Receive && t.next != u32::from(t.words) {
                 break;

@@ -2,7 +2,7 @@
 //!
 //! Invariant: of a run that completes, a PE's record is a function of its own virtual time, so it is the same at every
 //! worker count and under every schedule; each PE has its own bound, so what is cut is the same too. (Where a run
-//! stalls, a send that has ended beside an answer that never comes is not in it.)
+//! stalls, an operation that has ended beside one that never does may not be in it.)
 //! Invariant: off costs one test of an `Option` an operation; on, nothing is allocated after the start.
 //! Called by `handle`, `ops` and `post`; read between passes through `exec`.
 

@@ -119,7 +119,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     let (m, k) = (g.m_of(at.row as usize).len(), g.map.a_len[col]);
     let chain = MovingRoot::new(pe, cols, col, CHAIN_BASE);
     let next = if rows > 1 { pe.tile(tile::B_NEXT) } else { Tile::EMPTY };
-    let b = Box::new(Side {
+    let mut b = Box::new(Side {
         moving: Moving::new([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows),
         forward: ORDER.ends(pe, rows, at.row as usize, B_BASE, Way::Forward),
         reverse: None,
@@ -144,7 +144,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
         multiply(pe, g.rates(), Dims { m, k, n: run.len() }, a, right, (out, g.c_format()));
         Some((root, out))
     };
-    transposed(pe, &b, (&chain, fold), &g.chip.overheads, partial).await;
+    transposed(pe, &mut b, (&chain, fold), &g.chip.overheads, partial).await;
 }
 
 /// B's blocks once round their ring; for each, `partial(block, nth, tile)` makes the nth partial product of the block
@@ -152,7 +152,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
 /// charged a block, before its post.
 pub async fn transposed(
     pe: Pe<'_>,
-    b: &Side<'_>,
+    b: &mut Side<'_>,
     (row, fold): (&MovingRoot, Fold),
     software: &Overheads,
     mut partial: impl FnMut(usize, usize, Tile) -> Option<(usize, Tile)>,
@@ -166,4 +166,5 @@ pub async fn transposed(
             nth += 1;
         }
     }
+    b.moving = tour.into_moving();
 }

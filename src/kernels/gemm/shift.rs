@@ -66,14 +66,6 @@ impl Side<'_> {
         self.post(pe, Way::Forward)
     }
 
-    /// Waits for a move; the next block is here then.
-    pub async fn arrive(&mut self, pe: Pe<'_>, exchange: Option<Exchange>, way: Way) {
-        if let Some(exchange) = exchange {
-            exchange.join(pe).await;
-            self.moving.turn(way);
-        }
-    }
-
     /// After a move, if there was one, has been joined.
     fn arrived(&mut self, moved: bool, way: Way) {
         if moved {
@@ -117,12 +109,14 @@ pub async fn cyclic(
     round(pe, software, a.next_words(left[0] > 0) + b.next_words(left[1] > 0));
     let mut a_move = a.post_left(pe, &mut left[0]);
     let mut b_move = b.post_left(pe, &mut left[1]);
+    let mut b_is_older = false;
     for step in 0..n {
         let piece = &map.pieces[(first + step) % n];
         multiply(piece, a.tile(), b.tile());
         let of_a = if piece.ends.0 { a_move.take() } else { None };
         let of_b = if piece.ends.1 { b_move.take() } else { None };
-        Exchange::join_two(pe, of_a, of_b).await;
+        let (first, second) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
+        Exchange::join_two(pe, first, second).await;
         a.arrived(of_a.is_some(), Way::Forward);
         b.arrived(of_b.is_some(), Way::Forward);
         if let Some(barrier) = barrier {
@@ -136,6 +130,9 @@ pub async fn cyclic(
         }
         if piece.ends.0 {
             a_move = a.post_left(pe, &mut left[0]);
+        }
+        if piece.ends.0 || piece.ends.1 {
+            b_is_older = !piece.ends.1;
         }
         if piece.ends.1 {
             b_move = b.post_left(pe, &mut left[1]);

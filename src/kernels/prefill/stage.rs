@@ -6,7 +6,7 @@
 //! ```
 //! Marks: the x root of the root row takes chunks in and hands them on, so its time is the stage's; what it went into
 //! is marked step by step. Where softmax runs at another core, the middle of that one's band, it marks that step. Moves
-//! that no operation hides are waits.
+//! that no operation hides are waits; so is what other cores compute meanwhile where this row has no position.
 //!
 //! Invariant: which burst comes when follows from the position of a chunk's first one.
 
