@@ -28,6 +28,8 @@ use crate::plan::utilise::Utilisation;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
+/// Of how points are made: changed when that changes, so that no file mixes old and new ones.
+const REVISION: u32 = 2;
 /// Characters of the longest bar.
 const BAR: usize = 40;
 
@@ -125,8 +127,10 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
     let chip = super::chips::open(&args.ask.chip)?;
     let a = &args.ask;
     let question = format!(
-        "{} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?}",
+        "{REVISION} {} {:?} {:?} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?}",
         sizes.name,
+        sizes.config.shape,
+        sizes.format,
         chip,
         a.prompt,
         a.output,
@@ -263,11 +267,19 @@ fn read(path: &Path) -> Result<Vec<Point>> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => return Err(e).with_context(|| format!("--resume {}", path.display())),
     };
+    // A line without an end was cut while it was written: it goes, and its point is made again.
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let point = |(i, line): (usize, &str)| {
         let what = || format!("--resume {}, line {}: need a point of a sweep", path.display(), i + 1);
         serde_json::from_str(line).with_context(what)
     };
-    text.lines().enumerate().map(point).collect()
+    let points = text[..whole].lines().enumerate().map(point).collect::<Result<Vec<_>>>()?;
+    if whole < text.len() {
+        let file = OpenOptions::new().write(true).open(path);
+        let cut = file.and_then(|file| file.set_len(whole as u64));
+        cut.with_context(|| format!("--resume {}", path.display()))?;
+    }
+    Ok(points)
 }
 
 fn append(path: &Path, point: &Point) -> Result<()> {

@@ -1,8 +1,8 @@
 //! A finalist with its ways laid and its trees chosen, a layer of decode timed, a layer of the prompt executed.
 //!
 //! Finalists are compared by a layer of decode on their own meshes (`host::dry`: executed, or in lockstep where that
-//! takes too long) and by the form of their prompts. The one that is taken is checked: a layer of its prompt is executed
-//! on the largest mesh with the same tiles that takes seconds (`smaller`).
+//! takes too long) and by the form of their prompts. The one that is taken is checked: a layer of its prompt is
+//! executed on the largest mesh with the same tiles that takes seconds (`smaller`).
 //!
 //! Two things are kept apart. *Latency* is what one token waits for: all layers, all ways, the head. *Rate* is what a
 //! full pipeline gives: a token in as many cycles as the slowest region works on one (a stage: its layers and sending

@@ -76,7 +76,7 @@ impl Whole<'_> {
         };
         row(
             "dry run",
-            format!("{}: no weights, no text; cycles and counters are those of a real run", self.run.sizes.name),
+            format!("{}: no weights, no text; cycles and counters of a real run with --temp 0", self.run.sizes.name),
         );
         row("chip", format!("{} at {:.0} MHz", r.chip, r.clock_hz / 1e6));
         row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));

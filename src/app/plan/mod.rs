@@ -22,7 +22,8 @@ use crate::plan::ask::{Ask, Objective, with_reserve};
 use crate::plan::confirm::{Choice, Executed};
 use crate::plan::draw;
 
-/// Bytes of code and stack that a plan is made for: small kernels, and what released decode kernels take.
+/// Bytes of code and stack that a plan is made for, beside the chip's own: small kernels, and what released decode
+/// kernels take.
 const RESERVES: [u64; 2] = [8 << 10, 26 << 10];
 
 /// `--objective`.
@@ -174,7 +175,10 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
     let chip = super::chips::open(&args.ask.chip)?;
     let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
     let (mut results, mut svg, mut executed) = (Vec::new(), None, Executed::default());
-    for reserve in RESERVES.into_iter().filter(|r| *r < chip.arena_bytes) {
+    let mut reserves = [&RESERVES[..], &[chip.reserved_bytes]].concat();
+    reserves.sort_unstable();
+    reserves.dedup();
+    for reserve in reserves.into_iter().filter(|r| *r < chip.arena_bytes) {
         let ask = ask(&args.ask, &sizes, with_reserve(&chip, reserve), usize::from(args.finalists))?;
         let outcome = ask.choose(&mut executed);
         if let Err(SessionError::Plan(error @ PlanError::OffMesh { .. })) = &outcome {

@@ -108,8 +108,8 @@ fn choice_json(ask: &Ask, price: Option<f64>, c: &Choice) -> Value {
         "stages": c.stages, "layers_per_stage": c.plan.stages.iter().map(std::ops::Range::len).collect::<Vec<_>>(),
         "head_cols": c.plan.head_cols, "pes": c.pes(), "bands": c.plan.floor.bands(),
         "cycles": {
-            "layer": c.layer.run.cycles, "layer_executed": c.layer.run.executed, "layer_closed_form": c.layer.closed, "token_fewest_stages": c.by_form[1],
-            "token_closed_form": c.by_form[0],
+            "layer": c.layer.run.cycles, "executed": c.layer.run.executed, "layer_closed_form": c.layer.closed,
+            "token_fewest_stages": c.by_form[1], "token_closed_form": c.by_form[0],
             "rest_closed_form": c.rest_cycles, "token": c.token_cycles(ask), "slowest_stage": c.stage_cycles(),
             "prefill": c.prompt.cycles, "transition": c.prompt.transition, "total": c.total_cycles(ask),
         },

@@ -8,8 +8,9 @@
 //! on nothing else. A program whose operations all cores run in the same order can so be timed as arrays, a few
 //! nanoseconds a message instead of the hundred that lanes, tickets and futures take.
 //!
-//! Invariant: cycles, busy cycles, depths and counters are those of the executed program (`host::lockstep`
-//! compares every core). Values are never looked at, so programs must be oblivious of them; all of ours are.
+//! Invariant: cycles, busy cycles, depths and counters are those of the executed program (`host::lockstep` compares
+//! every core of a prefill, every mark of a decode).
+//! Values are never looked at, so programs must be oblivious of them; all of ours are.
 //! Called by kernels that offer such a clock of theirs.
 
 mod chain;

@@ -22,8 +22,9 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
         "Table 2: lengths chosen here; each system on its best mesh of Tables 3 and 4; re-layout of WaferLLM \
          bounded by all weights and KV crossing the middle of the prefill mesh once; of the baselines not \
          charged",
-        "Table 5: f16 weights and K, V of full width; regions that fit the chip's mesh; the chip's reserve \
-         for code; meshes chosen here; 0 where the weights alone do not fit one wafer",
+        "Table 5: what an arena has left beside f16 weights, K and V of full width and the chip's reserve for \
+         code, without a head region, activations and stages of whole layers (plan has the ledgers of a model: KV \
+         capacity); meshes chosen here; 0 where the weights do not fit the regions of a mesh",
         "Tables 6 to 8: chip power x time; the ratio to A100s of 400 W each needs their time, which the reference \
          pages do not state: --gpu MODEL=PREFILL/DECODE/GPUS quotes it for Tables 7 and 8, else the ratio is empty",
         "software of T10's and Ladder's relays: the published constants overheads.t10_* and ladder_*, less \
@@ -32,8 +33,9 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
         "34B and 72B do not fit one wafer in 16 bits: layer x number of layers, as in the paper",
         "Figure 6: MeshGEMM executed; Cannon in lockstep, SUMMA and Allgather by closed forms of their programs \
          that equal execution (tests/gemm_forms.rs); an empty cell is a product whose tiles the arenas refuse \
-         (bench gemm says why). Figure 8: pipeline and ring by closed forms that equal execution; MeshGEMV \
-         executed",
+         (bench gemm says why). Multicasts of successive pieces overlap in the executed SUMMA, so it stays flat and \
+         below MeshGEMM, where the paper's formula, which adds them up, grows with the mesh. Figure 8: pipeline \
+         and ring by closed forms that equal execution; MeshGEMV executed",
         "graphs: on wse2 a sum takes about 540 cycles at 420x420 whatever it carries, nearly all of it hops, and the \
          13 of the measured graph are 58 % of its layer: what is gained over the paper's TPR is sums that ride with \
          others (first Q, K, V and up, gate; then norms with the products after them; then the softmax's with A V), \

@@ -247,12 +247,14 @@ impl<'a> Evaluator<'a> {
         Ok(seconds + relayout / self.chip.clock_hz)
     }
 
-    /// Positions whose K and V fit beside the weights in all regions of the wafer.
+    /// Positions whose K and V fit beside the weights, core by core: what a core has left is the cap of its row, for
+    /// the part of a position that it keeps; by shift all rows fill it, by concat one.
     fn capacity(&self, model: &PaperModel, p: usize, shift: bool) -> f64 {
-        let chip = self.chip;
-        let regions = (chip.cols as usize / p * (chip.rows as usize / p)) as u64;
-        let room = regions * (p * p) as u64 * (chip.arena_bytes - chip.reserved_bytes);
-        let positions = room.saturating_sub(model.weight_bytes()) / model.kv_bytes();
-        (if shift { positions } else { positions / p as u64 }) as f64
+        let (chip, p) = (self.chip, p as u64);
+        let regions = u64::from(chip.cols) / p * (u64::from(chip.rows) / p);
+        let weights = model.weight_bytes().div_ceil((regions * p * p).max(1));
+        let left = (chip.arena_bytes - chip.reserved_bytes).saturating_sub(weights);
+        let cap = left * regions * p / model.kv_bytes();
+        (if shift { cap * p } else { cap }) as f64
     }
 }
