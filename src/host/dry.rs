@@ -10,7 +10,7 @@
 //! without an end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time
 //! too.
 //!
-//! On large meshes layers are timed in lockstep (`lockstep`), which gives the same cycles on every core: a layer of a
+//! On large meshes layers are timed in lockstep (`lockstep`), which gives the same cycles: a layer of a
 //! prefill is some 10^9 messages there, and the lanes of a decode are laid for two layers.
 //!
 //! Invariant: positions are shape, so a pass at any position needs none of the passes before it.

@@ -103,7 +103,8 @@ pub(super) fn works(rest: &Rest, stages: &[Range<usize>], layer: u64) -> Vec<u64
     std::iter::once(rest.head + rest.send).chain(stages.iter().map(stage)).collect()
 }
 
-/// Layers that were timed: mesh, trees and position say all that matters of a model and chip, whatever is reserved.
+/// Layers that were executed, or timed in lockstep: mesh, trees and position say all that matters of a model and chip,
+/// whatever is reserved.
 #[derive(Default)]
 pub struct Executed(HashMap<(Mesh, Trees, usize), LayerTime>);
 

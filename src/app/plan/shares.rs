@@ -1,8 +1,8 @@
 //! Utilisation of a choice, decode and prefill, and over rivals.
 //!
-//! Decode: busy cycles of the timed layer, the head's by its products; regions
-//! work as `plan::confirm` says. Prefill: multiply-adds over predicted cycles; busy shares as in the executed layer,
-//! less the time in which stages wait for the pipeline; token by token those of decode in a full pipeline.
+//! Decode: busy cycles of the timed layer, the head's by its products; regions work as `plan::confirm` says. Prefill:
+//! multiply-adds over predicted cycles; busy shares as in the executed layer, less the time in which stages wait for
+//! the pipeline; token by token those of decode in a full pipeline.
 //!
 //! Invariant: nothing here is executed but the skeleton of `plan::rivals`. Called by `told` and `sweep`.
 
