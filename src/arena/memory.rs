@@ -7,6 +7,8 @@
 //! the free list of its size. Places are word indices.
 //! Buffers are taken from a reserve that the host backs lazily; it is bounded by lanes x depth.
 
+use std::ptr::NonNull;
+
 use memmap2::{MmapMut, MmapOptions};
 
 use crate::link::Store;
@@ -46,16 +48,26 @@ impl Tile {
 
 /// Words in front of a buffer: readers left, size class.
 const HEADER: usize = 4;
+/// Sizes of buffers, each twice the one before; the largest holds a burst of 65,535 words and its control words.
+const CLASSES: usize = 20;
 /// What uncovered bytes of a full arena hold: a signalling pattern that is a NaN in every format.
 pub const POISON: u32 = 0xffff_ffff;
 
 /// See the module.
 pub struct Memory {
-    map: MmapMut,
+    /// Of `_map`, which stays where it is.
+    words: NonNull<u32>,
+    len: usize,
+    _map: MmapMut,
     tiles: usize,
     bump: usize,
-    free: Vec<Vec<u32>>,
+    free: [Vec<u32>; CLASSES],
 }
+
+// SAFETY: `words` points into `_map`, which this value owns alone; a mapping may be used from any thread.
+unsafe impl Send for Memory {}
+// SAFETY: `&Memory` gives words to read alone.
+unsafe impl Sync for Memory {}
 
 impl Memory {
     /// Room for `tiles` words of tiles and up to `buffers` words of buffers.
@@ -70,15 +82,39 @@ impl Memory {
         if poison {
             map[..tiles * 4].fill(POISON as u8);
         }
-        Ok(Self { map, tiles, bump: tiles, free: vec![Vec::new(); 20] })
+        let (words, len) = (NonNull::from(&mut *map).cast(), map.len() / 4);
+        Ok(Self { words, len, _map: map, tiles, bump: tiles, free: Default::default() })
     }
 
+    #[inline(always)]
     fn all(&self) -> &[u32] {
-        bytemuck::cast_slice(&self.map)
+        // SAFETY: `_map` is `len` words on a page boundary, initialised (zero) by the host, and lives and stays where it
+        // is as long as `self`; `&self` keeps writers out.
+        unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len) }
     }
 
+    #[inline(always)]
     fn all_mut(&mut self) -> &mut [u32] {
-        bytemuck::cast_slice_mut(&mut self.map)
+        // SAFETY: as `all`; `&mut self` keeps everybody else out.
+        unsafe { std::slice::from_raw_parts_mut(self.words.as_ptr(), self.len) }
+    }
+
+    /// The words of a tile to be written and of as many others to be read.
+    ///
+    /// # Panics
+    /// When the two overlap: a defect of the program.
+    #[inline(always)]
+    pub fn pair(&mut self, tile: Tile, other: u32) -> (&mut [u32], &[u32]) {
+        let words = tile.words as usize;
+        let (to, from) = (tile.place as usize, other as usize);
+        let all = self.all_mut();
+        if from >= to + words {
+            let (low, high) = all.split_at_mut(from);
+            (&mut low[to..to + words], &high[..words])
+        } else {
+            let (low, high) = all.split_at_mut(to);
+            (&mut high[..words], &low[from..from + words])
+        }
     }
 
     /// The words of a tile.
@@ -105,6 +141,14 @@ impl Memory {
         crate::link::warm(&self.all()[words]);
     }
 
+    #[cold]
+    fn new_buffer(&mut self, class: usize) -> u32 {
+        let place = self.bump + HEADER;
+        self.bump = place + (1 << class);
+        assert!(self.bump <= self.len, "burst buffers exceed lanes x depth: a defect");
+        place as u32
+    }
+
     /// Words of buffers that were ever in use at once, with their headers.
     pub fn buffer_words_used(&self) -> usize {
         self.bump - self.tiles
@@ -122,26 +166,25 @@ impl Store for Memory {
         &mut self.all_mut()[place as usize..place as usize + words]
     }
 
-    #[inline]
+    #[inline(always)]
     fn copy(&mut self, from: u32, to: u32, words: usize) {
-        let from = from as usize;
-        self.all_mut().copy_within(from..from + words, to as usize);
+        let (to, from) = self.pair(Tile { place: to, words: words as u32 }, from);
+        to.copy_from_slice(from);
     }
 
+    #[inline(always)]
     fn buffer(&mut self, words: usize, readers: u32) -> u32 {
         let class = words.max(4).next_power_of_two().trailing_zeros() as usize;
-        let place = self.free[class].pop().unwrap_or_else(|| {
-            let place = self.bump + HEADER;
-            self.bump = place + (1 << class);
-            assert!(self.bump * 4 <= self.map.len(), "burst buffers exceed lanes x depth: a defect");
-            place as u32
-        });
+        let place = match self.free[class].pop() {
+            Some(place) => place,
+            None => self.new_buffer(class),
+        };
         let header = self.words_mut(place - HEADER as u32, 2);
         header.copy_from_slice(&[readers, class as u32]);
         place
     }
 
-    #[inline]
+    #[inline(always)]
     fn release(&mut self, place: u32) {
         let header = self.words_mut(place - HEADER as u32, 2);
         header[0] -= 1;

@@ -1,12 +1,12 @@
-//! Compute elements at their ramps: sends, receives, rendezvous ends.   (design.md section 3: send, receive, combine)
+//! Sends at a compute element: at once where the way is free, queued at the port else; and how they end.
+//!                                                                                 (design.md section 3: send, combine)
 //!
 //! Send:    head = max(ready, end of the previous send, credit) + T_R; tail = max(head + Ser, `min_tail`).
 //!          A short one ends at tail - T_R; a rendezvous at tail - T_R + max over sinks (start - T_R - path - head).
-//! Receive: start = max(t, head + T_R, end of the previous take); end = max(start + Ser, tail + T_R) + stage.
 //!
 //! Invariant: a ticket's end is final when it is set; nothing here looks at a clock of the host.
 
-use super::burst::{Burst, Ctrl, Timing};
+use super::burst::{Burst, Ctrl};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::{Record, Status};
@@ -33,34 +33,27 @@ pub struct SendRequest {
     pub depth: u32,
 }
 
-/// What a take gives.
+/// What became of a send.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken {
-    /// When the compute element began.
-    pub start: u64,
-    /// When the last word was in the tile and the program may go on.
-    pub end: u64,
-    /// When the last wavelet reached the router.
-    pub tail: u64,
-    /// The burst, with its control words.
-    pub burst: Burst,
-    /// Where the payload is until `finish_take`.
-    pub place: u32,
-    path: u32,
+pub enum Sent {
+    /// A short burst left at once: when the send ended. It needs no account.
+    Ended(u64),
+    /// Its ticket.
+    Open(u32),
+}
+
+/// A burst as it leaves a port.
+struct Departure {
+    burst: Burst,
+    tail: u64,
+    answers: u32,
 }
 
 impl<S: Store> Net<S> {
     /// Queues a send; it is emitted as soon as its turn and credit have come.
-    #[inline(always)]
+    #[inline(never)]
     pub fn post_send(&mut self, r: SendRequest) -> u32 {
-        let mut ticket = Ticket::new(TicketKind::Send);
-        ticket.pe = r.pe;
-        ticket.at = r.port;
-        ticket.place = r.place;
-        ticket.words = r.words;
-        ticket.has_ctrl = r.ctrl.is_some();
-        ticket.ctrl = r.ctrl.unwrap_or_default();
-        (ticket.ready, ticket.tail) = (r.ready, r.min_tail);
+        let mut ticket = Ticket::of_send(&r);
         ticket.tally = r.depth;
         let id = self.tickets.open(ticket);
         self.list_open(r.pe, id);
@@ -81,23 +74,35 @@ impl<S: Store> Net<S> {
         id
     }
 
-    /// Queues a receive into `place`; a burst that is there is taken at once.
-    pub fn post_receive(&mut self, pe: u32, lane: u32, place: u32, words: u16) -> u32 {
-        let mut ticket = Ticket::new(TicketKind::Receive);
-        ticket.pe = pe;
-        ticket.at = lane;
-        ticket.place = place;
-        ticket.words = words;
-        ticket.ready = self.records[pe as usize].now;
-        let id = self.tickets.open(ticket);
-        self.list_open(pe, id);
-        self.records[pe as usize].n_receives += 1;
-        self.take_posted(pe, lane);
+    /// A send that its program waits for: as `post_send`, with less work where the way is free.
+    #[inline(always)]
+    pub fn send(&mut self, r: SendRequest) -> Sent {
+        let port = &self.ports[r.port as usize];
+        if port.first != NONE || port.current != NONE || self.schedule != Schedule::DepthFirst {
+            return Sent::Open(self.post_send(r));
+        }
+        let (outs, n_outs) = (port.outs, usize::from(port.n_outs));
+        let Some(credit) = self.credit(&outs[..n_outs]) else { return Sent::Open(self.post_send(r)) };
+        let Departure { mut burst, tail, answers } = self.depart(&r, credit);
+        let sent = if burst.rendezvous {
+            let mut ticket = Ticket::of_send(&r);
+            (ticket.state, ticket.tail, ticket.next, ticket.tally) = (TicketState::InFlight, tail, burst.span, answers);
+            let id = self.tickets.open(ticket);
+            self.list_open(r.pe, id);
+            (self.ports[r.port as usize].current, burst.payload) = (id, id);
+            Sent::Open(id)
+        } else {
+            burst.payload = self.buffered(r.place, r.words, answers);
+            let end = tail - u64::from(self.timing.ramp);
+            self.ports[r.port as usize].previous_end = end;
+            Sent::Ended(end)
+        };
+        self.push_all(&outs[..n_outs], burst);
         self.settle();
-        id
+        sent
     }
 
-    fn list_open(&mut self, pe: u32, id: u32) {
+    pub(super) fn list_open(&mut self, pe: u32, id: u32) {
         if pe == NONE {
             return;
         }
@@ -115,21 +120,23 @@ impl<S: Store> Net<S> {
     }
 
     /// Forgets a ticket that is done; its end.
+    #[inline]
     pub fn close(&mut self, pe: u32, id: u32) -> u64 {
         let ticket = &self.tickets[id];
         debug_assert_eq!(ticket.state, TicketState::Done);
         let (end, next_open) = (ticket.end, ticket.next_open);
         if pe != NONE {
-            let mut at = self.records[pe as usize].open;
+            let record = &mut self.records[pe as usize];
+            record.n_open -= 1;
+            let mut at = record.open;
             if at == id {
-                self.records[pe as usize].open = next_open;
+                record.open = next_open;
             } else {
                 while self.tickets[at].next_open != id {
                     at = self.tickets[at].next_open;
                 }
                 self.tickets[at].next_open = next_open;
             }
-            self.records[pe as usize].n_open -= 1;
         }
         self.tickets.close(id);
         end
@@ -141,41 +148,71 @@ impl<S: Store> Net<S> {
         if port.first == NONE || port.current != NONE {
             return;
         }
-        let (outs, n_outs) = (port.outs, usize::from(port.n_outs));
+        let (outs, n_outs, id) = (port.outs, usize::from(port.n_outs), port.first);
         let Some(credit) = self.credit(&outs[..n_outs]) else { return };
-        let (port, Timing { alpha, ramp, .. }) = (&mut self.ports[port_id as usize], self.timing);
-        let (id, answers) = (port.first, port.answers);
-        let t = &mut self.tickets[id];
-        let mut burst = Burst {
+        let t = &self.tickets[id];
+        let request = SendRequest {
+            pe: t.pe,
+            port: port_id,
+            place: t.place,
             words: t.words,
-            has_ctrl: t.has_ctrl,
-            ctrl: t.ctrl,
+            ctrl: t.has_ctrl.then_some(t.ctrl),
+            ready: t.ready,
+            min_tail: t.tail,
             depth: t.tally,
+        };
+        let next = t.next;
+        let Departure { mut burst, tail, answers } = self.depart(&request, credit);
+        self.ports[port_id as usize].first = next;
+        let t = &mut self.tickets[id];
+        t.tail = tail;
+        if burst.rendezvous {
+            (t.state, t.next, t.tally) = (TicketState::InFlight, burst.span, answers);
+            (self.ports[port_id as usize].current, burst.payload) = (id, id);
+        } else {
+            burst.payload = self.buffered(request.place, request.words, answers);
+            self.end_send(id, port_id, tail - u64::from(self.timing.ramp));
+        }
+        self.push_all(&outs[..n_outs], burst);
+    }
+
+    /// The times of a burst that leaves now, and the port's account of it.
+    #[inline(always)]
+    fn depart(&mut self, r: &SendRequest, credit: u64) -> Departure {
+        let timing = self.timing;
+        let port = &mut self.ports[r.port as usize];
+        port.emitted += 1;
+        let mut burst = Burst {
+            words: r.words,
+            has_ctrl: r.ctrl.is_some(),
+            ctrl: r.ctrl.unwrap_or_default(),
+            depth: r.depth,
             payload: NONE,
             ..Burst::default()
         };
         let wavelets = burst.wavelets();
-        let head = t.ready.max(port.previous_end).max(credit) + u64::from(ramp);
-        let tail = (head + self.timing.ser(wavelets)).max(t.tail);
-        burst.rendezvous = wavelets > self.timing.queue_wavelets;
-        burst.head = head + u64::from(alpha);
-        burst.span = (tail - head) as u32;
-        port.first = t.next;
-        port.emitted += 1;
-        t.tail = tail;
-        if burst.rendezvous {
-            (t.state, t.next, t.tally) = (TicketState::InFlight, burst.span, answers);
-            (port.current, burst.payload) = (id, id);
-        } else {
-            let place = t.place;
-            if !self.dry && burst.words > 0 {
-                burst.payload = self.store.buffer(usize::from(burst.words), answers);
-                self.store.copy(place, burst.payload, usize::from(burst.words));
-            }
-            self.end_send(id, port_id, tail - u64::from(ramp));
+        let head = r.ready.max(port.previous_end).max(credit) + u64::from(timing.ramp);
+        let tail = (head + timing.ser(wavelets)).max(r.min_tail);
+        burst.rendezvous = wavelets > timing.queue_wavelets;
+        (burst.head, burst.span) = (head + u64::from(timing.alpha), (tail - head) as u32);
+        Departure { burst, tail, answers: port.answers }
+    }
+
+    /// The payload of a short burst, out of its tile.
+    #[inline(always)]
+    fn buffered(&mut self, place: u32, words: u16, readers: u32) -> u32 {
+        if self.dry || words == 0 {
+            return NONE;
         }
-        // The last line first: its readers run after those of the first.
-        for &out in outs[..n_outs].iter().rev() {
+        let buffer = self.store.buffer(usize::from(words), readers);
+        self.store.copy(place, buffer, usize::from(words));
+        buffer
+    }
+
+    /// The last line first: its readers run after those of the first.
+    #[inline(always)]
+    fn push_all(&mut self, outs: &[u32], burst: Burst) {
+        for &out in outs.iter().rev() {
             self.push(out, burst);
         }
     }
@@ -187,7 +224,9 @@ impl<S: Store> Net<S> {
         let p = &mut self.ports[port as usize];
         p.previous_end = end;
         p.current = NONE;
-        self.nudge(port);
+        if p.first != NONE {
+            self.schedule_port(port);
+        }
         if pe == NONE {
             self.tickets.close(id);
         } else if awaited {
@@ -196,13 +235,19 @@ impl<S: Store> Net<S> {
     }
 
     /// A sink (or all sinks behind a crossing) of a rendezvous began at `begun` = start of take - path.
+    #[inline]
     pub(super) fn answer(&mut self, id: u32, begun: u64) {
         let t = &mut self.tickets[id];
         t.end = t.end.max(begun);
         t.tally -= 1;
-        if t.tally > 0 {
-            return;
+        if t.tally == 0 {
+            self.answered(id);
         }
+    }
+
+    /// The last sink of a rendezvous has begun.
+    fn answered(&mut self, id: u32) {
+        let t = &self.tickets[id];
         let (pe, at, place, end, span) = (t.pe, t.at, t.place, t.end, t.next);
         if t.kind == TicketKind::StandIn {
             if place != NONE {
@@ -217,6 +262,19 @@ impl<S: Store> Net<S> {
         }
     }
 
+    /// One of the tickets that a PE waits for has ended.
+    #[inline]
+    pub(super) fn ended(&mut self, pe: u32) {
+        let record = &mut self.records[pe as usize];
+        // A program that is to see a fault runs already.
+        if record.status == Status::OnTicket {
+            record.awaits -= 1;
+            if record.awaits == 0 {
+                self.wake(pe);
+            }
+        }
+    }
+
     /// The stand-in of ticket `theirs` of worker `from`, whose payload was copied to `place`. The buffer is given
     /// back once, when the last of `answers` has come.
     pub(super) fn open_stand_in(&mut self, from: u16, theirs: u32, place: u32, words: u16, answers: u32) -> u32 {
@@ -228,76 +286,5 @@ impl<S: Store> Net<S> {
         ticket.words = words;
         ticket.tally = answers;
         self.tickets.open(ticket)
-    }
-
-    /// Begins the take of the burst at the front of a lane, at `t` at the earliest. `finish_take` must follow, once
-    /// the payload was read.
-    #[inline(always)]
-    pub fn take(&mut self, lane_id: u32, t: u64) -> Taken {
-        let lane = &self.lanes[lane_id as usize];
-        debug_assert!(lane.takeable() > 0);
-        let (path, free_at, previous, reader) = (lane.path, lane.free_at, lane.take_end, lane.reader);
-        let burst = *self.slot(lane_id, free_at);
-        let ramp = u64::from(self.timing.ramp);
-        let start = t.max(burst.head + ramp).max(previous);
-        let ser = self.timing.ser(burst.wavelets());
-        let end = (start + ser).max(burst.tail() + ramp) + u64::from(self.timing.stage);
-        // Without another output nothing departs over a link: the slot is free as soon as the take begins.
-        let departs = self.lanes[lane_id as usize].n_outs > 0;
-        let freed = if departs { burst.tail().max(start) } else { start };
-        self.lanes[lane_id as usize].take_end = end;
-        self.records[reader as usize].takeable -= 1;
-        let place = self.place_of(&burst);
-        self.free(lane_id, freed);
-        Taken { start, end, tail: burst.tail(), burst, place, path }
-    }
-
-    /// Ends a take: the payload is no longer needed by this sink.
-    #[inline(always)]
-    pub fn finish_take(&mut self, taken: &Taken) {
-        if taken.burst.rendezvous {
-            self.answer(taken.burst.payload, taken.start - u64::from(taken.path));
-        } else if taken.place != NONE {
-            self.store.release(taken.place);
-        }
-    }
-
-    /// Serves the posted receives of `pe` on `lane`, oldest first, while bursts last.
-    pub(super) fn take_posted(&mut self, pe: u32, lane: u32) {
-        while self.lanes[lane as usize].takeable() > 0 {
-            let Some(id) = self.oldest_receive(pe, lane) else { return };
-            let t = &self.tickets[id];
-            let (ready, place, words) = (t.ready, t.place, t.words);
-            let taken = self.take(lane, ready);
-            if taken.burst.words == words && !self.dry && words > 0 {
-                self.store.copy(taken.place, place, usize::from(words));
-            }
-            self.finish_take(&taken);
-            let t = &mut self.tickets[id];
-            (t.state, t.next) = (TicketState::Done, u32::from(taken.burst.words));
-            (t.end, t.tally, t.ctrl) = (taken.end, taken.burst.depth, taken.burst.ctrl);
-            let (awaited, fits) = (t.awaited, taken.burst.words == words);
-            self.records[pe as usize].n_receives -= 1;
-            match awaited {
-                true if fits => self.ended(pe),
-                // The program has to see this, whatever else it waits for.
-                true if self.records[pe as usize].status == Status::OnTicket => self.wake(pe),
-                _ => {}
-            }
-        }
-    }
-
-    /// The oldest queued receive of `pe` on `lane` (the open list is newest first).
-    pub fn oldest_receive(&self, pe: u32, lane: u32) -> Option<u32> {
-        let mut found = None;
-        let mut at = self.records[pe as usize].open;
-        while at != NONE {
-            let t = &self.tickets[at];
-            if t.kind == TicketKind::Receive && t.state == TicketState::Queued && t.at == lane {
-                found = Some(at);
-            }
-            at = t.next_open;
-        }
-        found
     }
 }

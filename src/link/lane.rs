@@ -174,6 +174,16 @@ impl Lane {
         self.wavelets += u64::from(wavelets);
     }
 
+    /// A burst comes in that leaves for all outputs at once, the ramp included.
+    #[inline(always)]
+    pub(super) fn enter_forwarded(&mut self, wavelets: u32, depth: u8) {
+        let next = after(self.in_at, depth);
+        (self.in_at, self.fwd_at) = (next, next);
+        self.used += 1;
+        self.bursts += 1;
+        self.wavelets += u64::from(wavelets);
+    }
+
     /// Moves the forward cursor and returns the slot it was on.
     #[inline(always)]
     pub(super) fn forward(&mut self, depth: u8) -> u8 {

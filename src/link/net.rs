@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::burst::{Burst, Timing};
-use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
+use super::lane::{Lane, LaneFlags, SLOTS};
 use super::load::Loads;
 use super::message::{HEADER_WORDS, Message};
 use super::ready::Ready;
@@ -241,25 +241,6 @@ impl<S: Store> Net<S> {
 
     fn deep_at(&self, lane: u32, at: usize) -> usize {
         lane as usize * (usize::from(self.timing.lane_depth) - SLOTS) + at - SLOTS
-    }
-
-    /// Frees the oldest slot of a lane at `time` and lets its writer know.
-    #[inline]
-    pub(super) fn free(&mut self, lane: u32, time: u64) {
-        let depth = self.timing.lane_depth;
-        let l = &mut self.lanes[lane as usize];
-        let at = l.release(depth);
-        let (upstream, kind, peer) = (l.upstream, l.upstream_kind, l.peer);
-        // A writer that was not held up here needs no visit.
-        let starved = l.flags.has(LaneFlags::STARVED);
-        l.flags.0 &= !LaneFlags::STARVED;
-        self.slot_mut(lane, at).head = time;
-        match kind {
-            Upstream::Lane if starved => self.schedule_lane(upstream),
-            Upstream::Port if starved => self.nudge(upstream),
-            Upstream::Lane | Upstream::Port => {}
-            Upstream::Worker => self.post(peer, Message::Freed { lane: upstream, time }, NONE),
-        }
     }
 
     /// Schedules a port that may be able to emit.

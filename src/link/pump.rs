@@ -6,10 +6,9 @@
 //! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
 
 use super::burst::Burst;
-use super::lane::{LaneFlags, Upstream};
+use super::lane::{LaneFlags, SLOTS, Upstream};
 use super::message::Message;
 use super::net::{Net, Store};
-use super::record::Status;
 use super::ticket::NONE;
 
 impl<S: Store> Net<S> {
@@ -21,7 +20,8 @@ impl<S: Store> Net<S> {
     #[inline(always)]
     pub(super) fn push(&mut self, mut id: u32, mut burst: Burst) {
         let depth = self.timing.lane_depth;
-        let (wavelets, ser) = (burst.wavelets(), self.timing.ser(burst.wavelets()));
+        let wavelets = burst.wavelets();
+        let ser = self.timing.ser(wavelets);
         loop {
             let lane = &self.lanes[id as usize];
             let (out, flags, n_outs, at) = (lane.outs[0], lane.flags, lane.n_outs, lane.next_slot());
@@ -44,19 +44,24 @@ impl<S: Store> Net<S> {
             lane.tail_departure = tail;
             (burst.head, burst.span) = (departure, (tail - departure) as u32);
             if flags.has(LaneFlags::RAMP) {
-                lane.enter(wavelets, depth);
-                lane.forward(depth);
-                *self.slot_mut(id, at) = burst;
-                self.arrived(id);
+                let reader = lane.reader;
+                lane.enter_forwarded(wavelets, depth);
+                match usize::from(at) {
+                    at @ 0..SLOTS => lane.slots[at] = burst,
+                    _ => *self.slot_mut(id, at) = burst,
+                }
+                self.arrived(id, reader);
             } else if lane.upstream_kind == Upstream::Worker {
-                lane.enter(wavelets, depth);
-                lane.forward(depth);
+                lane.enter_forwarded(wavelets, depth);
                 self.free(id, tail);
             } else {
                 // The writer is here, and was not held up.
                 debug_assert!(lane.used == 0 && !lane.flags.has(LaneFlags::STARVED));
                 lane.pass(wavelets, depth);
-                self.slot_mut(id, at).head = tail;
+                match usize::from(at) {
+                    at @ 0..SLOTS => lane.slots[at].head = tail,
+                    _ => self.slot_mut(id, at).head = tail,
+                }
             }
             if n_outs == 0 {
                 return;
@@ -84,7 +89,7 @@ impl<S: Store> Net<S> {
         let depth = self.timing.lane_depth;
         while self.lanes[id as usize].unforwarded > 0 {
             let lane = &self.lanes[id as usize];
-            let (outs, n_outs, flags) = (lane.outs, usize::from(lane.n_outs), lane.flags);
+            let (outs, n_outs, flags, reader) = (lane.outs, usize::from(lane.n_outs), lane.flags, lane.reader);
             let Some(credit) = self.credit(&outs[..n_outs]) else { return };
             let lane = &mut self.lanes[id as usize];
             let at = lane.forward(depth);
@@ -103,7 +108,7 @@ impl<S: Store> Net<S> {
                 burst.head = departure + u64::from(self.timing.alpha) + u64::from(turn);
                 self.push(out, burst);
             }
-            if flags.has(LaneFlags::RAMP) { self.arrived(id) } else { self.free(id, tail) }
+            if flags.has(LaneFlags::RAMP) { self.arrived(id, reader) } else { self.free(id, tail) }
         }
     }
 
@@ -122,24 +127,6 @@ impl<S: Store> Net<S> {
             credit = self.slot(out, at).head.max(credit);
         }
         Some(credit)
-    }
-
-    /// A burst became takeable: posted receives take it, oldest first; what they leave wakes the waiting reader.
-    #[inline]
-    fn arrived(&mut self, lane: u32) {
-        let reader = self.lanes[lane as usize].reader;
-        let record = &mut self.records[reader as usize];
-        record.takeable += 1;
-        if record.n_receives > 0 {
-            self.take_posted(reader, lane);
-            if self.lanes[lane as usize].takeable() == 0 {
-                return;
-            }
-        }
-        let record = &self.records[reader as usize];
-        if matches!(record.status, Status::OnLane | Status::OnPass) && record.wait_on == lane {
-            self.wake(reader);
-        }
     }
 
     /// A burst goes over to the worker that owns the lane behind a remote lane. Its slot there is freed by message.

@@ -120,17 +120,4 @@ impl<S: Store> Net<S> {
         }
         (r.status, first, before)
     }
-
-    /// One of the tickets that a PE waits for has ended.
-    #[inline]
-    pub(super) fn ended(&mut self, pe: u32) {
-        let record = &mut self.records[pe as usize];
-        // A program that is to see a fault runs already.
-        if record.status == Status::OnTicket {
-            record.awaits -= 1;
-            if record.awaits == 0 {
-                self.wake(pe);
-            }
-        }
-    }
 }

@@ -10,6 +10,7 @@
 //! previous one's end is known, because that end is part of its time.
 
 use super::burst::Ctrl;
+use super::emit::SendRequest;
 
 /// "No index".
 pub const NONE: u32 = u32::MAX;
@@ -95,6 +96,22 @@ impl Ticket {
             ready: 0,
             tail: 0,
             end: 0,
+        }
+    }
+
+    /// The account of a send, not emitted; its depth is not in it.
+    #[inline(always)]
+    pub fn of_send(r: &SendRequest) -> Self {
+        Self {
+            pe: r.pe,
+            at: r.port,
+            place: r.place,
+            words: r.words,
+            has_ctrl: r.ctrl.is_some(),
+            ctrl: r.ctrl.unwrap_or_default(),
+            ready: r.ready,
+            tail: r.min_tail,
+            ..Self::new(TicketKind::Send)
         }
     }
 }

@@ -30,13 +30,12 @@ impl Pe<'_> {
             net.store.copy(taken.place, tile.place, tile.words());
             return;
         }
-        let source = Tile { place: taken.place, words: tile.words };
         let kernels = self.part.kernels();
-        let [own, other] = net.store.tiles_mut([tile, source]);
+        let (own, other) = net.store.pair(tile, taken.place);
         if fold == Fold::AddF16 {
             return add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
         }
-        let (own, other): (&mut [f32], &mut [f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice_mut(other));
+        let (own, other): (&mut [f32], &[f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
         match fold {
             Fold::Set | Fold::AddF16 => {}
             Fold::Add => add_assign(kernels, own, other),

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, NONE, Net, SendRequest, Status, Taken, TicketState};
+use crate::link::{Ctrl, NONE, Net, SendRequest, Sent, Status, Taken, TicketState};
 
 use super::asked::Asked;
 use super::fault::FaultKind;
@@ -108,15 +108,16 @@ impl<'a> Pe<'a> {
         false
     }
 
+    /// Charges a send (a combine has paid) and says what the fabric is asked for.
     #[inline(always)]
-    pub(super) fn start_send(
+    pub(super) fn request(
         self,
         net: &mut Net<Memory>,
         tx: Tx,
         tile: Tile,
         ctrl: Option<Ctrl>,
         min_tail: u64,
-    ) -> u32 {
+    ) -> SendRequest {
         let issue = u64::from(net.timing.issue);
         let record = &mut net.records[self.id as usize];
         let combining = min_tail > 0;
@@ -129,21 +130,27 @@ impl<'a> Pe<'a> {
             recorder.note(self.id, Span { start, end, did: Did::Issue, color: None, words: 0, place: None });
         }
         let (ready, depth) = (record.now, record.depth + 1);
-        let words = tile.words as u16;
-        net.post_send(SendRequest {
-            pe: self.id,
-            port: tx.port,
-            place: tile.place,
-            words,
-            ctrl,
-            ready,
-            min_tail,
-            depth,
-        })
+        let (pe, port, place, words) = (self.id, tx.port, tile.place, tile.words as u16);
+        SendRequest { pe, port, place, words, ctrl, ready, min_tail, depth }
     }
 
-    /// Starts a blocking send: its ticket, or nothing where the PE was stopped.
-    #[inline]
+    /// A send that the program waits for.
+    #[inline(always)]
+    fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> Sent {
+        let request = self.request(net, tx, tile, ctrl, min_tail);
+        // What is recorded is read off the ticket.
+        if self.part.recorder.is_some() { Sent::Open(net.post_send(request)) } else { net.send(request) }
+    }
+
+    /// Ends a blocking send that has ended at once.
+    #[inline(always)]
+    pub(super) fn ends(self, net: &mut Net<Memory>, end: u64) {
+        let record = &mut net.records[self.id as usize];
+        record.now = record.now.max(end);
+    }
+
+    /// Starts a blocking send; nothing where the PE was stopped.
+    #[inline(always)]
     pub(super) fn begin_send(
         self,
         net: &mut Net<Memory>,
@@ -151,16 +158,17 @@ impl<'a> Pe<'a> {
         tile: Tile,
         ctrl: Option<Ctrl>,
         place: &'static Location<'static>,
-    ) -> Option<u32> {
+    ) -> Option<Sent> {
         if !self.may_touch(net, tile) {
             return None;
         }
-        let ticket = self.start_send(net, tx, tile, ctrl, 0);
+        let sent = self.start_send(net, tx, tile, ctrl, 0);
         self.part.note(self.id, Asked::Send(tx.port), place);
-        Some(ticket)
+        Some(sent)
     }
 
-    /// Takes, folds and sends on: the ticket of that send, or nothing where the program waits or was stopped.
+    /// Takes, folds and sends on, with the control words that came; nothing where the program waits or was stopped.
+    #[inline(always)]
     pub(super) fn start_combine(
         self,
         net: &mut Net<Memory>,
@@ -168,7 +176,7 @@ impl<'a> Pe<'a> {
         tile: Tile,
         fold: Fold,
         place: &'static Location<'static>,
-    ) -> Option<u32> {
+    ) -> Option<(Sent, Ctrl)> {
         net.warm_way(tx.port, tx.way);
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
             return None;
@@ -182,9 +190,9 @@ impl<'a> Pe<'a> {
         }
         let min_tail = taken.tail + 2 * ramp + stage;
         let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
-        let ticket = self.start_send(net, tx, tile, ctrl, min_tail);
+        let sent = self.start_send(net, tx, tile, ctrl, min_tail);
         self.part.note(self.id, Asked::Combine { lane: rx.0, port: tx.port }, place);
-        Some(ticket)
+        Some((sent, taken.burst.ctrl))
     }
 
     /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
@@ -312,7 +320,8 @@ impl Future for Send<'_> {
         }
         if self.ticket == NONE {
             match pe.begin_send(&mut net, self.tx, self.tile, self.ctrl, self.place) {
-                Some(ticket) => self.ticket = ticket,
+                Some(Sent::Open(ticket)) => self.ticket = ticket,
+                Some(Sent::Ended(end)) => return Poll::Ready(pe.ends(&mut net, end)),
                 None => return Poll::Pending,
             }
         }
@@ -346,7 +355,11 @@ impl Future for Combine<'_> {
         if self.ticket == NONE {
             let lanes = (self.rx, self.tx);
             match pe.start_combine(&mut net, lanes, self.tile, self.fold, self.place) {
-                Some(ticket) => self.ticket = ticket,
+                Some((Sent::Open(ticket), _)) => self.ticket = ticket,
+                Some((Sent::Ended(end), ctrl)) => {
+                    pe.ends(&mut net, end);
+                    return Poll::Ready(ctrl);
+                }
                 None => return Poll::Pending,
             }
         }

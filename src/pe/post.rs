@@ -45,7 +45,8 @@ impl<'a> Pe<'a> {
         if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
             return Ticket(NONE);
         }
-        let ticket = self.start_send(&mut net, tx, tile, None, 0);
+        let request = self.request(&mut net, tx, tile, None, 0);
+        let ticket = net.post_send(request);
         self.part.note(self.id, Asked::PostSend { port: tx.port, ticket }, Location::caller());
         Ticket(ticket)
     }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{NONE, Net, Status, TicketState};
+use crate::link::{NONE, Net, Sent, Status, TicketState};
 
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
@@ -73,7 +73,7 @@ impl Relay<'_> {
         let (pe, tile, fold, place) = (self.pe, self.tile, self.fold, self.place);
         let role = self.roles[usize::from(self.at)];
         if self.ticket == NONE {
-            self.ticket = match role {
+            let sent = match role {
                 Role::Root(rx) => {
                     let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
                     self.at += u8::from(got.is_ready());
@@ -81,10 +81,19 @@ impl Relay<'_> {
                 }
                 Role::Inner(rx, tx) => {
                     net.records[pe.id as usize].way = tx.way;
-                    pe.start_combine(net, (rx, tx), tile, fold, place)?
+                    pe.start_combine(net, (rx, tx), tile, fold, place)?.0
                 }
                 Role::Leaf(tx) => pe.begin_send(net, tx, tile, None, place)?,
             };
+            match sent {
+                Sent::Open(ticket) => self.ticket = ticket,
+                Sent::Ended(end) => {
+                    pe.ends(net, end);
+                    net.records[pe.id as usize].way = NONE;
+                    self.at += 1;
+                    return Some(());
+                }
+            }
         }
         if let After::Back(rx, into) = self.after
             && usize::from(self.at) + 1 == self.roles.len()
