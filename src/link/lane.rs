@@ -8,7 +8,7 @@
 //! A lane without ramp output is freed by the forward itself. Forwarding is all or nothing over the outputs.
 //!
 //! Invariant: `unforwarded <= used <= lane_depth`. A dead slot's `head` is the time at which it was freed, which *is*
-//! the credit of the burst that will use it next.
+//! the credit of the burst that will use it next; a lane between routers remembers it without the slot (`Lane::since`).
 
 use super::burst::Burst;
 use super::ticket::NONE;
@@ -77,6 +77,7 @@ pub struct Lane {
     /// Bursts that entered.
     pub bursts: u32,
     pub(super) tail_departure: u64,
+    /// With the ramp as an output: the end of the last take. Without: the tail departure before the last, see `since`.
     pub(super) take_end: u64,
     /// Wavelets that entered.
     pub wavelets: u64,
@@ -131,6 +132,20 @@ impl Lane {
     #[inline(always)]
     pub fn has_room(&self, depth: u8) -> bool {
         self.used < depth
+    }
+
+    /// Since when there has been room for the next burst, if this cache line says it: a lane between routers frees a slot
+    /// whenever a tail departs, so of two slots the last two departures are the times. Transit touches no slot.
+    #[inline(always)]
+    pub(super) fn since(&self, depth: u8) -> Option<u64> {
+        let here = usize::from(depth) <= SLOTS && self.flags.0 & (LaneFlags::RAMP | LaneFlags::REMOTE) == 0;
+        here.then_some(if depth - self.used == 2 { self.take_end } else { self.tail_departure })
+    }
+
+    /// A tail departs over a lane between routers.
+    #[inline(always)]
+    pub(super) fn depart(&mut self, tail: u64) {
+        (self.take_end, self.tail_departure) = (self.tail_departure, tail);
     }
 
     /// Bursts that the reader can take.

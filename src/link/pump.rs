@@ -35,16 +35,16 @@ impl<S: Store> Net<S> {
                 if !next.has_room(depth) {
                     return self.stop(id, burst);
                 }
-                credit = self.slot(out, next.next_slot()).head;
+                credit = self.room_since(out);
                 self.warm_after(out);
             }
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + ser).max(burst.tail());
-            lane.tail_departure = tail;
             (burst.head, burst.span) = (departure, (tail - departure) as u32);
             if flags.has(LaneFlags::RAMP) {
                 let reader = lane.reader;
+                lane.tail_departure = tail;
                 lane.enter_forwarded(wavelets, depth);
                 match usize::from(at) {
                     at @ 0..SLOTS => lane.slots[at] = burst,
@@ -52,15 +52,16 @@ impl<S: Store> Net<S> {
                 }
                 self.arrived(id, reader);
             } else if lane.upstream_kind == Upstream::Worker {
+                lane.depart(tail);
                 lane.enter_forwarded(wavelets, depth);
                 self.free(id, tail);
             } else {
                 // The writer is here, and was not held up.
                 debug_assert!(lane.used == 0 && !lane.flags.has(LaneFlags::STARVED));
+                lane.depart(tail);
                 lane.pass(wavelets, depth);
-                match usize::from(at) {
-                    at @ 0..SLOTS => lane.slots[at].head = tail,
-                    _ => self.slot_mut(id, at).head = tail,
+                if usize::from(depth) > SLOTS {
+                    self.slot_mut(id, at).head = tail;
                 }
             }
             if n_outs == 0 {
@@ -97,7 +98,11 @@ impl<S: Store> Net<S> {
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + self.timing.ser(burst.wavelets())).max(burst.tail());
-            lane.tail_departure = tail;
+            if flags.has(LaneFlags::RAMP) {
+                lane.tail_departure = tail
+            } else {
+                lane.depart(tail)
+            }
             burst.span = (tail - departure) as u32;
             if flags.has(LaneFlags::RAMP) {
                 let slot = self.slot_mut(id, at);
@@ -123,10 +128,16 @@ impl<S: Store> Net<S> {
                 next.flags.0 |= LaneFlags::STARVED;
                 return None;
             }
-            let at = next.next_slot();
-            credit = self.slot(out, at).head.max(credit);
+            credit = self.room_since(out).max(credit);
         }
         Some(credit)
+    }
+
+    /// The credit of a burst that would enter a lane, which has room.
+    #[inline(always)]
+    fn room_since(&self, id: u32) -> u64 {
+        let lane = &self.lanes[id as usize];
+        lane.since(self.timing.lane_depth).unwrap_or_else(|| self.slot(id, lane.next_slot()).head)
     }
 
     /// A burst goes over to the worker that owns the lane behind a remote lane. Its slot there is freed by message.

@@ -139,10 +139,10 @@ impl<S: Store> Net<S> {
         std::iter::successors(ticket(self.records[pe as usize].open), move |t| ticket(t.next_open))
     }
 
-    /// Asks for the lane after `lane`: along a way they lie one behind the other.
+    /// Asks for the lane after `lane`, not for its slots: along a way they lie one behind the other.
     #[inline(always)]
     pub(super) fn warm_after(&self, lane: u32) {
-        self.warm_lane(lane as usize + 1);
+        ask(self.lanes.as_ptr().wrapping_add(lane as usize + 1));
     }
 
     #[inline(always)]
