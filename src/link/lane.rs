@@ -142,6 +142,17 @@ impl Lane {
         here.then_some(if depth - self.used == 2 { self.take_end } else { self.tail_departure })
     }
 
+    /// Does a burst that comes now only pass, if the next lane has room? Between two routers of this worker, one output,
+    /// nothing before it.
+    #[inline(always)]
+    pub(super) fn is_way(&self, depth: u8) -> bool {
+        self.flags.0 & (LaneFlags::RAMP | LaneFlags::REMOTE) == 0
+            && self.n_outs == 1
+            && self.used == 0
+            && self.upstream_kind != Upstream::Worker
+            && usize::from(depth) <= SLOTS
+    }
+
     /// A tail departs over a lane between routers.
     #[inline(always)]
     pub(super) fn depart(&mut self, tail: u64) {

@@ -5,11 +5,12 @@
 //!
 //! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
 
-use super::burst::Burst;
-use super::lane::{LaneFlags, SLOTS, Upstream};
+use super::burst::{Burst, Timing};
+use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
 use super::message::Message;
 use super::net::{Net, Store};
 use super::ticket::NONE;
+use super::warm::ask;
 
 impl<S: Store> Net<S> {
     /// Puts a burst into a lane that has room. Depth-first, it goes on at once while the way is free: what a stop and a
@@ -29,12 +30,13 @@ impl<S: Store> Net<S> {
             if stops || !self.runs_on {
                 return self.stop(id, burst);
             }
-            let mut credit = 0;
+            let (mut credit, mut goes_on) = (0, false);
             if n_outs > 0 {
                 let next = &self.lanes[out as usize];
                 if !next.has_room(depth) {
                     return self.stop(id, burst);
                 }
+                goes_on = next.is_way(depth);
                 credit = self.room_since(out);
                 self.warm_after(out);
             }
@@ -70,7 +72,40 @@ impl<S: Store> Net<S> {
             let turn = if flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };
             burst.head = departure + u64::from(self.timing.alpha) + u64::from(turn);
             id = out;
+            if goes_on {
+                (id, burst.head, burst.span) = self.transit(id, (burst.head, burst.span), wavelets);
+            }
         }
+    }
+
+    /// A burst runs on from lane to lane between routers while the next one has room: the lane where it has to stop or
+    /// where more is to be done than to pass on, and its times there.
+    #[inline(never)]
+    fn transit(&mut self, mut id: u32, (mut head, mut span): (u64, u32), wavelets: u32) -> (u32, u64, u32) {
+        let (Timing { alpha, turn, lane_depth: depth, .. }, ser) = (self.timing, self.timing.ser(wavelets));
+        let lanes = &mut self.lanes[..];
+        loop {
+            let Lane { outs: [out, ..], flags, tail_departure, .. } = lanes[id as usize];
+            let next = &lanes[out as usize];
+            if !next.has_room(depth) {
+                break;
+            }
+            let credit = next.since(depth).unwrap_or_else(|| next.slots[usize::from(next.next_slot())].head);
+            let goes_on = next.is_way(depth);
+            ask(lanes.as_ptr().wrapping_add(out as usize + 1));
+            let lane = &mut lanes[id as usize];
+            let departure = head.max(tail_departure).max(credit);
+            let tail = (departure + ser).max(head + u64::from(span));
+            lane.depart(tail);
+            lane.pass(wavelets, depth);
+            let turn = if flags.has(LaneFlags::TURN0) { turn } else { 0 };
+            (head, span) = (departure + u64::from(alpha) + u64::from(turn), (tail - departure) as u32);
+            id = out;
+            if !goes_on {
+                break;
+            }
+        }
+        (id, head, span)
     }
 
     /// A burst stays in a lane until a `pump` moves it, or crosses to another worker.
