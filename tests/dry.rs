@@ -86,6 +86,9 @@ fn fields(value: &Value, at: &str, all: &mut Vec<String>) {
     let Some(object) = value.as_object() else { return };
     for (name, value) in object {
         let at = format!("{at}.{name}");
+        if name == "rivals" {
+            continue; // null where the skeleton's tiles do not fit
+        }
         fields(value.get(0).unwrap_or(value), &at, all);
         all.push(at);
     }
@@ -112,9 +115,11 @@ fn a_layer_in_lockstep_says_what_an_executed_one_says() {
     assert!(executed.1.iter().any(|name| name == ".decode.pass.depth"), "{:?}", executed.1);
     let rows = |mesh| {
         let text = stdout(&run(mesh, &[]));
-        // Without numbers, and without how it was timed.
+        // Rows without a name; without numbers, and without how it was timed and compared.
         let line = |l: &str| l.chars().filter(|c| c.is_alphabetic()).collect::<String>();
-        text.lines().filter(|l| l.starts_with("  ") && !l.contains("executed")).map(line).collect::<Vec<_>>()
+        let is_row = |l: &&str| l.starts_with("             ");
+        let is_same = |l: &&str| !l.contains("executed") && !l.contains("WaferLLM");
+        text.lines().filter(is_row).filter(is_same).map(line).collect::<Vec<_>>()
     };
     assert_eq!(rows("16x20"), rows("160x160"));
 }

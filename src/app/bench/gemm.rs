@@ -74,7 +74,7 @@ pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
             let spec = Spec { load, ..Spec::new(algo, mesh, args.size, numerics) };
             let matrices = Matrices { a: &a, b: if algo == Algo::GemmT { &b_transposed } else { &b } };
             let what = || format!("{} on {cols}x{mesh_rows}", algo.name());
-            progress.begins(&what());
+            progress.begins(&what())?;
             let run = measure(spec, chip, &options, matrices).with_context(what)?;
             let is_result = run.row.refused.is_none() && !args.common.dry;
             if is_result && run.result()? != *naive.get_or_insert_with(|| product(args.size, a, b)) {
