@@ -27,7 +27,7 @@ pub struct GemmArgs {
     )]
     pub algo: Vec<Algo>,
     /// C is M x N, the sum runs over K.
-    #[arg(long, value_name = "MxKxN", value_parser = size, default_value = "512x512x512")]
+    #[arg(long, value_name = "MxKxN", value_parser = size, default_value = "256x256x256")]
     pub size: Dims,
     /// Load B where the first product needs it, as the released code's host does, instead of aligning it on the wafer.
     #[arg(long)]
