@@ -32,7 +32,7 @@ fn bench_refuses_a_tile_of_more_than_32_bits_in_the_row() {
     for (kernel, algo, size) in
         [("gemm", "meshgemm", "1048576x1048576x1048576"), ("gemv", "meshgemv", "1048576x1048576")]
     {
-        let value = json_of(&["bench", kernel, "--algo", algo, "--size", size, "--json"], 0);
+        let value = json_of(&["bench", kernel, "--algo", algo, "--size", size, "--json"], 2);
         let row = &value["rows"][0];
         assert!(row["refused"].as_str().is_some_and(|r| r.contains("over budget")), "{row}");
         assert_eq!(value["chip"], "wse2");
@@ -40,9 +40,39 @@ fn bench_refuses_a_tile_of_more_than_32_bits_in_the_row() {
 }
 
 #[test]
+fn bench_of_which_every_row_is_refused_is_an_error_and_of_which_some_are_is_none() {
+    let gemm = ["bench", "gemm", "--size", "512x512x512", "--dry"];
+    for (flags, code) in [
+        (["--algo", "meshgemm,summa", "--mesh", "4x4,6x6"], 2),
+        (["--algo", "allgather,summa", "--mesh", "4x4"], 2),
+        (["--algo", "meshgemm", "--mesh", "4x4,16x16"], 0),
+    ] {
+        let out = plummer(&[&gemm[..], &flags].concat());
+        let (text, error) = (stdout(&out), stderr(&out));
+        assert_eq!(out.status.code(), Some(code), "{flags:?}: {text}{error}");
+        assert!(text.contains("refused: "), "the row says why: {text}");
+        assert_eq!(error.contains("every row is refused") && error.contains("over budget"), code == 2, "{error}");
+    }
+    let relay = ["bench", "relay", "--mesh", "4x4", "--tile", "1000x1000x1000", "--json"];
+    assert!(json_of(&relay, 2)["rows"][3]["refused"].is_string());
+}
+
+#[test]
+fn bench_prints_no_head_above_an_error_in_its_flags() {
+    for (args, says) in [
+        (vec!["bench", "relay", "--numerics", "default"], "need --numerics paper"),
+        (vec!["bench", "relay", "--mesh", "4x5"], "as many rows"),
+        (vec!["bench", "gemm", "--mesh", "2x2,4x4", "--trace", "x.json"], "one --mesh"),
+        (vec!["bench", "gemv", "--mesh", "2x2,4x4", "--links", "x.csv"], "one --mesh"),
+    ] {
+        refused(&args, says);
+    }
+}
+
+#[test]
 fn bench_gemv_refuses_what_the_chip_cannot_hold_and_says_so_in_the_row() {
     let value =
-        json_of(&["bench", "gemv", "--algo", "pipeline", "--mesh", "1x1", "--size", "1000x1000", "--dry", "--json"], 0);
+        json_of(&["bench", "gemv", "--algo", "pipeline", "--mesh", "1x1", "--size", "1000x1000", "--dry", "--json"], 2);
     let row = &value["rows"][0];
     assert!(row["refused"].as_str().is_some_and(|r| r.contains("over budget")), "{row}");
     assert!(row["cycles"].is_null() && row["arena_peak"].as_u64() > Some(49_152), "{row}");

@@ -115,7 +115,7 @@ const COMMANDS: [&[&str]; 13] = [
     &["plan", "--prompt", "8", "--output", "8"],
     &["sweep", "--prompt", "8", "--output", "8", "--mesh", "12x12", "--vary", "ramp=2,3"],
     &["bench", "gemv", "--mesh", "4x4"],
-    &["bench", "gemm", "--mesh", "4x4"],
+    &["bench", "gemm", "--mesh", "4x4", "--size", "64x64x64"],
     &["bench", "relay", "--mesh", "4x4"],
     &["bench", "plmr", "--mesh", "4x4"],
     &["paper", "--table", "5"],

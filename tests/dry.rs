@@ -81,6 +81,49 @@ fn a_layer_of_a_prefill_counts_every_chunk() {
     }
 }
 
+/// Names of all fields, and of what they hold.
+fn fields(value: &Value, at: &str, all: &mut Vec<String>) {
+    let Some(object) = value.as_object() else { return };
+    for (name, value) in object {
+        let at = format!("{at}.{name}");
+        if name == "rivals" {
+            continue; // null where the skeleton's tiles do not fit
+        }
+        fields(value.get(0).unwrap_or(value), &at, all);
+        all.push(at);
+    }
+}
+
+#[test]
+fn a_layer_in_lockstep_says_what_an_executed_one_says() {
+    let run = |mesh: &str, more: &[&str]| {
+        let args = ["generate", "--dry", "--one-layer", "-m", "llama3-8b", "--prompt-tokens", "64", "-n", "3"];
+        plummer(&[args.as_slice(), &["--mesh", mesh], more].concat())
+    };
+    let said = |mesh| {
+        let out = run(mesh, &["--json"]);
+        let out: Value = serde_json::from_slice(&out.stdout).expect("one object");
+        let executed = [&out["decode"][0], &out["decode"][1], &out["prefill"]].map(|t| t["executed"].as_bool());
+        let mut all = Vec::new();
+        fields(&out, "", &mut all);
+        (executed, all)
+    };
+    // 25,600 cores are more than are executed.
+    let (executed, timed) = (said("16x20"), said("160x160"));
+    assert_eq!((executed.0, timed.0), ([Some(true); 3], [Some(false); 3]));
+    assert_eq!(executed.1, timed.1);
+    assert!(executed.1.iter().any(|name| name == ".decode.pass.depth"), "{:?}", executed.1);
+    let rows = |mesh| {
+        let text = stdout(&run(mesh, &[]));
+        // Rows without a name; without numbers, and without how it was timed and compared.
+        let line = |l: &str| l.chars().filter(|c| c.is_alphabetic()).collect::<String>();
+        let is_row = |l: &&str| l.starts_with("             ");
+        let is_same = |l: &&str| !l.contains("executed") && !l.contains("WaferLLM");
+        text.lines().filter(is_row).filter(is_same).map(line).collect::<Vec<_>>()
+    };
+    assert_eq!(rows("16x20"), rows("160x160"));
+}
+
 #[test]
 fn built_in_models_are_timed_and_what_no_wafer_holds_is_said() {
     let flags = ["--prompt-tokens", "64", "-n", "4", "--json"];

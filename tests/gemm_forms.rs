@@ -6,7 +6,7 @@ use plummer::host::gemm::run;
 use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Finish, Gemm, Load, Matrices, Spec, Storage};
 use plummer::math::gemm::Dims;
-use plummer::workloads::scaling::gemm_cycles;
+use plummer::workloads::scaling::{GemmKind, gemm_cycles};
 use plummer::workloads::shape::Tiles;
 use plummer::workloads::skeleton::Layer;
 
@@ -124,21 +124,47 @@ fn nearly(spec: Spec, chip: &Chip) -> u64 {
     cycles
 }
 
+/// Cells of Figure 6 whose mesh can be executed: side of the mesh, side of a tile.
+const CELLS: [(usize, usize); 7] = [(2, 4), (5, 3), (8, 6), (16, 3), (16, 5), (24, 4), (32, 6)];
+
+#[test]
+fn summa_with_its_steps_apart_is_the_published_formula() {
+    let slow = Chip { issue_cycles: 5, ..wse2() };
+    for ((p, side), chip) in CELLS.into_iter().flat_map(|cell| [(cell, wse2()), (cell, slow.clone())]) {
+        let layer = Layer { chip: &chip, p, tiles: Tiles { d: 0, f: 0, s: 0 } };
+        let cycles = |kind| gemm_cycles(&layer, kind, p * side).unwrap().unwrap();
+        let (found, together) = (cycles(GemmKind::SummaInStep), cycles(GemmKind::Program(Algo::Summa)));
+        let size = dims((p * side, p * side, p * side));
+        let spec = Spec { finish: Finish::Home, ..Spec::new(Algo::Summa, (p, p), size, Numerics::Paper) };
+        assert_eq!(found, Gemm::new(spec, &chip).summa_in_step(), "{p} {side}: one row stands for the mesh");
+        assert_eq!(together, executed(spec, &chip).0, "{p} {side}");
+        // P (comp + P alpha + lat + c_s).
+        let words = (side * side).div_ceil(2) as u64;
+        let t = chip.timing();
+        let comp = chip.f16.gemm(side, side, side).0;
+        let step = comp + (p as u64 - 1) * u64::from(t.alpha) + u64::from(2 * t.ramp) + words;
+        let formula = (p as u64 * (step + u64::from(chip.overheads.exchange))) as f64;
+        let off = found as f64 / formula - 1.0;
+        assert!(off.abs() < 0.06 || chip.issue_cycles > 0, "{p} {side}: {found}, formula {formula}");
+        assert!(found >= together, "{p} {side}");
+    }
+}
+
 #[test]
 fn the_cells_of_figure_6_are_executed_cycles_where_a_mesh_can_be_executed() {
     let chip = wse2();
-    for (p, side) in [(2, 4), (5, 3), (8, 6), (16, 3), (16, 5), (24, 4), (32, 6)] {
+    for (p, side) in CELLS {
         let layer = Layer { chip: &chip, p, tiles: Tiles { d: 0, f: 0, s: 0 } };
         for algo in [Algo::CannonLockstep, Algo::Summa, Algo::Allgather] {
             let size = dims((p * side, p * side, p * side));
             let (load, finish) = (Load::Aligned, Finish::Home);
             let spec = Spec { load, finish, ..Spec::new(algo, (p, p), size, Numerics::Paper) };
-            let found = gemm_cycles(&layer, algo, p * side).unwrap();
+            let found = gemm_cycles(&layer, GemmKind::Program(algo), p * side).unwrap();
             assert_eq!(found, Some(executed(spec, &chip).0), "{algo:?} {p} {side}");
         }
     }
     // What the arena refuses in `bench gemm` has no cycles.
     let layer = Layer { chip: &chip, p: 40, tiles: Tiles { d: 0, f: 0, s: 0 } };
-    assert_eq!(gemm_cycles(&layer, Algo::Allgather, 40 * 16).unwrap(), None);
-    assert!(gemm_cycles(&layer, Algo::Summa, 40 * 16).unwrap().is_some());
+    assert_eq!(gemm_cycles(&layer, GemmKind::Program(Algo::Allgather), 40 * 16).unwrap(), None);
+    assert!(gemm_cycles(&layer, GemmKind::Program(Algo::Summa), 40 * 16).unwrap().is_some());
 }

@@ -22,6 +22,7 @@ mod plan;
 mod probe;
 mod report;
 mod resolve;
+mod resume;
 pub mod sample;
 mod start;
 mod sweep;

@@ -1,14 +1,12 @@
 //! `plummer sweep`: what a model would do on a chip with another constant, or on another mesh.
 //!
 //! Every point is a plan of its own (`plan::search`), its layer executed. Finished points are printed as they come and,
-//! with `--resume FILE`, kept there, one JSON object a line: a later run with the same question goes on behind them.
+//! with `--resume FILE`, kept there (`resume`): a later run with the same question goes on behind them.
 //!
 //! Invariant: a point is a function of the question and the value alone, so a resumed sweep is the whole one.
 //! Called by the command.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
@@ -19,6 +17,7 @@ use super::dry::sizes;
 use super::interrupt::Interrupt;
 use super::plan::shares::Shares;
 use super::plan::{AskArgs, ask};
+use super::resume::Resume;
 use super::{print, say};
 use crate::fabric::Chip;
 use crate::model::sizes::Sizes;
@@ -28,8 +27,6 @@ use crate::plan::utilise::Utilisation;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
-/// Of how points are made: changed when that changes, so that no file mixes old and new ones.
-const REVISION: u32 = 2;
 /// Characters of the longest bar.
 const BAR: usize = 40;
 
@@ -70,8 +67,6 @@ fn vary(text: &str) -> Result<Vary, String> {
 /// One value of the sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Point {
-    /// Everything else that the point depends on.
-    question: String,
     value: String,
     /// Why there is no plan.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +122,7 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
     let chip = super::chips::open(&args.ask.chip)?;
     let a = &args.ask;
     let question = format!(
-        "{REVISION} {} {:?} {:?} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?}",
+        "sweep {} {:?} {:?} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?}",
         sizes.name,
         sizes.config.shape,
         sizes.format,
@@ -144,18 +139,17 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
     );
     // Every value is one that a chip can have, before the first is planned.
     args.vary.values.iter().try_for_each(|value| varied(args, &chip, value).map(|_| ()))?;
-    let kept = args.resume.as_deref().map_or(Ok(Vec::new()), read)?;
+    let mut kept: Resume<Point> = Resume::open(args.resume.as_deref(), &question)?;
     let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
     interrupt.run_begins();
     let mut points: Vec<Point> = Vec::new();
     for value in &args.vary.values {
-        let old = kept.iter().find(|p| p.question == question && p.value == *value);
-        let point = match old {
-            Some(point) => point.clone(),
+        let point = match kept.find(value).cloned() {
+            Some(point) => point,
             None if interrupt.asked() => break,
             None => {
-                let point = measure(args, &sizes, &chip, &question, value)?;
-                args.resume.as_deref().map_or(Ok(()), |path| append(path, &point))?;
+                let point = measure(args, &sizes, &chip, value)?;
+                kept.keep(value.clone(), point.clone())?;
                 point
             }
         };
@@ -181,11 +175,10 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
     Ok(0)
 }
 
-fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: &str) -> Result<Point> {
+fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<Point> {
     let (chip, flags) = varied(args, chip, value)?;
     let clock = chip.clock_hz;
     let blank = Point {
-        question: question.to_owned(),
         value: value.to_owned(),
         refused: None,
         mesh: None,
@@ -216,7 +209,7 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: 
     })
 }
 
-/// A point without the question, which the object says once.
+/// A point as the object has it.
 fn shown(p: &Point) -> serde_json::Value {
     json!({
         "value": p.value, "refused": p.refused, "mesh": p.mesh, "stages": p.stages, "token_cycles": p.token_cycles,
@@ -258,34 +251,6 @@ fn bars(points: &[Point]) -> String {
         Some(format!("{:>12} |{} {tpr:.0}\n", p.value, "=".repeat(length)))
     };
     points.iter().filter_map(bar).collect()
-}
-
-/// The points of a file, if it is there.
-fn read(path: &Path) -> Result<Vec<Point>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e).with_context(|| format!("--resume {}", path.display())),
-    };
-    // A line without an end was cut while it was written: it goes, and its point is made again.
-    let whole = text.rfind('\n').map_or(0, |end| end + 1);
-    let point = |(i, line): (usize, &str)| {
-        let what = || format!("--resume {}, line {}: need a point of a sweep", path.display(), i + 1);
-        serde_json::from_str(line).with_context(what)
-    };
-    let points = text[..whole].lines().enumerate().map(point).collect::<Result<Vec<_>>>()?;
-    if whole < text.len() {
-        let file = OpenOptions::new().write(true).open(path);
-        let cut = file.and_then(|file| file.set_len(whole as u64));
-        cut.with_context(|| format!("--resume {}", path.display()))?;
-    }
-    Ok(points)
-}
-
-fn append(path: &Path, point: &Point) -> Result<()> {
-    let file = OpenOptions::new().create(true).append(true).open(path);
-    let write = |mut file: std::fs::File| file.write_all(format!("{}\n", json!(point)).as_bytes());
-    file.and_then(write).with_context(|| format!("--resume {}", path.display()))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@
 //! without an end: what it needs of an arena is reported, not enforced, so a model too large for a wafer has its time
 //! too.
 //!
-//! On large meshes layers are timed in lockstep (`lockstep`), which gives the same cycles: a layer of a
+//! On large meshes layers are timed in lockstep (`lockstep`), which gives the same cycles and counters: a layer of a
 //! prefill is some 10^9 messages there, and the lanes of a decode are laid for two layers.
 //!
 //! Invariant: positions are shape, so a pass at any position needs none of the passes before it.
@@ -50,14 +50,13 @@ pub struct LayerTime {
     pub layers: usize,
     /// Counters of that pass, the way in included; of a decode, the way out too.
     pub counters: Counters,
-    /// Busy cycles of the region in that pass.
+    /// Busy cycles of the layer's region in that pass.
     pub busy: RegionBusy,
-    /// Most colors at one PE; where nothing was executed, those that the launch names.
+    /// Most colors at one PE.
     pub colors_max: u32,
     /// Bytes that the fullest PE needs for one layer, code included.
     pub arena_need: u64,
-    /// Every message of the layer was executed; else its cores were timed in lockstep, and the counters of a decode
-    /// lack the way out.
+    /// Every message of the layer was executed; else its cores were timed in lockstep.
     pub executed: bool,
     /// Host seconds in all, and of the pass alone.
     pub seconds: (f64, f64),
@@ -84,7 +83,7 @@ pub fn busy_by_region(decode: &Decode, wafer: &Wafer) -> Result<Vec<RegionBusy>,
     Ok(busy_of(decode, &wafer.survey()?.1))
 }
 
-fn busy_of(decode: &Decode, records: &[(Coord, Record)]) -> Vec<RegionBusy> {
+pub(super) fn busy_of(decode: &Decode, records: &[(Coord, Record)]) -> Vec<RegionBusy> {
     let (floor, rows) = (&decode.plan.floor, decode.plan.rows);
     let mut regions = vec![RegionBusy::default(); floor.regions.len()];
     for (at, record) in records {
@@ -134,7 +133,7 @@ pub fn decode_layer(
         let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
         run(decode.clone(), decode.layout()?, &decode, &[ctrl])
     };
-    let mut pass = lockstep::decode_pass(&decode, position).map_or_else(executed, Ok)?;
+    let mut pass = lockstep::decode_pass(&decode, position).unwrap_or_else(executed)?;
     let one = ModelShape { n_layers: 1, ..decode.shape.clone() };
     pass.arena_need =
         alone(&one, format, config, 1, position)?.plan.fullest_bytes(&one, config.kv_type.bytes())[0] as u64;
@@ -174,7 +173,7 @@ pub fn prefill_layer_as(
     if let Some((_, older)) = how {
         kernel.older = older.max(kernel.chunk.div_ceil(decode.plan.rows));
     }
-    let pass = lockstep::prefill_pass(&kernel).map_or_else(|| prefill_pass(&kernel), Ok)?;
+    let pass = lockstep::prefill_pass(&kernel).unwrap_or_else(|| prefill_pass(&kernel))?;
     let mut marks: Vec<Mark> = pass.marks.iter().filter(|m| m.who == 0).copied().collect();
     // Chunks follow each other, each with all positions before it.
     let of = |id: u16| marks.iter().filter(move |m| point::of(m.id).0 == id).map(|m| m.now);

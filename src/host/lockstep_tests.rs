@@ -3,13 +3,13 @@
 
 use super::prefill;
 use crate::fabric::Chip;
-use crate::host::dry::{Pass, alone, phases_of, prefill_pass, run};
+use crate::host::dry::{Pass, alone, busy_of, phases_of, prefill_pass, run};
 use crate::host::{Kv, KvType, SessionConfig};
-use crate::kernels::decode::{pass, point};
+use crate::kernels::decode::{Decode, pass, point};
 use crate::kernels::prefill::Prefill;
-use crate::link::{Ctrl, Record};
+use crate::link::Ctrl;
 use crate::math::checkpoint::{ModelShape, WeightFormat};
-use crate::units::Coord;
+use crate::placement::Trees;
 
 fn shape((hidden, ffn): (usize, usize), (heads, kv_heads, head_dim): (usize, usize, usize)) -> ModelShape {
     ModelShape {
@@ -33,7 +33,7 @@ fn config(mesh: (u32, u32), positions: usize, chip: &Chip) -> SessionConfig {
 }
 
 /// The preset, and edits of fields that change what a message costs or waits for.
-fn chips() -> Vec<Chip> {
+fn chips() -> [Chip; 6] {
     let base = Chip::preset("wse2").expect("a preset");
     let edits: [fn(&mut Chip); 6] = [
         |_| {},
@@ -48,52 +48,58 @@ fn chips() -> Vec<Chip> {
         edit(&mut chip);
         chip
     };
-    edits.into_iter().map(with).collect()
+    edits.map(with)
 }
 
-/// Every core's clock, busy cycles and depth, all counters, and the end of the layer.
+/// Every core's clock, busy cycles and depth, the head's included; all counters; what the regions' borders did.
+fn check_same(executed: &Pass, timed: &Pass, decode: &Decode, what: &str) {
+    let sorted = |pass: &Pass| {
+        let mut all: Vec<_> = pass.records.iter().map(|(at, r)| (*at, r.now, r.busy, r.depth)).collect();
+        all.sort_unstable();
+        all
+    };
+    let (cores, others) = (sorted(executed), sorted(timed));
+    assert_eq!(cores.len(), others.len(), "{what}");
+    for (a, b) in cores.iter().zip(others) {
+        assert_eq!(*a, b, "{what}: core, clock, busy, depth");
+    }
+    assert_eq!(executed.counters, timed.counters, "{what}");
+    assert_eq!(busy_of(decode, &executed.records), busy_of(decode, &timed.records), "{what}");
+    assert_eq!(executed.colors_max, timed.colors_max, "{what}");
+}
+
+/// The pass, and the end of each phase.
 fn check_prefill(shape: &ModelShape, mesh: (u32, u32), positions: usize, chip: &Chip) {
     let decode = alone(shape, WeightFormat::F16, &config(mesh, positions, chip), 1, 0).expect("a plan");
     let kernel = Prefill::new(&decode, positions, Some(positions)).expect("it fits");
     assert_eq!(kernel.chunk, positions, "one chunk");
-    let sorted = |pass: &Pass| {
-        let of_stage = |r: &&(Coord, Record)| decode.plan.floor.find(r.0, decode.plan.rows).is_some_and(|f| f.0 == 1);
-        let record = |(at, r): &(Coord, Record)| (*at, r.now, r.busy, r.depth);
-        let mut all: Vec<_> = pass.records.iter().filter(of_stage).map(record).collect();
-        all.sort_unstable();
-        all
-    };
-    let (executed, timed) = (prefill_pass(&kernel).expect("it runs"), prefill(&kernel).expect("one chunk"));
-    let what = || format!("{mesh:?}, {positions} positions, depth {}, {shape:?}", chip.lane_depth);
-    let (cores, others) = (sorted(&executed), sorted(&timed));
-    assert_eq!(cores.len(), others.len(), "{}", what());
-    for (a, b) in cores.iter().zip(others) {
-        assert_eq!(*a, b, "{}: core, clock, busy, depth", what());
-    }
-    assert_eq!(executed.counters, timed.counters, "{}", what());
-    assert_eq!(executed.arena_need, timed.arena_need, "{}", what());
+    let (executed, timed) =
+        (prefill_pass(&kernel).expect("it runs"), prefill(&kernel).expect("one chunk").expect("colors"));
+    let what = format!("{mesh:?}, {positions} positions, depth {}, {shape:?}", chip.lane_depth);
+    check_same(&executed, &timed, &decode, &what);
+    assert_eq!(executed.arena_need, timed.arena_need, "{what}");
     let end = |pass: &Pass, id| pass.marks.iter().filter(|m| m.who == 0 && m.id & 0xff == id).map(|m| m.now).max();
     for id in [point::QKV, point::AV, point::O, point::FFN] {
-        assert_eq!(end(&executed, id), end(&timed, id), "{}: point {id}", what());
+        assert_eq!(end(&executed, id), end(&timed, id), "{what}: point {id}");
     }
 }
 
-/// The layer by phases and their parts; and what one layer more adds to the counters.
+/// The pass, and all that the stage marks of it.
 fn check_decode(shape: &ModelShape, config: &SessionConfig, position: usize) {
-    let what = || format!("{:?} at {position}, {:?}, {shape:?}", config.mesh, config.kv);
-    let passes = [2, 3].map(|layers| {
-        let decode = alone(shape, WeightFormat::F16, config, layers, position).expect("a plan");
-        let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
-        let executed = run(decode.clone(), decode.layout().expect("a layout"), &decode, &[ctrl]).expect("it runs");
-        (executed, super::decode(&decode, position))
-    });
-    let (executed, timed) = &passes[0];
-    assert_eq!(phases_of(&executed.marks), phases_of(&timed.marks), "{}", what());
-    let more = |of: fn(&(Pass, Pass)) -> &Pass| {
-        let [a, b] = [0, 1].map(|i| of(&passes[i]).counters);
-        (b.hops - a.hops, b.wavelets - a.wavelets, b.bursts - a.bursts, b.busy - a.busy)
+    let what = format!("{:?} at {position}, {:?}, {:?}, {shape:?}", config.mesh, config.kv, config.trees);
+    let decode = alone(shape, WeightFormat::F16, config, 2, position).expect("a plan");
+    let ctrl = Ctrl { kind_slot: pass::WANT_LOGITS, position: position as u32 };
+    let executed = run(decode.clone(), decode.layout().expect("a layout"), &decode, &[ctrl]).expect("it runs");
+    let timed = super::decode(&decode, position).expect("colors");
+    check_same(&executed, &timed, &decode, &what);
+    let marks = |pass: &Pass| {
+        let mut all: Vec<_> = pass.marks.iter().filter(|m| m.who == 0).map(|m| (m.now, m.id)).collect();
+        all.sort_unstable();
+        all
     };
-    assert_eq!(more(|p| &p.0), more(|p| &p.1), "{}", what());
+    assert_eq!(marks(&executed), marks(&timed), "{what}");
+    let phases = phases_of(&executed.marks);
+    assert!(phases.1 > 0 && phases == phases_of(&timed.marks), "{what}");
 }
 
 #[test]
@@ -139,6 +145,25 @@ fn a_decode_in_lockstep_is_the_executed_one_on_sampled_meshes() {
         let kv = if n % 2 == 0 { Kv::Concat } else { Kv::Shift };
         let config = SessionConfig { kv, kv_type: KvType::F32, prompt: 60, k_tree: 1, ..config };
         check_decode(&shape((24, 30), (4, 4, 6)), &config, [59, 60, 100][n % 3]);
+    }
+    // LLaMA3-8B's sizes on as many cores as are executed in a second or two.
+    check_decode(&shape((4096, 14336), (32, 8, 128)), &config((120, 96), 1200, &chips[0]), 1100);
+}
+
+#[test]
+fn a_decode_in_lockstep_is_the_executed_one_with_every_group_count() {
+    let shapes = [shape((24, 30), (4, 4, 6)), shape((40, 56), (8, 2, 4))];
+    let chips = chips().map(|chip| Chip { colors: 40, ..chip });
+    for (cols, rows) in [(6, 5), (9, 4), (5, 11)] {
+        for (i, (x, y)) in (1..=cols).flat_map(|x| (1..=rows).map(move |y| (x, y))).enumerate() {
+            let levels = |n: usize| [vec![1], vec![n, 1], vec![n, n.div_ceil(2), 1]];
+            for (k, (x, y)) in levels(x).into_iter().zip(levels(y)).enumerate() {
+                let config = config((cols as u32, rows as u32), 40, &chips[(i + k) % 6]);
+                let trees = Trees { head: vec![1; k + 1], x, y };
+                let config = SessionConfig { k_tree: k + 1, trees: Some(trees), ..config };
+                check_decode(&shapes[(i + k) % 2], &config, [3, 16, 33][i % 3]);
+            }
+        }
     }
 }
 

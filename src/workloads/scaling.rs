@@ -5,6 +5,7 @@
 //! | MeshGEMM  | executed (`line`)                                                                           |
 //! | Cannon (lockstep), Allgather | the programs' closed forms (`Gemm::closed_form`, equal to execution)     |
 //! | SUMMA     | that of one row, and the way down the farthest column (equal to execution: a test)          |
+//! | SUMMA in step | the same clocks, where every step waits for the whole mesh, as the published formula has it |
 //! | MeshGEMV  | executed (`line`)                                                                           |
 //! | pipeline, ring | the collectives' closed forms (`collectives::cost`, equal to execution)                |
 //!
@@ -17,10 +18,19 @@ use crate::collectives::cost::{chain, ring};
 use crate::kernels::Numerics;
 use crate::kernels::gemm::{Algo, Finish, Gemm, Load, Spec};
 use crate::math::gemm::Dims;
-use crate::units::Bytes;
+use crate::units::{Bytes, Coord};
 
 use super::line::TimedError;
 use super::skeleton::Layer;
+
+/// A product of matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GemmKind {
+    /// By one of the kernels.
+    Program(Algo),
+    /// SUMMA with an ideal barrier after every step, which is not executed.
+    SummaInStep,
+}
 
 /// A product of a vector and a matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +47,11 @@ pub enum GemvKind {
 ///
 /// # Errors
 /// What the chip refuses otherwise.
-pub fn gemm_cycles(layer: &Layer<'_>, algo: Algo, n: usize) -> Result<Option<u64>, TimedError> {
+pub fn gemm_cycles(layer: &Layer<'_>, kind: GemmKind, n: usize) -> Result<Option<u64>, TimedError> {
+    let (algo, in_step) = match kind {
+        GemmKind::Program(algo) => (algo, false),
+        GemmKind::SummaInStep => (Algo::Summa, true),
+    };
     let (chip, p, side) = (layer.chip, layer.p, n.div_ceil(layer.p));
     if algo == Algo::Mesh {
         let size = Dims { m: side, k: side, n: side };
@@ -47,15 +61,21 @@ pub fn gemm_cycles(layer: &Layer<'_>, algo: Algo, n: usize) -> Result<Option<u64
     let (load, finish) = (Load::Aligned, Finish::Home);
     let kernel = |mesh, size| Gemm::new(Spec { load, finish, ..Spec::new(algo, mesh, size, Numerics::Paper) }, chip);
     let whole = kernel((p, p), size);
-    if whole.arena_peak() + Bytes(chip.reserved_bytes) > chip.arena() {
+    if whole.arena_of(Coord::new(0, 0)) + Bytes(chip.reserved_bytes) > chip.arena() {
         return Ok(None);
     }
-    if algo != Algo::Summa {
-        return Ok(Some(whole.closed_form()));
+    // Where sends take time to issue, a core of one row issues half of what it does in the mesh.
+    if algo != Algo::Summa || chip.issue_cycles > 0 {
+        return Ok(Some(if in_step { whole.summa_in_step() } else { whole.closed_form() }));
+    }
+    let row = kernel((p, 1), Dims { m: side, ..size });
+    if in_step {
+        // Both axes begin at once, and the far ends of both are equally far.
+        return Ok(Some(row.summa_in_step()));
     }
     // One row stands for the mesh: the other axis adds its way to the far end, once.
     let far = u64::from(2 * chip.ramp) + u64::from(chip.alpha) * (p as u64 - 1);
-    Ok(Some(kernel((p, 1), Dims { m: side, ..size }).closed_form() + far))
+    Ok(Some(row.closed_form() + far))
 }
 
 /// Cycles of a vector of `n` times `n x n` on the layer's mesh.

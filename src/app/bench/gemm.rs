@@ -27,7 +27,7 @@ pub struct GemmArgs {
     )]
     pub algo: Vec<Algo>,
     /// C is M x N, the sum runs over K.
-    #[arg(long, value_name = "MxKxN", value_parser = size, default_value = "512x512x512")]
+    #[arg(long, value_name = "MxKxN", value_parser = size, default_value = "256x256x256")]
     pub size: Dims,
     /// Load B where the first product needs it, as the released code's host does, instead of aligning it on the wafer.
     #[arg(long)]
@@ -74,7 +74,7 @@ pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
             let spec = Spec { load, ..Spec::new(algo, mesh, args.size, numerics) };
             let matrices = Matrices { a: &a, b: if algo == Algo::GemmT { &b_transposed } else { &b } };
             let what = || format!("{} on {cols}x{mesh_rows}", algo.name());
-            progress.begins(&what());
+            progress.begins(&what())?;
             let run = measure(spec, chip, &options, matrices).with_context(what)?;
             let is_result = run.row.refused.is_none() && !args.common.dry;
             if is_result && run.result()? != *naive.get_or_insert_with(|| product(args.size, a, b)) {

@@ -125,7 +125,7 @@ pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
                 _ => bench::gemv_name(&kernel.algo),
             };
             let what = || format!("{name} on {cols}x{mesh_rows}");
-            progress.begins(&what());
+            progress.begins(&what())?;
             let (mut row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
             write_probes(&mut probes, wafer.as_ref(), chip, Vec::new())?;
             if let (Some(wafer), false) = (wafer, args.common.dry) {

@@ -90,7 +90,8 @@ const SCHEMA: u32 = 1;
 /// Runs the command and prints rows as they are made, or one object at the end; the exit code.
 ///
 /// # Errors
-/// A chip that does not exist or is smaller than a mesh; a file that cannot be written; a deadlock or a stopped PE.
+/// A chip that does not exist or is smaller than a mesh; a file that cannot be written; a deadlock or a stopped PE;
+/// behind the rows, that all of them were refused.
 pub fn run(command: &BenchCommand) -> Result<u8> {
     let (common, title) = match command {
         BenchCommand::Gemv(args) => (&args.common, "GEMV"),
@@ -107,10 +108,9 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
     common.plot.as_deref().map_or(Ok(()), plot::check)?;
     let picture = Whole::of_flag("--plot", common.plot.as_deref())?;
     let by_rows = !matches!(command, BenchCommand::Plmr(_));
-    let mut progress = Progress { bar: ProgressBar::new_spinner(), live: by_rows && !common.json };
-    if progress.live {
-        super::print(heading(&chip.name).as_bytes())?;
-    }
+    let live = by_rows && !common.json;
+    let head = live.then(|| heading(&chip.name));
+    let mut progress = Progress { bar: ProgressBar::new_spinner(), live, head };
     let (rows, text, wrong) = match command {
         BenchCommand::Gemv(args) => with_verdicts(gemv::run(args, &chip, &mut progress)?),
         BenchCommand::Gemm(args) => with_verdicts(gemm::run(args, &chip, &mut progress)?),
@@ -131,19 +131,31 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
         super::say(&format!("mismatch: {wrong}\n"));
         return Ok(1);
     }
-    Ok(0)
+    let refused: Option<Vec<&str>> = rows.rows.iter().map(|row| row.refused.as_deref()).collect();
+    match refused.as_deref() {
+        Some([first, ..]) => {
+            bail!("every row is refused; the first: {}", first.lines().next().unwrap_or_default())
+        }
+        _ => Ok(0),
+    }
 }
 
 /// What is at work, on a terminal's stderr; and rows on stdout as they are made.
 pub struct Progress {
     bar: ProgressBar,
     live: bool,
+    /// What is printed above the first row, once nothing in the flags is wrong.
+    head: Option<String>,
 }
 
 impl Progress {
     /// A run begins.
-    pub fn begins(&self, what: &str) {
+    ///
+    /// # Errors
+    /// As `done`.
+    pub fn begins(&mut self, what: &str) -> io::Result<()> {
         self.bar.set_message(what.to_owned());
+        self.head.take().map_or(Ok(()), |head| super::print(head.as_bytes()))
     }
 
     /// A run gave its row.

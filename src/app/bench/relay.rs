@@ -52,6 +52,7 @@ pub fn run(args: &RelayArgs, chip: &Chip, progress: &mut Progress) -> Result<(Ro
     let (mut rows, mut wrong) = (Rows::default(), None);
     for p in args.common.mesh.iter().map(|mesh| mesh.0 as usize) {
         for policy in [Policy::T10, Policy::Ladder] {
+            progress.begins(&format!("{policy:?} on {p}x{p}"))?;
             for (row, right) in [gemm(args, chip, policy, p)?, gemv(args, chip, policy, p)?] {
                 if !right {
                     wrong = wrong.or_else(|| Some(format!("{} on {p}x{p}", row.algo)));

@@ -48,7 +48,8 @@ impl Layers<'_> {
         json!({
             "position": t.position, "cycles": t.cycles, "by_phase": phases_json(&t.by_phase),
             "pass": {
-                "layers": t.layers, "hops": c.hops, "wavelets": c.wavelets, "bursts": c.bursts, "busy": c.busy,
+                "layers": t.layers, "cycles": c.cycles, "hops": c.hops, "wavelets": c.wavelets, "bursts": c.bursts,
+                "depth": c.depth, "busy": c.busy,
             },
             "colors_max": t.colors_max, "arena_need": t.arena_need, "utilisation": self.utilisation(t, is_prefill),
             "rivals": self.run.rivals(t.mesh, t.position, is_prefill).ok(),
@@ -99,16 +100,24 @@ impl Layers<'_> {
             let (all, pass) = t.seconds;
             row(name, format!("{} cycles a layer {what}", t.cycles));
             row("", format!("host: {all:.2} s, of which {pass:.2} s for the pass ({} layers)", t.layers));
-            if !t.executed {
-                let how =
-                    "not executed: all cores timed in lockstep, which gives the same cycles (tests of small meshes)";
-                row("", how.to_owned());
-            }
+            let how = match t.executed {
+                true => "executed, message by message",
+                false => {
+                    "not executed: all cores timed in lockstep, which gives the same numbers (tests of small meshes)"
+                }
+            };
+            row("", how.to_owned());
             for PhaseCycles { name, total, .. } in &t.by_phase {
                 row("", format!("{name:<17} {total:>12} {:>5.1} %", *total as f64 * 100.0 / t.cycles as f64));
             }
             let c = &t.counters;
-            row("", format!("{} hops, {} wavelet-hops in the pass, {} colors", c.hops, c.wavelets, t.colors_max));
+            row(
+                "",
+                format!(
+                    "{} hops, {} wavelet-hops, {} messages in the pass ({} in the longest chain), {} colors",
+                    c.hops, c.wavelets, c.bursts, c.depth, t.colors_max
+                ),
+            );
             row("", self.utilisation(t, is_prefill).line());
             row("", Rivals::line(&self.run.rivals(t.mesh, t.position, is_prefill)));
         }

@@ -3,12 +3,11 @@
 //! ```text
 //!   cells of the tables --> (in the resume file? else emulate, append) --> table | JSON object | HTML page
 //! ```
-//! Invariant: what a resume file holds was made with the same chip and constants, else it is refused.
+//! Invariant: a cell of a resume file was made by this program with the same chip and constants, else it is not used.
 //! Called by `app`.
 
 mod gpu;
 mod html;
-mod resume;
 mod text;
 
 use std::path::PathBuf;
@@ -19,9 +18,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::paper::{Cell, Evaluator, Fit, TABLES, What, assumptions, cells};
 
+use super::resume::Resume;
 use super::whole::Whole;
 use gpu::Gpu;
-use resume::Resume;
 
 /// `plummer paper`.
 #[derive(Clone, Debug, Args)]
@@ -60,8 +59,7 @@ fn table(text: &str) -> Result<String, String> {
 /// Runs the command.
 ///
 /// # Errors
-/// A chip that does not exist or refuses a layout; a file that cannot be read, belongs to other constants, or cannot be
-/// written.
+/// A chip that does not exist or refuses a layout; a file that cannot be read or written.
 pub fn run(args: &PaperArgs) -> Result<()> {
     let chip = super::chips::open(&args.chip)?;
     let side = 720;
@@ -73,7 +71,7 @@ pub fn run(args: &PaperArgs) -> Result<()> {
     let wanted = TABLES.iter().filter(|t| all || args.table.iter().any(|asked| asked == *t));
     let planned: Vec<Cell> = wanted.flat_map(|t| cells(t)).collect();
     let notes = assumptions(&chip);
-    let mut kept = Resume::open(args.resume.as_deref(), &notes)?;
+    let mut kept: Resume<Option<f64>> = Resume::open(args.resume.as_deref(), &format!("paper {chip:?} {notes:?}"))?;
     let bar = ProgressBar::new(planned.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{pos}/{len} cells, {elapsed}, {msg}") {
         bar.set_style(style);
@@ -82,13 +80,13 @@ pub fn run(args: &PaperArgs) -> Result<()> {
     for cell in planned {
         let name = format!("table {}, {}, {}, {}", cell.table, cell.model, cell.method, cell.column);
         bar.set_message(name.clone());
-        let value = match (kept.find(&name), &cell.what) {
+        let value = match (kept.find(&name).copied(), &cell.what) {
             (_, Some(What::EnergyRatio(model, phase))) => gpu::ratio(&args.gpu, &chip, model, *phase, done.last()),
             (Some(value), _) => value,
             (None, None) => None,
             (None, Some(what)) => {
                 let value = evaluator.value(what).with_context(|| name.clone())?;
-                kept.keep(&name, value)?;
+                kept.keep(name, value)?;
                 value
             }
         };

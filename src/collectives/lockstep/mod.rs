@@ -9,7 +9,7 @@
 //! nanoseconds a message instead of the hundred that lanes, tickets and futures take.
 //!
 //! Invariant: cycles, busy cycles, depths and counters are those of the executed program (`host::lockstep` compares
-//! every core of a prefill, every mark of a decode).
+//! every core).
 //! Values are never looked at, so programs must be oblivious of them; all of ours are.
 //! Called by kernels that offer such a clock of theirs.
 
@@ -20,7 +20,7 @@ mod tree;
 
 pub use chain::{Cast, Line};
 pub use ring::Round;
-pub use tree::{Group, shift};
+pub use tree::{Group, leave, shift};
 
 use crate::link::Timing;
 use crate::pe::Mark;
@@ -47,6 +47,14 @@ impl Sent {
     }
 }
 
+impl std::ops::AddAssign for Sent {
+    fn add_assign(&mut self, more: Self) {
+        self.bursts += more.bursts;
+        self.hops += more.hops;
+        self.wavelets += more.wavelets;
+    }
+}
+
 /// One core.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Clock {
@@ -65,6 +73,8 @@ pub struct Clock {
 pub struct Done {
     /// By (row, column) of its rectangle.
     pub clocks: Vec<Clock>,
+    /// Cores of the head beside it, by row.
+    pub head: Vec<Clock>,
     /// What went over links.
     pub sent: Sent,
     /// Points of the cores that mark them, as their programs do.

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-use super::Clocks;
 use super::lanes::Flight;
+use super::{Clock, Clocks};
 use crate::math::split::split;
 
 /// A line, or the part of one, that reduces: groups level by level, members by their place in the part.
@@ -126,4 +126,16 @@ pub fn shift(clocks: &mut Clocks, line: usize, part: Range<usize>, words: usize)
     for flight in flights {
         take(clocks, &flight, flight.from - 1);
     }
+}
+
+/// A member of a line sends a tile of `words` words over so many links to a core outside, who waits for it.
+pub fn leave(clocks: &mut Clocks, (line, member): (usize, usize), to: &mut Clock, links: usize, words: usize) {
+    let (at, rules) = (line * clocks.members + member, clocks.rules);
+    let ready = clocks.issue(at);
+    let mut flight = rules.send((at, clocks.all[at].depth), ready, 0, words);
+    rules.fly(&mut flight, links);
+    let start = rules.start(&flight, to.now);
+    (to.now, to.depth) = (rules.taken(&flight, start), to.depth.max(flight.depth));
+    clocks.settle(&flight, start - flight.path);
+    clocks.sent.add(links as u64, words);
 }

@@ -24,26 +24,11 @@ impl Decode {
     /// A defect in the coloring (two writers).
     pub fn layout(&self) -> Result<Layout, LayoutError> {
         let mut layout = Layout::default();
-        let regions = &self.plan.floor.regions;
         self.name_pes(&mut layout);
-        for (i, place) in regions.iter().enumerate() {
-            let groups = if i == 0 { &self.plan.groups_head } else { &self.plan.groups_x };
-            for row in 0..self.plan.rows {
-                self.x_tree(place, row, groups).lay_out(&mut layout, i > 0)?;
-            }
-            for col in 0..place.cols {
-                self.y_tree(place, col).lay_out(&mut layout, i > 0)?;
-            }
-        }
+        self.routes(&mut layout, &self.lines())?;
         for stage in 0..self.plan.stages.len() {
-            self.band_routes(&mut layout, stage)?;
-            if self.concat_prompt.is_none() {
-                self.shift_routes(&mut layout, &self.stage_place(stage))?;
-            }
             self.stage_tiles(&mut layout, stage);
         }
-        self.command_routes(&mut layout)?;
-        self.hand_over_routes(&mut layout)?;
         self.head_tiles(&mut layout);
         Ok(layout)
     }

@@ -9,14 +9,101 @@
 //! Invariant: of two regions in a row the colors of the hand-over alternate, so what a region takes and what leaves it
 //! never meet; tracks are disjoint by `Floor`.
 
+use std::ops::Range;
+
 use crate::collectives::Tree;
-use crate::fabric::{Direction, Layout, LayoutError, Tx};
+use crate::fabric::{Direction, Layout, LayoutError, PeDecl, Tx};
 use crate::placement::{Place, Way};
 use crate::units::{Color, Coord};
 
 use super::Decode;
 
+/// Lines whose routes are laid: along x in these rows of every region, along y in these of its columns.
+#[derive(Clone, Debug)]
+pub(in crate::kernels) struct Lines {
+    pub(in crate::kernels) rows: Range<usize>,
+    pub(in crate::kernels) cols: Range<usize>,
+}
+
+impl Lines {
+    /// Of columns up to `end`.
+    pub(in crate::kernels) fn cols_of(&self, end: usize) -> Range<usize> {
+        self.cols.start..self.cols.end.min(end)
+    }
+}
+
 impl Decode {
+    /// All lines of all regions.
+    pub(in crate::kernels) fn lines(&self) -> Lines {
+        Lines { rows: 0..self.plan.rows, cols: 0..usize::MAX }
+    }
+
+    /// All routes of these lines.
+    pub(super) fn routes(&self, layout: &mut Layout, lines: &Lines) -> Result<(), LayoutError> {
+        for (i, place) in self.plan.floor.regions.iter().enumerate() {
+            self.tree_routes(layout, lines, (place, i > 0))?;
+            if i > 0 {
+                self.band_routes(layout, lines, place)?;
+                self.shift_routes(layout, lines, place)?;
+            }
+        }
+        self.way_routes(layout, lines)
+    }
+
+    /// Trees of the head or, with their broadcasts, of a stage.
+    pub(in crate::kernels) fn tree_routes(
+        &self,
+        layout: &mut Layout,
+        lines: &Lines,
+        (place, is_stage): (&Place, bool),
+    ) -> Result<(), LayoutError> {
+        let groups = if is_stage { &self.plan.groups_x } else { &self.plan.groups_head };
+        for row in lines.rows.clone() {
+            self.x_tree(place, row, groups).lay_out(layout, is_stage)?;
+        }
+        for col in lines.cols_of(place.cols) {
+            self.y_tree(place, col).lay_out(layout, is_stage)?;
+        }
+        Ok(())
+    }
+
+    /// The command, and the ways between regions.
+    pub(in crate::kernels) fn way_routes(&self, layout: &mut Layout, lines: &Lines) -> Result<(), LayoutError> {
+        self.command_routes(layout, lines)?;
+        self.hand_over_routes(layout, lines)
+    }
+
+    /// Most colors at one PE, of the routes that `lay` makes, without making them all: where the head has one column
+    /// and x goes straight on, lines along x are alike, those along y too, and a PE knows the colors of its two.
+    ///
+    /// # Errors
+    /// As `lay`.
+    pub(in crate::kernels) fn most_colors(
+        &self,
+        lay: impl Fn(&mut Layout, &Lines) -> Result<(), LayoutError>,
+    ) -> Result<u32, LayoutError> {
+        let laid = |rows, cols| {
+            let mut layout = Layout::default();
+            lay(&mut layout, &Lines { rows, cols }).map(|()| layout)
+        };
+        let lines = [laid(0..1, 0..0)?, laid(0..0, 0..1)?];
+        let most = |layout: &Layout, place: &Place| {
+            let inside = |at: Coord| (place.col..place.col + place.cols).contains(&(at.col as usize));
+            let colors = |pe: &PeDecl| pe.routes.iter().filter(|r| r.rx != Direction::Host).count();
+            layout.pes.iter().filter(|pe| inside(pe.coord)).map(colors).max().unwrap_or(0)
+        };
+        let of = |place: &Place| lines.iter().map(|layout| most(layout, place)).sum::<usize>();
+        Ok(self.plan.floor.regions.iter().map(of).max().unwrap_or(0) as u32)
+    }
+
+    /// Most colors at one PE; as `most_colors`.
+    ///
+    /// # Errors
+    /// A defect in the coloring (two writers).
+    pub fn colors_at_most(&self) -> Result<u32, LayoutError> {
+        self.most_colors(|layout, lines| self.routes(layout, lines))
+    }
+
     pub(in crate::kernels) fn x_tree(&self, place: &Place, row: usize, groups: &[usize]) -> Tree {
         let line = (0..place.cols).map(|c| place.at(c, row)).collect();
         Tree { line, groups: groups.to_vec(), base: self.x_base() }
@@ -33,22 +120,23 @@ impl Decode {
     }
 
     /// Chain and broadcast of every band of a stage.
-    pub(in crate::kernels) fn band_routes(&self, layout: &mut Layout, stage: usize) -> Result<(), LayoutError> {
-        let (place, columns) = (self.stage_place(stage), self.columns());
+    fn band_routes(&self, layout: &mut Layout, lines: &Lines, place: &Place) -> Result<(), LayoutError> {
+        let columns = self.columns();
         let mut col = 0;
         while col < place.cols {
             let band = columns.slice(col).band;
-            for row in 0..self.plan.rows {
-                self.band_tree(&place, &band, row).lay_out(layout, true)?;
+            for row in lines.rows.clone() {
+                self.band_tree(place, &band, row).lay_out(layout, true)?;
             }
             col = band.end;
         }
         Ok(())
     }
 
-    /// Every row but the top one sends up, on its parity's color.
-    pub(in crate::kernels) fn shift_routes(&self, layout: &mut Layout, place: &Place) -> Result<(), LayoutError> {
-        for col in 0..place.cols {
+    /// By shift every row but the top one sends up, on its parity's color.
+    fn shift_routes(&self, layout: &mut Layout, lines: &Lines, place: &Place) -> Result<(), LayoutError> {
+        let shifts = self.concat_prompt.is_none();
+        for col in lines.cols_of(place.cols).filter(|_| shifts) {
             for row in 1..self.plan.rows {
                 layout.line(self.shift_color(row), place.at(col, row), place.at(col, row - 1), false)?;
             }
@@ -57,7 +145,7 @@ impl Decode {
     }
 
     /// Host to the head root; from there along its row, and from every PE of the row along its column.
-    pub(in crate::kernels) fn command_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
+    fn command_routes(&self, layout: &mut Layout, lines: &Lines) -> Result<(), LayoutError> {
         layout.route(self.head_root(), self.host_color(), Direction::Host, Tx::RAMP)?;
         // From here on in the region's own coordinates.
         let place = self.plan.floor.regions[0];
@@ -67,7 +155,8 @@ impl Decode {
         if cols * rows == 1 {
             return Ok(());
         }
-        for col in 0..cols {
+        for col in lines.cols_of(self.plan.head_cols) {
+            let col = col as u32;
             for row in 0..rows {
                 let at = Coord::new(col, row);
                 let mut tx = if at == root { Tx::NONE } else { Tx::RAMP };
@@ -107,7 +196,7 @@ impl Decode {
     }
 
     /// From the x root of a region to all columns of the next; from the last one back to all columns of the head.
-    pub(in crate::kernels) fn hand_over_routes(&self, layout: &mut Layout) -> Result<(), LayoutError> {
+    fn hand_over_routes(&self, layout: &mut Layout, lines: &Lines) -> Result<(), LayoutError> {
         let floor = &self.plan.floor;
         for (i, place) in floor.regions.iter().enumerate() {
             let groups = if i == 0 { &self.plan.groups_head } else { &self.plan.groups_x };
@@ -116,7 +205,7 @@ impl Decode {
                 Some(next) => (next, &floor.turns[i + 1], self.hand_over_color(i)),
                 None => (&floor.regions[0], &floor.home, self.return_color()),
             };
-            for row in 0..self.plan.rows {
+            for row in lines.rows.clone() {
                 let mut from = place.at(root, row);
                 if let Some(way) = ways.get(row) {
                     lay(layout, self.track_color(way.track), way)?;

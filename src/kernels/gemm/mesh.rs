@@ -137,7 +137,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<
 /// Cannon: the same, said only where a product outlasts a move across the line; otherwise chains that meet long edges
 /// of both axes are longer, by how much depends on where alignment ends last.
 pub(super) fn closed_form(g: &Gemm) -> Option<u64> {
-    let (p, round, product) = equal_blocks(g)?;
+    let (p, round, product) = equal_blocks(g).filter(|_| g.spec.finish == Finish::Lean)?;
     let alpha = u64::from(g.chip.alpha);
     let links = most_links(g.spec.order(), p);
     if g.spec.order() == Cycle::Wrap && p > 2 && product < round + alpha * (p as u64 - 1) {
@@ -156,7 +156,7 @@ pub(super) fn equal_blocks(g: &Gemm) -> Option<(usize, u64, u64)> {
     let words = g.spec.a.words(m / p * (k / p));
     let same = words == g.b_format().words(k / p * (n / p));
     let by_word = g.chip.overheads.exchange_word > 0.0;
-    if g.spec.rows != p || !even || !same || timing.issue > 0 || by_word || g.spec.finish != Finish::Lean {
+    if g.spec.rows != p || !even || !same || timing.issue > 0 || by_word {
         return None;
     }
     let round = timing.ser(words as u32) + u64::from(2 * timing.ramp + timing.stage) + g.exchange(0).0;

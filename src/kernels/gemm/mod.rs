@@ -95,10 +95,14 @@ impl Gemm {
         }
     }
 
-    /// Bytes of tiles on the PE that has most, as a ledger counts them.
+    /// Bytes of tiles on a PE, as a ledger counts them.
+    pub fn arena_of(&self, at: Coord) -> Bytes {
+        Bytes(self.tiles(at).iter().map(|tile| tile.1.next_multiple_of(16) as u64).sum())
+    }
+
+    /// Bytes of tiles on the PE that has most.
     pub fn arena_peak(&self) -> Bytes {
-        let used = |at| self.tiles(at).iter().map(|tile| tile.1.next_multiple_of(16) as u64).sum();
-        Bytes(self.pes().map(used).max().unwrap_or(0))
+        self.pes().map(|at| self.arena_of(at)).max().unwrap_or(Bytes(0))
     }
 
     /// Cycles that the algorithm's formula says: for equal blocks alone, and not of every algorithm.
@@ -113,6 +117,12 @@ impl Gemm {
     /// Cycles of the product without execution: the clocks of all PEs as sums and maxima (`clocks`), for any blocks.
     pub fn clocks(&self) -> u64 {
         clocks::cycles(self)
+    }
+
+    /// Cycles of SUMMA if every step began when the last core has ended the one before, as the published formula has
+    /// it: an ideal barrier, which no program here has, so these are not executed cycles.
+    pub fn summa_in_step(&self) -> u64 {
+        clocks::summa_in_step(self)
     }
 
     /// Cycles of the product without execution: the formula if there is one, else the clocks.

@@ -6,8 +6,10 @@ use crate::arena::Owner;
 use crate::collectives::{Cycle, MovingRoot, Way};
 use crate::fabric::{Layout, LayoutError, TileDecl};
 use crate::kernels::decode::layout::{cells, state_key};
+use crate::kernels::decode::routes::Lines;
 use crate::kernels::decode::{Local, tile as kept};
 use crate::math::split::largest;
+use crate::placement::Place;
 use crate::units::{Color, Coord};
 
 use super::{BAND, COLUMN_CHAIN, Prefill, ROW_CHAIN, X_RING, Y_RING, tile};
@@ -179,15 +181,8 @@ impl Prefill {
         let d = &self.decode;
         let mut layout = Layout::default();
         d.name_pes(&mut layout);
-        let head = d.plan.floor.regions[0];
-        for row in 0..d.plan.rows {
-            d.x_tree(&head, row, &d.plan.groups_head).lay_out(&mut layout, false)?;
-        }
-        for col in 0..head.cols {
-            d.y_tree(&head, col).lay_out(&mut layout, false)?;
-        }
+        self.routes(&mut layout, &d.lines())?;
         for stage in 0..d.plan.stages.len() {
-            self.stage_routes(&mut layout, stage)?;
             let place = d.stage_place(stage);
             for (col, row) in cells(place.cols, d.plan.rows) {
                 let at = place.at(col, row);
@@ -198,18 +193,33 @@ impl Prefill {
                 }
             }
         }
-        d.command_routes(&mut layout)?;
-        d.hand_over_routes(&mut layout)?;
         d.head_tiles(&mut layout);
         Ok(layout)
     }
 
-    /// Rings, chains, and the multicast of every band.
-    fn stage_routes(&self, layout: &mut Layout, stage: usize) -> Result<(), LayoutError> {
+    /// Most colors at one PE; as decode's.
+    ///
+    /// # Errors
+    /// A defect in the coloring (two writers).
+    pub fn colors_at_most(&self) -> Result<u32, LayoutError> {
+        self.decode.most_colors(|layout, lines| self.routes(layout, lines))
+    }
+
+    /// All routes of these lines.
+    fn routes(&self, layout: &mut Layout, lines: &Lines) -> Result<(), LayoutError> {
         let d = &self.decode;
-        let (place, columns) = (d.stage_place(stage), d.columns());
-        let (cols, rows) = (place.cols, d.plan.rows);
-        for row in 0..rows {
+        let (head, stages) = (&d.plan.floor.regions[0], &d.plan.floor.regions[1..]);
+        d.tree_routes(layout, lines, (head, false))?;
+        for place in stages {
+            self.stage_routes(layout, lines, place)?;
+        }
+        d.way_routes(layout, lines)
+    }
+
+    /// Rings, chains, and the multicast of every band.
+    fn stage_routes(&self, layout: &mut Layout, lines: &Lines, place: &Place) -> Result<(), LayoutError> {
+        let (cols, rows, columns) = (place.cols, self.decode.plan.rows, self.decode.columns());
+        for row in lines.rows.clone() {
             let line: Vec<Coord> = (0..cols).map(|c| place.at(c, row)).collect();
             Cycle::Interleave.lay_out(layout, &line, X_RING, Way::Forward)?;
             MovingRoot::lay_out(layout, &line, ROW_CHAIN)?;
@@ -223,7 +233,7 @@ impl Prefill {
                 col = band.end;
             }
         }
-        for col in 0..cols {
+        for col in lines.cols_of(cols) {
             let line: Vec<Coord> = (0..rows).map(|r| place.at(col, r)).collect();
             Cycle::Interleave.lay_out(layout, &line, Y_RING, Way::Forward)?;
             MovingRoot::lay_out(layout, &line, COLUMN_CHAIN)?;

@@ -55,7 +55,7 @@ impl Prefill {
         if self.chunk < self.prompt {
             return None;
         }
-        let mut clocks = d.arrivals();
+        let (mut clocks, head) = d.arrivals();
         // The first position is the first column's.
         (0..rows).for_each(|row| clocks.compute(0, row, d.chip.elementwise(d.hidden_of(row).len())));
         clocks.turn();
@@ -82,7 +82,7 @@ impl Prefill {
         };
         sweep.run();
         sweep.clocks.turn();
-        Some(Done { clocks: sweep.clocks.all, sent: sweep.clocks.sent, marks: sweep.marks })
+        Some(Done { clocks: sweep.clocks.all, head, sent: sweep.clocks.sent, marks: sweep.marks })
     }
 }
 

@@ -34,7 +34,8 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
         "Figure 6: MeshGEMM executed; Cannon in lockstep, SUMMA and Allgather by closed forms of their programs \
          that equal execution (tests/gemm_forms.rs); an empty cell is a product whose tiles the arenas refuse \
          (bench gemm says why). Multicasts of successive pieces overlap in the executed SUMMA, so it stays flat and \
-         below MeshGEMM, where the paper's formula, which adds them up, grows with the mesh. Figure 8: pipeline \
+         below MeshGEMM, where the paper's formula, which adds them up, grows with the mesh: that is SUMMA, steps \
+         apart, the same clocks with a barrier after every step that takes no time, not executed. Figure 8: pipeline \
          and ring by closed forms that equal execution; MeshGEMV executed",
         "graphs: on wse2 a sum takes about 540 cycles at 420x420 whatever it carries, nearly all of it hops, and the \
          13 of the measured graph are 58 % of its layer: what is gained over the paper's TPR is sums that ride with \

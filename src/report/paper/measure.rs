@@ -14,12 +14,11 @@
 use std::collections::HashMap;
 
 use crate::fabric::Chip;
-use crate::kernels::gemm::Algo;
 use crate::workloads::decode::VARIANTS;
 use crate::workloads::line::TimedError;
 use crate::workloads::relay::Policy;
 use crate::workloads::relay::layer::RelayLayer;
-use crate::workloads::scaling::{GemvKind, gemm_cycles, gemv_cycles};
+use crate::workloads::scaling::{GemmKind, GemvKind, gemm_cycles, gemv_cycles};
 use crate::workloads::shape::{PaperModel, Tiles};
 use crate::workloads::skeleton::Layer;
 
@@ -79,7 +78,7 @@ pub enum What {
     /// Utilisation by WaferLLM over that by this method.
     UtilisationOver(PaperModel, Method, Phase, usize),
     /// Cycles of a product of square matrices; none where the arenas refuse it.
-    GemmCycles(Algo, usize, usize),
+    GemmCycles(GemmKind, usize, usize),
     /// Cycles of a product with a vector.
     GemvCycles(GemvKind, usize, usize),
     /// Cycles of a decode layer with a graph, by index.
@@ -160,7 +159,7 @@ impl<'a> Evaluator<'a> {
                 let seconds = self.seconds(&model, Method::WaferLlm, phase, p, POSITIONS)?;
                 seconds * chip.power_watts / tokens as f64
             }
-            What::GemmCycles(algo, n, p) => return Ok(gemm_cycles(&bare(p), algo, n)?.map(|cycles| cycles as f64)),
+            What::GemmCycles(kind, n, p) => return Ok(gemm_cycles(&bare(p), kind, n)?.map(|cycles| cycles as f64)),
             What::GemvCycles(kind, n, p) => gemv_cycles(&bare(p), kind, n)? as f64,
             What::GraphCycles(model, p, at) => graph(model, p, at)?.cycles as f64,
             What::GraphSpeed(model, p, at) => a_second(&model, graph(model, p, at)?.cycles),

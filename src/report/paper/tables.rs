@@ -17,7 +17,7 @@
 
 use crate::kernels::gemm::Algo;
 use crate::workloads::decode::{Graph, VARIANTS};
-use crate::workloads::scaling::GemvKind;
+use crate::workloads::scaling::{GemmKind, GemvKind};
 use crate::workloads::shape::MODELS;
 
 use super::Cell;
@@ -141,10 +141,11 @@ fn energy(table: &str, phase: Phase, sides: &[usize]) -> Vec<Cell> {
 
 fn figure_6() -> Vec<Cell> {
     let kinds = [
-        ("MeshGEMM", Algo::Mesh),
-        ("Cannon", Algo::CannonLockstep),
-        ("SUMMA", Algo::Summa),
-        ("Allgather", Algo::Allgather),
+        ("MeshGEMM", GemmKind::Program(Algo::Mesh)),
+        ("Cannon", GemmKind::Program(Algo::CannonLockstep)),
+        ("SUMMA", GemmKind::Program(Algo::Summa)),
+        ("SUMMA, steps apart (not executed)", GemmKind::SummaInStep),
+        ("Allgather", GemmKind::Program(Algo::Allgather)),
     ];
     let sides = [360, 480, 600, 720];
     let of = |(name, kind), p| cell("fig6", "2K x 2K x 2K", name, mesh(p), "cycles", What::GemmCycles(kind, 2048, p));

@@ -36,10 +36,15 @@ pub(super) fn cycles(g: &Gemm) -> u64 {
         Algo::Mesh | Algo::Cannon => rings::clocks(g, false),
         Algo::CannonLockstep => rings::clocks(g, true),
         Algo::Allgather => gather::clocks(g),
-        Algo::Summa => summa::clocks(g),
+        Algo::Summa => summa::clocks(g, false),
         Algo::GemmT => gemm_t::clocks(g),
     };
     clocks.into_iter().max().unwrap_or(0)
+}
+
+/// Cycles of SUMMA where every step begins when the last PE has ended the one before.
+pub(super) fn summa_in_step(g: &Gemm) -> u64 {
+    summa::clocks(g, true).into_iter().max().unwrap_or(0)
 }
 
 /// Cycles between the clock of a sender and the arrival of what it sends so many links away.

@@ -117,8 +117,8 @@ impl Feed {
     }
 }
 
-/// Clocks of all PEs at the end, by row, then column.
-pub(super) fn clocks(g: &Gemm) -> Vec<u64> {
+/// Clocks of all PEs at the end, by row, then column. `in_step`: with a barrier after every step that takes no time.
+pub(super) fn clocks(g: &Gemm, in_step: bool) -> Vec<u64> {
     let (cols, rows, t) = (g.spec.cols, g.spec.rows, g.chip.timing());
     let [a, b] = blocks(g);
     let depth = usize::from(t.lane_depth.max(1));
@@ -156,6 +156,10 @@ pub(super) fn clocks(g: &Gemm) -> Vec<u64> {
                 let at = feed.at(line, 0);
                 now[at] = now[at].max(*end);
             }
+        }
+        if in_step {
+            let end = now.iter().copied().max().unwrap_or(0);
+            now.fill(end);
         }
         last = blocks.map(Some);
     }

@@ -11,10 +11,11 @@
 //! Invariant: cycles and marks are those that the programs take (`host::lockstep` holds it to that): each operation
 //! has its counterpart in a file of `stage`, in the same order. Called by `host`.
 
+mod head;
+
 use std::ops::Range;
 
-use crate::collectives::lockstep::{Clock, Clocks, Done, Group, Kinds, shift};
-use crate::link::Ctrl;
+use crate::collectives::lockstep::{Clocks, Done, Group, Kinds, shift};
 use crate::math::split::part;
 use crate::pe::Mark;
 use crate::units::Cycles;
@@ -59,12 +60,13 @@ struct Sweep<'a> {
 }
 
 impl Decode {
-    /// The layers of the first stage at `position`, from the moment at which the head beside it hands x over.
+    /// A pass at `position` through the layers of the one stage beside a head of one column, from the host's command to
+    /// the id.
     pub fn in_lockstep(&self, position: usize) -> Done {
         let (cols, rows) = (self.plan.cols, self.plan.rows);
         let mut bands: Vec<_> = (0..cols).map(|col| self.columns().slice(col).band).collect();
         bands.dedup();
-        let clocks = self.arrivals();
+        let (clocks, head) = self.arrivals();
         let mut sweep = Sweep {
             d: self,
             cols,
@@ -88,43 +90,8 @@ impl Decode {
         for layer in 0..layers {
             sweep.layer(layer == 0, layer + 1 == layers, &held);
         }
-        sweep.rows_as_lines(true);
-        Done { clocks: sweep.clocks.all, sent: sweep.clocks.sent, marks: sweep.marks }
-    }
-
-    /// Cores when each has x, columns as lines: a command from the host down a head of one column, x from there
-    /// along every row.
-    pub(in crate::kernels) fn arrivals(&self) -> Clocks {
-        let (t, root, cols, rows) = (self.chip.timing(), self.root_row(), self.plan.cols, self.plan.rows);
-        let [alpha, ramp, issue, stage] = [t.alpha, t.ramp, t.issue, t.stage].map(u64::from);
-        let control = Ctrl::WAVELETS as usize;
-        let taken = |words: usize| t.ser((words + control) as u32) + stage;
-        let host = 2 * ramp + alpha + taken(1);
-        let row = |row: usize| {
-            let h = self.hidden_of(row).len();
-            let command = match row.abs_diff(root) as u64 {
-                _ if rows == 1 => 0,
-                0 => issue + t.ser(1 + Ctrl::WAVELETS),
-                links => issue + 2 * ramp + alpha * links + taken(1),
-            };
-            let now = host + command + self.chip.elementwise(h).0 + issue + 2 * ramp + taken(h);
-            Clock { now, depth: 1 + u32::from(row != root), ..Clock::default() }
-        };
-        let column: Vec<Clock> = (0..rows).map(row).collect();
-        let clock = |col: usize| column.iter().map(move |c| Clock { now: c.now + alpha * (col as u64 + 1), ..*c });
-        let mut clocks = Clocks::new(t, (cols, rows), (0..cols).flat_map(clock).collect());
-        if rows > 1 {
-            clocks.sent.add(rows as u64 - 1, 1 + control);
-        }
-        (0..rows).for_each(|row| clocks.sent.add(cols as u64, self.hidden_of(row).len() + control));
-        clocks
-    }
-
-    /// Busy cycles of that head until then.
-    pub fn head_busy(&self) -> u64 {
-        let (rows, issue) = (self.plan.rows, u64::from(self.chip.timing().issue));
-        let select: u64 = (0..rows).map(|row| self.chip.elementwise(self.hidden_of(row).len()).0).sum();
-        select + issue * (rows as u64 + u64::from(rows > 1))
+        let head = sweep.way_out(head);
+        Done { clocks: sweep.clocks.all, head, sent: sweep.clocks.sent, marks: sweep.marks }
     }
 }
 
