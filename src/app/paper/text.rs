@@ -32,7 +32,7 @@ pub fn title(table: &str) -> &'static str {
         "7" => "Table 7: energy of prefill",
         "8" => "Table 8: energy of decode",
         "fig6" => "Figure 6: GEMM algorithms",
-        "utilisation" => "Utilisation: multiply-adds of what all cores could do (meshes chosen here)",
+        "utilisation" => "Utilisation: multiply-adds of what all cores could do, and what is left (meshes chosen here)",
         "fig8" => "Figure 8: GEMV algorithms",
         _ => "Decode graphs on the same chip and mesh (not in the paper)",
     }
