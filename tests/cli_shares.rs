@@ -162,7 +162,7 @@ fn the_paper_s_cells_have_shares_ledgers_and_prices() {
     let at = "420x420";
     let joules = cell(&value, ["8", "LLaMA3-8B", "WaferLLM", at, "J/token"]);
     assert!(close(
-        cell(&value, ["8", "LLaMA3-8B", "WaferLLM", at, "a token at 36 a chip-hour"]),
+        cell(&value, ["8", "LLaMA3-8B", "WaferLLM", at, "cost/token, 36 a chip-hour"]),
         joules / 15e3 / 100.0
     ));
     for (side, column) in [(240.0, "240x240"), (360.0, "360x360")] {

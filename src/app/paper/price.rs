@@ -11,7 +11,7 @@ pub fn cell(joules: &Cell, chip: &Chip, price: f64) -> Option<Cell> {
     let Some(What::Energy(..)) = joules.what else { return None };
     let cycles = |joules: f64| joules / chip.power_watts * chip.clock_hz;
     let a_token = joules.emulated.map(|joules| cost(chip, cycles(joules), price));
-    let unit = format!("a token at {price} a chip-hour");
+    let unit = format!("cost/token, {price} a chip-hour");
     let bare = Cell { unit, published: None, calibration: false, what: None, ..joules.clone() };
     Some(bare.with(a_token))
 }

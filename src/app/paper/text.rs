@@ -10,6 +10,7 @@ use crate::report::paper::{Cell, Fit};
 pub fn number(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
+        Some(v) if v != 0.0 && v.abs() < 1e-4 => format!("{v:.3e}"),
         Some(v) if v != 0.0 && v.abs() < 0.1 => format!("{v:.6}"),
         Some(v) if v.abs() < 1000.0 && v.fract() != 0.0 => format!("{v:.2}"),
         Some(v) => format!("{v:.0}"),
