@@ -51,16 +51,22 @@ pub struct Events {
 impl Events {
     /// Of a model that takes `positions` positions from an empty cache and makes logits `heads` times; traffic as
     /// counted: wavelets x links, bursts, bursts x links.
-    pub fn of_model(
-        shape: &ModelShape,
-        positions: usize,
-        heads: usize,
-        (wavelets, bursts, hops): (u64, u64, u64),
-    ) -> Self {
+    pub fn of_model(shape: &ModelShape, positions: usize, heads: usize, traffic: (u64, u64, u64)) -> Self {
         let macs =
             shape.n_layers as u64 * work::prefill_layer_macs(shape, positions) + heads as u64 * work::head_macs(shape);
+        Self::of(macs, traffic)
+    }
+
+    /// Of so many multiply-adds and the traffic of a run: wavelets x links, bursts, bursts x links.
+    pub fn of(macs: u64, (wavelets, bursts, hops): (u64, u64, u64)) -> Self {
         let mean_hops = hops as f64 / bursts.max(1) as f64;
         Self { macs: macs as f64, words_sent: wavelets as f64 / mean_hops.max(1.0), wavelet_hops: wavelets as f64 }
+    }
+
+    /// So many times the same.
+    #[must_use]
+    pub fn times(self, n: f64) -> Self {
+        Self { macs: n * self.macs, words_sent: n * self.words_sent, wavelet_hops: n * self.wavelet_hops }
     }
 }
 
@@ -87,6 +93,23 @@ impl Account {
             wire: PJ * events.wavelet_hops * BITS * e.wire * e.pitch,
             flop: PJ * events.macs * 2.0 * e.flop,
         }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, o: Self) -> Self {
+        Self {
+            sram: self.sram + o.sram,
+            router: self.router + o.router,
+            wire: self.wire + o.wire,
+            flop: self.flop + o.flop,
+        }
+    }
+
+    /// So many times the same.
+    #[must_use]
+    pub fn times(self, n: f64) -> Self {
+        Self { sram: n * self.sram, router: n * self.router, wire: n * self.wire, flop: n * self.flop }
     }
 
     /// Their sum.

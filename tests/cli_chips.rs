@@ -22,7 +22,8 @@ fn a_chip_file_is_a_preset_edited() {
     assert!(slower["cycles"]["total"].as_u64() > known["cycles"]["total"].as_u64());
     for (old, new, says) in [
         ("alpha = 1\n", "alpha = 0\n", "mine.toml: chip `wse2`, field `alpha`: need 1 to 1000, found 0"),
-        ("mac = 0.5\n", "mac = -0.5\n", "field `f16.mac`: need 0 to 1000000, found -0.5"),
+        ("mac = 0.5\n", "mac = -0.5\n", "field `f16.mac`: need 0.000001 to 1000000, found -0.5"),
+        ("mac = 0.5\n", "mac = 0.0\n", "field `f16.mac`: need 0.000001 to 1000000, found 0"),
         ("of = [\"power_watts\"]", "of = [\"volts\"]", "field `sources.of`: need a field of the chip, found `volts`"),
         ("reserved_bytes = 8192\n", "reserved_bytes = \"8K\"\n", "mine.toml"),
         ("ramp = 2\n", "ramp = 4000000000\n", "ramp"),

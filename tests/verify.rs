@@ -65,7 +65,7 @@ fn every_way_of_running_is_equal() {
     for line in &lines {
         assert_eq!(line.difference, None, "{}", line.what);
     }
-    for part in ["1 workers", "2 workers", "3 workers", "random schedule 3", "lane depth 1", "lane depth 4", "Scalar"] {
+    for part in ["1 worker,", "2 workers", "3 workers", "random schedule 3", "lane depth 1", "lane depth 4", "Scalar"] {
         assert!(lines.iter().any(|l| l.what.contains(part)), "no line has {part}");
     }
 }

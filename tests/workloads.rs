@@ -1,6 +1,7 @@
 //! The workloads of the paper: one row and one column stand for the mesh, and the formulas say what is executed.
 
 use plummer::fabric::Chip;
+use plummer::units::Coord;
 use plummer::workloads::decode::VARIANTS;
 use plummer::workloads::shape::{Tiles, groups_of};
 use plummer::workloads::skeleton::Layer;
@@ -19,12 +20,19 @@ fn a_row_and_a_column_of_the_skeleton_take_the_cycles_of_the_whole_mesh() {
     layers(&chip, |layer| {
         let decode = VARIANTS.map(|variant| variant.program(&layer));
         for program in decode.into_iter().chain([layer.prefill(), layer.mesh_gemv(layer.tiles.d)]) {
-            let mesh = program.executed(&chip).unwrap();
+            let trial = program.trial(&chip).unwrap();
+            let mesh = trial.facts;
             let lines = program.timed(&chip).unwrap();
             let place = format!("P {} groups {} {:?}", layer.p, groups_of(layer.p), layer.tiles);
             assert_eq!(lines.cycles, mesh.counters.cycles, "{place}");
             assert_eq!(lines.compute, mesh.compute_cycles, "{place}");
             assert_eq!(lines.colors, mesh.survey.colors_per_core, "{place}");
+            assert_eq!(lines.busy, mesh.counters.busy, "{place}");
+            let last = layer.p as u32 - 1;
+            let is_edge = |at: Coord| at.col == 0 || at.row == 0 || at.col == last || at.row == last;
+            let records = trial.wafer.records().unwrap();
+            let edge: u64 = records.iter().filter(|r| is_edge(r.0)).map(|r| r.1.busy).sum();
+            assert_eq!(lines.edge_busy, edge, "{place}");
         }
     });
 }

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
+use super::count;
 use super::resolve::session;
 use crate::exec::{CheckReport, LoadReport, StallReport, Verdict, WINDOW, WaitCycle};
 use crate::host::{
@@ -169,28 +170,35 @@ fn object(config: &SessionConfig, found: &Found) -> Value {
 
 fn text(config: &SessionConfig, found: &Found) -> String {
     let Found { placed, positions, decode: r, .. } = found;
-    let (a, chip) = (placed.arena, &config.chip);
+    let (a, chip, stages) = (placed.arena, &config.chip, count(placed.stages, "stage"));
     let rows = [
         ("chip", chip.name.clone()),
-        ("mesh", format!("{}x{} cores a stage, {} stages, {} cores", placed.cols, placed.rows, placed.stages, r.pes)),
+        ("mesh", format!("{}x{} cores a stage, {stages}, {} cores", placed.cols, placed.rows, r.pes)),
         ("layout", "every lane traces back to one ramp or the host, every burst reaches its sinks".to_owned()),
         ("colors", format!("{} at most at a core in decode, of {}", r.colors_max, chip.colors - chip.colors_reserved)),
         ("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget)),
-        ("passes", format!("{positions} positions, with and without logits: {} distinct shapes", r.shapes)),
-        ("recorded", format!("{} operations in {} passes", r.operations, r.passes)),
+        (
+            "passes",
+            format!(
+                "{}, with and without logits: {}",
+                count(*positions, "position"),
+                count(r.shapes, "distinct shape")
+            ),
+        ),
+        ("recorded", format!("{} operations in {}", r.operations, count(r.passes, "pass"))),
         ("cycles", format!("{} shortest, {} longest pass", r.pass_cycles.0, r.pass_cycles.1)),
         ("links", format!("in decode {}", links(&r.load))),
     ];
     let mut table: String = rows.iter().map(|(name, value)| format!("{name:<10} {value}\n")).collect();
     for Checked { launch, arena, report: r } in &found.launches {
         table += &format!(
-            "{:<10} {launch}: {}; {} colors, {} bytes at most, {} shapes in {} passes, {} cycles{}\n",
+            "{:<10} {launch}: {}; {} colors, {} bytes at most, {} in {}, {} cycles{}\n",
             "launch",
             sentence(&r.verdict),
             r.colors_max,
             arena.max,
-            r.shapes,
-            r.passes,
+            count(r.shapes, "shape"),
+            count(r.passes, "pass"),
             r.cycles,
             if r.load.windows_over > 0 { format!("; {}", links(&r.load)) } else { String::new() }
         );

@@ -38,42 +38,28 @@ impl Energy {
             check: CrossCheck::of(chip),
             joules: totals.energy_joules,
             watts: totals.power_watts,
-            assumed: ["power_watts", "energy.flop"].map(|field| chip.provenance(field) == Provenance::Assumed),
+            assumed: [chip.provenance("power_watts") == Provenance::Assumed, events_assumed(chip)],
             tokens,
             cost: price.map(|price| cost(chip, totals.cycles_total as f64, price)),
             per_hour: price,
         }
     }
 
-    fn per_token(&self, of_run: f64) -> f64 {
-        if self.tokens == 0 { 0.0 } else { of_run / self.tokens as f64 }
+    /// Nothing where no token was generated.
+    fn per_token(&self, of_run: f64) -> Option<f64> {
+        (self.tokens > 0).then(|| of_run / self.tokens as f64)
     }
 
     /// Rows of a report.
     pub fn rows(&self, row: &mut impl FnMut(&str, String)) {
-        let (a, total) = (&self.account, self.account.total());
-        let mark = |assumed: bool| if assumed { " (assumed)" } else { "" };
         row("energy", format!("{:.4} J: {} W{} x modelled time", self.joules, self.watts, mark(self.assumed[0])));
-        row("", format!("{:.4} J a generated token, the prompt's share included", self.per_token(self.joules)));
-        let (s, r, w, f) = (a.sram, a.router, a.wire, a.flop);
-        row(
-            "",
-            format!(
-                "by events{} {total:.3e} J: memories {s:.3e}, routers {r:.3e}, wires {w:.3e}, arithmetic {f:.3e}",
-                mark(self.assumed[1]),
-            ),
-        );
-        let (by_power, by_events) = (self.check.by_power, self.check.by_events);
-        row(
-            "",
-            format!(
-                "the power is {by_power:.1} pJ a core and cycle; a core that multiplies takes {by_events:.1} by \
-                 events{}",
-                mark(self.assumed[1]),
-            ),
-        );
-        if let (Some(cost), Some(per_hour)) = (self.cost, self.per_hour) {
-            row("cost", cost_line(self.per_token(cost), per_hour));
+        if let Some(joules) = self.per_token(self.joules) {
+            row("", format!("{joules:.4} J a generated token, the prompt's share included"));
+        }
+        row("", account_line(&self.account, self.joules, self.assumed[1]));
+        row("", check_line(&self.check, self.assumed[1]));
+        if let (Some(cost), Some(per_hour)) = (self.cost.and_then(|cost| self.per_token(cost)), self.per_hour) {
+            row("cost", cost_line(cost, per_hour));
         }
     }
 
@@ -84,16 +70,58 @@ impl Energy {
             "joules": self.joules,
             "joules_per_token": self.per_token(self.joules),
             "power_assumed": self.assumed[0],
-            "events": {
-                "joules": a.total(), "sram": a.sram, "router": a.router, "wire": a.wire, "flop": a.flop,
-                "joules_per_token": self.per_token(a.total()), "assumed": self.assumed[1],
-            },
-            "core_cycle_pj": { "by_power": c.by_power, "by_events": c.by_events, "busy_share": c.busy_share() },
+            "events": events_json(a, self.joules, self.per_token(a.total()), self.assumed[1]),
+            "core_cycle_pj": check_json(c),
             "price_per_chip_hour": self.per_hour,
             "cost": self.cost,
-            "cost_per_token": self.cost.map(|cost| self.per_token(cost)),
+            "cost_per_token": self.cost.and_then(|cost| self.per_token(cost)),
         })
     }
+}
+
+fn mark(assumed: bool) -> &'static str {
+    if assumed { " (assumed)" } else { "" }
+}
+
+/// Are a chip's energies of events assumed?
+pub fn events_assumed(chip: &Chip) -> bool {
+    chip.provenance("energy.flop") == Provenance::Assumed
+}
+
+/// Nothing of nothing, where a run ended before it began.
+fn share_of(a: &Account, joules: f64) -> f64 {
+    if joules > 0.0 { a.total() / joules } else { 0.0 }
+}
+
+/// An account of events beside what the chip's power takes in the same time, for people.
+pub fn account_line(a: &Account, joules: f64, assumed: bool) -> String {
+    let (total, s, r, w, f) = (a.total(), a.sram, a.router, a.wire, a.flop);
+    let (mark, share) = (mark(assumed), 100.0 * share_of(a, joules));
+    format!(
+        "by events{mark} {total:.3e} J, {share:.4} % of it: memories {s:.3e}, routers {r:.3e}, wires {w:.3e}, \
+         arithmetic {f:.3e}"
+    )
+}
+
+/// Both for a core and cycle, for people.
+pub fn check_line(check: &CrossCheck, assumed: bool) -> String {
+    let (by_power, by_events, mark) = (check.by_power, check.by_events, mark(assumed));
+    format!(
+        "the power is {by_power:.1} pJ a core and cycle; a core that multiplies takes {by_events:.1} by events{mark}"
+    )
+}
+
+/// The same, for programs.
+pub fn events_json(a: &Account, joules: f64, a_token: Option<f64>, assumed: bool) -> Value {
+    json!({
+        "joules": a.total(), "share_of_power": share_of(a, joules), "sram": a.sram, "router": a.router, "wire": a.wire,
+        "flop": a.flop, "joules_per_token": a_token, "assumed": assumed,
+    })
+}
+
+/// The same, for programs.
+pub fn check_json(check: &CrossCheck) -> Value {
+    json!({ "by_power": check.by_power, "by_events": check.by_events, "busy_share": check.busy_share() })
 }
 
 /// What a token costs, for people.

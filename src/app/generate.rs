@@ -18,8 +18,9 @@ use super::npy::Rows;
 use super::output::TextOut;
 use super::resolve::{HiArgs, resolve};
 use super::sample::Sampler;
-use super::{report, say, start};
-use crate::host::{Session, Step, Token};
+use super::spans::Spans;
+use super::{count, report, say, start};
+use crate::host::{Session, Step, Token, Usage};
 
 /// Why the text ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -55,6 +56,10 @@ pub struct Outcome {
     pub prompt_cycles: u64,
     /// Virtual time of the first generated step; 0 if there was none.
     pub first_cycles: u64,
+    /// Positions of the prompt at once; none: token by token.
+    pub chunk: Option<usize>,
+    /// What the wafer did for a prompt that went token by token, when it ended.
+    pub fed: Option<Usage>,
     /// Why the prompt went token by token though it was not asked to.
     pub refused: Option<String>,
     /// Host seconds to open the model and to start the wafer.
@@ -75,21 +80,23 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
         bail!("--prefill token has no chunks and no mesh of its own: leave out --chunk and --prefill-mesh");
     }
     let mut job = resolve(args)?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    if job.session.workers > cores && !args.quiet {
-        bar.suspend(|| {
-            say(&format!("warning: {} workers on {cores} cores wait for each other\n", job.session.workers))
-        });
+    let warn = |text: String| {
+        if !args.quiet {
+            bar.suspend(|| say(&format!("warning: {text}\n")));
+        }
+    };
+    let (workers, cores) = (job.session.workers, std::thread::available_parallelism().map_or(1, usize::from));
+    if workers > cores {
+        warn(format!("{} on {} wait for each other", count(workers, "worker"), count(cores, "core")));
     }
+    start::idle(args, job.sample.temperature).map(warn);
     bar.set_message("placing it on the wafer");
     let (mut session, refused) = start::start(args, &mut job)?;
-    if let Some(reason) = refused.as_ref().filter(|_| !args.quiet) {
-        bar.suspend(|| say(&format!("warning: the prompt goes token by token: {reason}\n")));
+    if let Some(reason) = &refused {
+        warn(format!("the prompt goes token by token: {reason}"));
     }
     let (limit, warning) = start::limit(args, &job, &session)?;
-    if let Some(warning) = warning.filter(|_| !args.quiet) {
-        bar.suspend(|| say(&format!("warning: {warning}\n")));
-    }
+    warning.map(warn);
     let vocab = job.model.config.shape.vocab;
     let rows = args
         .logits
@@ -124,14 +131,17 @@ fn deliver(
     out: &mut TextOut<'_>,
 ) -> Result<()> {
     let (placement, totals) = (session.placement(), session.report());
-    if args.json {
-        let json = report::json(job, outcome, &placement, &totals);
-        out.write(&format!("{}\n", serde_json::to_string(&json)?))?;
+    let (shape, counts) = (&job.model.config.shape, (job.prompt_ids.len(), outcome.steps));
+    let spans = || Spans::of(session, &totals, shape, outcome.fed.as_ref(), counts);
+    let spans = (args.json || !args.quiet).then(spans).transpose()?;
+    let told = spans.as_ref().map(|spans| report::Told { job, outcome, placement: &placement, totals: &totals, spans });
+    if let Some(told) = told.as_ref().filter(|_| args.json) {
+        out.write(&format!("{}\n", serde_json::to_string(&told.json())?))?;
     } else if !outcome.text.is_empty() && !outcome.text.ends_with('\n') {
         out.write("\n")?;
     }
-    if !args.quiet {
-        say(&report::table(job, outcome, &placement, &totals));
+    if let Some(told) = told.filter(|_| !args.quiet) {
+        say(&told.table());
     }
     if let (true, Some(digest)) = (args.digest, &outcome.digest) {
         say(&format!("logits sha256 {digest}\n"));
@@ -162,6 +172,8 @@ impl Run<'_> {
             digest: None,
             prompt_cycles: 0,
             first_cycles: 0,
+            chunk: self.session.chunk(),
+            fed: None,
             refused: None,
             seconds_load: 0.0,
             seconds_run: 0.0,
@@ -182,7 +194,10 @@ impl Run<'_> {
     }
 
     fn all(&mut self, out: &mut TextOut<'_>, outcome: &mut Outcome) -> Result<Stop> {
-        let step = if self.session.chunk().is_some() { self.prefill(outcome)? } else { self.prompt(outcome)? };
+        if self.interrupt.asked() {
+            return Ok(Stop::Interrupt);
+        }
+        let step = if outcome.chunk.is_some() { self.prefill(outcome)? } else { self.prompt(outcome)? };
         let Some(step) = step else { return Ok(Stop::Interrupt) };
         outcome.first_cycles = step.cycles;
         if self.args.n == 0 {
@@ -198,7 +213,7 @@ impl Run<'_> {
     /// The prompt in chunks; the step of its last token, or `None` when interrupted.
     fn prefill(&mut self, outcome: &mut Outcome) -> Result<Option<Step>> {
         let ids = &self.job.prompt_ids;
-        let (bar, interrupt, chunk) = (self.bar, &self.interrupt, self.session.chunk().unwrap_or(1));
+        let (bar, interrupt, chunk) = (self.bar, &self.interrupt, outcome.chunk.unwrap_or(1));
         let step = self.session.prefill(ids, |done| {
             bar.set_message(format!("prompt {done} of {}, {chunk} at once", ids.len()));
             outcome.passes = done;
@@ -223,6 +238,7 @@ impl Run<'_> {
             outcome.prompt_cycles = step.cycles;
             last = Some(step);
         }
+        outcome.fed = Some(self.session.usage()?);
         Ok(last)
     }
 

@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use serde_json::{Value, json};
 
 use super::cli::InspectArgs;
+use super::count;
 use super::resolve::session;
 use crate::host::{PlacementSummary, Session, SessionConfig, SessionError};
 use crate::model::error::Reason;
@@ -150,8 +151,13 @@ fn table(summary: &ModelSummary) -> String {
 
 fn mesh_text(p: &PlacementSummary) -> String {
     format!(
-        "{}x{} cores a stage, {} stages, head {} columns, {} cores; {} positions",
-        p.cols, p.rows, p.stages, p.head_cols, p.pes, p.capacity
+        "{}x{} cores a stage, {}, head {}, {} cores; {}",
+        p.cols,
+        p.rows,
+        count(p.stages, "stage"),
+        count(p.head_cols, "column"),
+        p.pes,
+        count(p.capacity, "position")
     )
 }
 

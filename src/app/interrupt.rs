@@ -1,12 +1,12 @@
-//! Ctrl-C: once, the run ends after the token at work, with its report; twice, or before there is a run, at once.
+//! Ctrl-C: once, the run ends after the token at work, or before the first, with its report; twice, at once.
 //!
-//! Invariant: the handler only sets a flag while a run can still look at it. Called by `generate`.
+//! Invariant: the first Ctrl-C only sets a flag that the run looks at. Called by `generate`, `dry` and `sweep`.
 
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Exit code of a command that Ctrl-C ended before it could report (128 + SIGINT).
+/// Exit code of a command that a second Ctrl-C ended before it could report (128 + SIGINT).
 const EXIT_CODE: i32 = 130;
 
 #[derive(Default)]
@@ -29,10 +29,12 @@ impl Interrupt {
         let seen = Arc::clone(&flags);
         ctrlc::set_handler(move || {
             // Relaxed: the flags order nothing but themselves.
-            let again = seen.asked.swap(true, Ordering::Relaxed);
-            if again || !seen.running.load(Ordering::Relaxed) {
+            if seen.asked.swap(true, Ordering::Relaxed) {
                 writeln!(std::io::stderr(), "\ninterrupted").ok();
                 std::process::exit(EXIT_CODE);
+            }
+            if !seen.running.load(Ordering::Relaxed) {
+                writeln!(std::io::stderr(), "\ninterrupted: ends when it is ready to run; again: at once").ok();
             }
         })?;
         Ok(Self(flags))

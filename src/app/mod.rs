@@ -1,7 +1,7 @@
 //! The command: the only room that prints, parses flags, and decides exit codes.
 //!
 //! Invariant: exit 0 is success (a closed pipe and Ctrl-C during a run included), 1 a mismatch of results or a program
-//! that could deadlock, 2 an error, 130 Ctrl-C before there was anything to report.
+//! that could deadlock, 2 an error, 130 a second Ctrl-C.
 //! Called by `main`.
 
 mod accuracy;
@@ -24,6 +24,7 @@ mod report;
 mod resolve;
 mod resume;
 pub mod sample;
+mod spans;
 mod start;
 mod sweep;
 pub mod verify;
@@ -84,6 +85,15 @@ fn run(command: &Command) -> anyhow::Result<u8> {
         }
     }
     Ok(0)
+}
+
+/// So many of a thing that has a regular plural.
+fn count<N: std::fmt::Display + PartialEq + From<u8>>(n: N, thing: &str) -> String {
+    match (n == N::from(1), thing.ends_with("ch") || thing.ends_with("ss")) {
+        (true, _) => format!("{n} {thing}"),
+        (_, true) => format!("{n} {thing}es"),
+        _ => format!("{n} {thing}s"),
+    }
 }
 
 /// To stderr; nobody listening is no error.

@@ -18,11 +18,20 @@ const EMBEDDED: EmbeddedModel = EmbeddedModel {
 };
 
 /// Opens the model at `path`, or the embedded one.
+///
+/// # Errors
+/// As the model's reader; the name of a preset is answered with what takes it.
 pub fn open(path: Option<&Path>) -> Result<Model, ModelError> {
     match path {
+        Some(path) if is_preset(path) => Err(ModelError::SizesAlone { name: path.display().to_string() }),
         Some(path) => Model::open(path),
         None => Model::open_embedded(&EMBEDDED),
     }
+}
+
+/// Does this name sizes that are built in, and no file?
+fn is_preset(path: &Path) -> bool {
+    !path.exists() && path.to_str().and_then(Sizes::preset).is_some()
 }
 
 /// What the embedded model's configuration says.

@@ -6,61 +6,233 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
+use super::count;
 use super::energy::Energy;
 use super::generate::Outcome;
 use super::resolve::HiArgs;
+use super::spans::Spans;
 use crate::host::{PhaseCycles, PlacementSummary, Report};
 use crate::kernels::decode::point::Part;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
 
+/// What there is to tell.
+pub struct Told<'a> {
+    /// What was asked.
+    pub job: &'a HiArgs,
+    /// What it gave.
+    pub outcome: &'a Outcome,
+    /// How the model lies.
+    pub placement: &'a PlacementSummary,
+    /// What the chip did.
+    pub totals: &'a Report,
+    /// How well it was used.
+    pub spans: &'a Spans,
+}
+
 fn ratio(a: f64, b: f64) -> f64 {
     if b > 0.0 { a / b } else { 0.0 }
 }
 
-/// Generated steps that are passes of decode: without the one that the prompt ends in.
-fn decode_steps(outcome: &Outcome) -> usize {
-    outcome.steps.saturating_sub(1)
-}
+impl Told<'_> {
+    /// Generated steps that are passes of decode: without the one that the prompt ends in.
+    fn decode_steps(&self) -> usize {
+        self.outcome.steps.saturating_sub(1)
+    }
 
-/// Cycles after the prompt (in which every such step is one pass) a step of decode.
-fn per_token(outcome: &Outcome, totals: &Report) -> f64 {
-    let decode = totals.cycles_total.saturating_sub(outcome.prompt_cycles);
-    ratio(decode as f64, decode_steps(outcome) as f64)
-}
+    /// Cycles after the prompt (in which every such step is one pass) a step of decode.
+    fn per_token(&self) -> f64 {
+        let decode = self.totals.cycles_total.saturating_sub(self.outcome.prompt_cycles);
+        ratio(decode as f64, self.decode_steps() as f64)
+    }
 
-/// Cycles until the logits of the prompt's last position are there: the time to the first token.
-fn first_token(outcome: &Outcome, totals: &Report) -> u64 {
-    totals.prefill.as_ref().map_or(outcome.first_cycles, |p| p.cycles)
-}
+    /// Positions of the prompt that went through: all, unless the run was interrupted.
+    fn fed(&self) -> usize {
+        self.outcome.passes.min(self.job.prompt_ids.len())
+    }
 
-/// The prompt's part of the object of `--json`.
-fn prefill_json(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Value {
-    let (cycles, positions) = (first_token(outcome, totals), job.prompt_ids.len());
-    let mesh = totals.prefill.as_ref();
-    json!({
-        "mode": if mesh.is_some() { "mesh" } else { "token" },
-        "refused": outcome.refused,
-        "positions": positions,
-        "chunk": mesh.map(|p| p.chunk),
-        "faster_chunk": mesh.and_then(|p| p.faster).map(|(chunk, share)| json!({ "chunk": chunk, "share": share })),
-        "cycles": cycles,
-        "hops": mesh.map(|p| p.hops),
-        "wavelets": mesh.map(|p| p.wavelets),
-        "mesh": mesh.and_then(|p| p.moved.from).map(|(cols, rows)| json!({ "cols": cols, "rows": rows })),
-        "transition_cycles": mesh.map(|p| p.moved.cycles),
-        "transition_hops": mesh.map(|p| p.moved.hops),
-        "transition_wavelets": mesh.map(|p| p.moved.wavelets),
-        "transition_routes": mesh.map(|p| p.moved.routes_written),
-        "tpr": ratio(totals.clock_hz * positions as f64, cycles as f64),
-        "tpot_ms": ratio(cycles as f64 * 1e3, totals.clock_hz * positions as f64),
-    })
+    /// Cycles until the logits of the prompt's last position are there: the time to the first token.
+    fn first_token(&self) -> Option<u64> {
+        let stepped = (self.outcome.first_cycles > 0).then_some(self.outcome.first_cycles);
+        self.totals.prefill.as_ref().map(|p| p.cycles).or(stepped)
+    }
+
+    /// The prompt's part of the object of `--json`.
+    fn prefill_json(&self) -> Value {
+        let (outcome, totals, positions) = (self.outcome, self.totals, self.fed());
+        let cycles = self.first_token().unwrap_or(outcome.prompt_cycles);
+        let mesh = totals.prefill.as_ref();
+        json!({
+            "mode": if outcome.chunk.is_some() { "mesh" } else { "token" },
+            "refused": outcome.refused,
+            "positions": positions,
+            "chunk": outcome.chunk,
+            "faster_chunk": mesh.and_then(|p| p.faster).map(|(chunk, share)| json!({ "chunk": chunk, "share": share })),
+            "cycles": cycles,
+            "hops": mesh.map(|p| p.hops),
+            "wavelets": mesh.map(|p| p.wavelets),
+            "mesh": mesh.and_then(|p| p.moved.from).map(|(cols, rows)| json!({ "cols": cols, "rows": rows })),
+            "transition_cycles": mesh.map(|p| p.moved.cycles),
+            "transition_hops": mesh.map(|p| p.moved.hops),
+            "transition_wavelets": mesh.map(|p| p.moved.wavelets),
+            "transition_routes": mesh.map(|p| p.moved.routes_written),
+            "tpr": ratio(totals.clock_hz * positions as f64, cycles as f64),
+            "tpot_ms": ratio(cycles as f64 * 1e3, totals.clock_hz * positions as f64),
+        })
+    }
+
+    fn host_rates(&self) -> (f64, f64) {
+        let (outcome, seconds) = (self.outcome, self.outcome.seconds_run);
+        (ratio(outcome.passes as f64, seconds), ratio(self.totals.message_hops as f64, seconds))
+    }
+
+    fn energy(&self) -> Energy {
+        let (job, counts) = (self.job, (self.outcome.passes, self.outcome.steps));
+        Energy::of(&job.session.chip, &job.model.config.shape, counts, job.price, self.totals)
+    }
+
+    /// The object of `--json`.
+    pub fn json(&self) -> Value {
+        let Self { job, outcome, placement, totals, spans } = *self;
+        let per_token = self.per_token();
+        let (tokens_per_s, message_hops_per_s) = self.host_rates();
+        let by_phase: Map<String, Value> =
+            totals.by_phase.iter().map(|phase| (phase.name.to_owned(), json!(phase.total))).collect();
+        json!({
+            "schema": SCHEMA,
+            "prompt_ids": job.prompt_ids,
+            "token_ids": outcome.token_ids,
+            "text": outcome.text,
+            "stop": outcome.stop,
+            "logits_sha256": outcome.digest,
+            "chip": totals.chip,
+            "mesh": {
+                "cols": placement.cols, "rows": placement.rows, "stages": placement.stages, "pes": placement.pes,
+            },
+            "workers": job.session.workers,
+            "cycles": {
+                "total": totals.cycles_total, "prompt": outcome.prompt_cycles, "per_token": per_token,
+                "by_phase": by_phase, "by_part": by_part(&totals.by_phase), "generated_steps": outcome.steps,
+                "decode_steps": self.decode_steps(),
+                "host_roundtrip": totals.host_roundtrip_cycles,
+            },
+            "numerics": totals.numerics,
+            "energy": self.energy().json(),
+            "utilisation": spans.utilisation_json(),
+            "rivals": spans.rivals_json(),
+            "assumed": totals.assumed,
+            "hops": totals.hops,
+            "wavelets": totals.wavelets,
+            "arena": {
+                "min": totals.arena.min, "median": totals.arena.median, "max": totals.arena.max,
+                "budget": totals.arena.budget,
+            },
+            "colors_max": totals.colors_max,
+            "prefill": self.prefill_json(),
+            "ttft_ms": self.first_token().map(|cycles| ratio(cycles as f64 * 1e3, totals.clock_hz)),
+            "tpr": ratio(totals.clock_hz, per_token),
+            "tpot_ms": ratio(per_token * 1e3, totals.clock_hz),
+            "host": {
+                "tokens_per_s": tokens_per_s, "message_hops_per_s": message_hops_per_s,
+                "seconds_load": outcome.seconds_load,
+            },
+        })
+    }
+
+    /// The table for stderr.
+    pub fn table(&self) -> String {
+        let Self { job, outcome, placement: p, totals, spans } = *self;
+        let mut text = String::from("\n");
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        row("chip", format!("{} at {:.0} MHz", totals.chip, totals.clock_hz / 1e6));
+        row("numerics", totals.numerics.clone());
+        row("mesh", format!("{}x{} cores a stage, {}, {} cores", p.cols, p.rows, count(p.stages, "stage"), p.pes));
+        let (made, prompt) = (outcome.token_ids.len(), job.prompt_ids.len());
+        let prompt = if self.fed() < prompt { format!("{} of {prompt}", self.fed()) } else { prompt.to_string() };
+        let stop = format!("{:?}", outcome.stop).to_lowercase();
+        row("tokens", format!("{prompt} prompt, {made} generated, stop: {stop}"));
+        self.cycle_rows(&mut row);
+        row(
+            "fabric",
+            format!("{} hops, {} wavelet-hops, {} colors at most", totals.hops, totals.wavelets, totals.colors_max),
+        );
+        let a = totals.arena;
+        row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
+        self.energy().rows(&mut row);
+        spans.rows(&mut row);
+        row("assumed", totals.assumed.join(", "));
+        let (tokens_per_s, hops_per_s) = self.host_rates();
+        let (millions, workers, load) = (hops_per_s / 1e6, count(job.session.workers, "worker"), outcome.seconds_load);
+        row(
+            "host",
+            format!("{tokens_per_s:.1} tokens/s, {millions:.2} M message hops/s, {workers}, {load:.2} s to load"),
+        );
+        if outcome.cut > 0.0 {
+            row("sampler", format!("the 256-candidate limit cut up to {:.4} of probability", outcome.cut));
+        }
+        text
+    }
+
+    fn prefill_row(&self, row: &mut impl FnMut(&str, String)) {
+        let (outcome, totals, positions) = (self.outcome, self.totals, self.fed());
+        let cycles = self.first_token().unwrap_or(outcome.prompt_cycles);
+        if cycles == 0 {
+            return;
+        }
+        let (rate, ms) = (totals.clock_hz * positions as f64 / cycles as f64, cycles as f64 * 1e3 / totals.clock_hz);
+        let how = match outcome.chunk {
+            Some(chunk) => format!("{} at once", count(chunk, "position")),
+            None => "token by token".to_owned(),
+        };
+        let until = if self.first_token().is_some() { "to the first token" } else { "until it was interrupted" };
+        row("prefill", format!("{rate:.0} tokens/s, {how}; {ms:.4} ms {until} ({cycles} cycles)"));
+        if let Some((chunk, share)) = totals.prefill.as_ref().and_then(|p| p.faster) {
+            let less = (1.0 - share) * 100.0;
+            row(
+                "",
+                format!(
+                    "{less:.0} % fewer cycles are predicted for {chunk} at once (--chunk {chunk}): stages idle less"
+                ),
+            );
+        }
+        if let Some(p) = &totals.prefill {
+            let m = p.moved;
+            let how = match m.from {
+                None => "weights, K and V are where decode wants them".to_owned(),
+                Some((cols, rows)) => format!(
+                    "weights, K and V moved from {cols}x{rows} cores a stage in {}: {} hops, {} wavelet-hops",
+                    count(m.launches - 1, "launch"),
+                    m.hops,
+                    m.wavelets
+                ),
+            };
+            let (cycles, routes) = (m.cycles, count(m.routes_written, "route"));
+            row("transition", format!("{cycles} cycles, up to {routes} written a core; {how}"));
+        }
+    }
+
+    fn cycle_rows(&self, row: &mut impl FnMut(&str, String)) {
+        let (outcome, totals, per_token) = (self.outcome, self.totals, self.per_token());
+        self.prefill_row(row);
+        if per_token > 0.0 {
+            let (rate, ms) = (ratio(totals.clock_hz, per_token), ratio(per_token * 1e3, totals.clock_hz));
+            row("emulated", format!("{rate:.0} tokens/s (TPR), {ms:.4} ms (TPOT) and {per_token:.0} cycles a token"));
+        }
+        row("cycles", format!("{} in all, {} before decode", totals.cycles_total, outcome.prompt_cycles));
+        if totals.host_roundtrip_cycles > 0 {
+            let trips = totals.host_roundtrip_cycles;
+            row("", format!("of them {trips} round trips to the host, which draws the ids (under head)"));
+        }
+        phase_rows(row, totals);
+    }
 }
 
 /// By phase, what its cycles went into; phases that are marked as a whole are left out.
-fn by_part(totals: &Report) -> Map<String, Value> {
-    let split = totals.by_phase.iter().filter(|phase| is_split(phase));
+pub fn by_part(by_phase: &[PhaseCycles]) -> Map<String, Value> {
+    let split = by_phase.iter().filter(|phase| is_split(phase));
     let parts = |phase: &PhaseCycles| -> Map<String, Value> {
         Part::ALL.iter().zip(phase.parts).map(|(part, cycles)| (part.name().to_owned(), json!(cycles))).collect()
     };
@@ -69,143 +241,6 @@ fn by_part(totals: &Report) -> Map<String, Value> {
 
 fn is_split(phase: &PhaseCycles) -> bool {
     phase.parts.iter().sum::<u64>() == phase.total
-}
-
-fn host_rates(outcome: &Outcome, totals: &Report) -> (f64, f64) {
-    (ratio(outcome.passes as f64, outcome.seconds_run), ratio(totals.message_hops as f64, outcome.seconds_run))
-}
-
-fn energy(job: &HiArgs, outcome: &Outcome, totals: &Report) -> Energy {
-    let positions = job.prompt_ids.len() + outcome.steps.saturating_sub(1);
-    Energy::of(&job.session.chip, &job.model.config.shape, (positions, outcome.steps), job.price, totals)
-}
-
-/// The object of `--json`.
-pub fn json(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, totals: &Report) -> Value {
-    let per_token = per_token(outcome, totals);
-    let (tokens_per_s, message_hops_per_s) = host_rates(outcome, totals);
-    let by_phase: Map<String, Value> =
-        totals.by_phase.iter().map(|phase| (phase.name.to_owned(), json!(phase.total))).collect();
-    json!({
-        "schema": SCHEMA,
-        "prompt_ids": job.prompt_ids,
-        "token_ids": outcome.token_ids,
-        "text": outcome.text,
-        "stop": outcome.stop,
-        "logits_sha256": outcome.digest,
-        "chip": totals.chip,
-        "mesh": {
-            "cols": placement.cols, "rows": placement.rows, "stages": placement.stages, "pes": placement.pes,
-        },
-        "workers": job.session.workers,
-        "cycles": {
-            "total": totals.cycles_total, "prompt": outcome.prompt_cycles, "per_token": per_token,
-            "by_phase": by_phase, "by_part": by_part(totals), "generated_steps": outcome.steps,
-            "decode_steps": decode_steps(outcome),
-            "host_roundtrip": totals.host_roundtrip_cycles,
-        },
-        "numerics": totals.numerics,
-        "energy": energy(job, outcome, totals).json(),
-        "assumed": totals.assumed,
-        "hops": totals.hops,
-        "wavelets": totals.wavelets,
-        "arena": {
-            "min": totals.arena.min, "median": totals.arena.median, "max": totals.arena.max,
-            "budget": totals.arena.budget,
-        },
-        "colors_max": totals.colors_max,
-        "prefill": prefill_json(job, outcome, totals),
-        "ttft_ms": ratio(first_token(outcome, totals) as f64 * 1e3, totals.clock_hz),
-        "tpr": ratio(totals.clock_hz, per_token),
-        "tpot_ms": ratio(per_token * 1e3, totals.clock_hz),
-        "host": {
-            "tokens_per_s": tokens_per_s, "message_hops_per_s": message_hops_per_s,
-            "seconds_load": outcome.seconds_load,
-        },
-    })
-}
-
-/// The table for stderr.
-pub fn table(job: &HiArgs, outcome: &Outcome, placement: &PlacementSummary, totals: &Report) -> String {
-    let mut text = String::from("\n");
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<12} {value}");
-    };
-    row("chip", format!("{} at {:.0} MHz", totals.chip, totals.clock_hz / 1e6));
-    row("numerics", totals.numerics.clone());
-    let p = placement;
-    row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));
-    let (made, prompt) = (outcome.token_ids.len(), job.prompt_ids.len());
-    let stop = format!("{:?}", outcome.stop).to_lowercase();
-    row("tokens", format!("{prompt} prompt, {made} generated, stop: {stop}"));
-    cycle_rows(&mut row, prompt, outcome, totals);
-    row(
-        "fabric",
-        format!("{} hops, {} wavelet-hops, {} colors at most", totals.hops, totals.wavelets, totals.colors_max),
-    );
-    let a = totals.arena;
-    row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
-    energy(job, outcome, totals).rows(&mut row);
-    row("assumed", totals.assumed.join(", "));
-    let (tokens_per_s, hops_per_s) = host_rates(outcome, totals);
-    let (millions, workers, load) = (hops_per_s / 1e6, job.session.workers, outcome.seconds_load);
-    row(
-        "host",
-        format!("{tokens_per_s:.1} tokens/s, {millions:.2} M message hops/s, {workers} workers, {load:.2} s to load"),
-    );
-    if outcome.cut > 0.0 {
-        row("sampler", format!("the 256-candidate limit cut up to {:.4} of probability", outcome.cut));
-    }
-    text
-}
-
-fn prefill_row(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outcome, totals: &Report) {
-    let cycles = first_token(outcome, totals);
-    if cycles == 0 {
-        return;
-    }
-    let (rate, first) = (totals.clock_hz * prompt as f64 / cycles as f64, cycles as f64 * 1e3 / totals.clock_hz);
-    let how = match &totals.prefill {
-        Some(p) => format!("{} positions at once", p.chunk),
-        None => "token by token".to_owned(),
-    };
-    row("prefill", format!("{rate:.0} tokens/s, {how}; {first:.4} ms to the first token ({cycles} cycles)"));
-    if let Some((chunk, share)) = totals.prefill.as_ref().and_then(|p| p.faster) {
-        let less = (1.0 - share) * 100.0;
-        row(
-            "",
-            format!("{less:.0} % fewer cycles are predicted for {chunk} at once (--chunk {chunk}): stages idle less"),
-        );
-    }
-    if let Some(p) = &totals.prefill {
-        let m = p.moved;
-        let how = match m.from {
-            None => "weights, K and V are where decode wants them".to_owned(),
-            Some((cols, rows)) => format!(
-                "weights, K and V moved from {cols}x{rows} cores a stage in {} launches: {} hops, {} wavelet-hops",
-                m.launches - 1,
-                m.hops,
-                m.wavelets
-            ),
-        };
-        let (cycles, n) = (m.cycles, m.routes_written);
-        row("transition", format!("{cycles} cycles, up to {n} routes written a core; {how}"));
-    }
-}
-
-fn cycle_rows(row: &mut impl FnMut(&str, String), prompt: usize, outcome: &Outcome, totals: &Report) {
-    let per_token = per_token(outcome, totals);
-    prefill_row(row, prompt, outcome, totals);
-    if per_token > 0.0 {
-        let (rate, ms) = (ratio(totals.clock_hz, per_token), ratio(per_token * 1e3, totals.clock_hz));
-        row("emulated", format!("{rate:.0} tokens/s (TPR), {ms:.4} ms (TPOT) and {per_token:.0} cycles a token"));
-    }
-    row("cycles", format!("{} in all, {} before decode", totals.cycles_total, outcome.prompt_cycles));
-    if totals.host_roundtrip_cycles > 0 {
-        let trips = totals.host_roundtrip_cycles;
-        row("", format!("of them {trips} round trips to the host, which draws the ids (under head)"));
-    }
-    phase_rows(row, totals);
 }
 
 /// Cycles by phase, and in percent of the phase what they went into.

@@ -8,13 +8,12 @@ use anyhow::{Result, bail};
 use super::cli::GenerateArgs;
 use super::resolve::HiArgs;
 use crate::host::{Session, SessionConfig, SessionError};
-use crate::placement::PlanError;
 
 /// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does
 /// not fit shrinks to the largest that does.
 pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<String>)> {
     let error = match open(args, job, &job.session) {
-        Err(SessionError::Plan(error)) if !matches!(error, PlanError::OffMesh { .. }) => error,
+        Err(SessionError::Plan(error)) if !error.is_of_request() => error,
         other => return Ok(other?),
     };
     let fits = Session::context_max(&job.model, &job.session);
@@ -30,6 +29,26 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<S
     }
     (job.context, job.session.context) = (fits, fits);
     Ok(open(args, job, &job.session)?)
+}
+
+/// What to say of flags that draw ids where none is drawn: the best is taken, or (dry) there is none.
+pub fn idle(args: &GenerateArgs, temperature: f64) -> Option<String> {
+    let named = [
+        ("--seed", args.seed.is_some()),
+        ("--top-k", args.top_k != 0),
+        ("--top-p", args.top_p < 1.0),
+        ("--temp", args.dry && temperature > 0.0),
+        ("--stop", args.dry && !args.stop.is_empty()),
+    ];
+    let flags: Vec<&str> = named.into_iter().filter(|f| f.1).map(|f| f.0).collect();
+    let flags = flags.join(", ");
+    match (flags.is_empty(), args.dry, temperature > 0.0) {
+        (true, ..) | (_, false, true) => None,
+        (_, true, _) => {
+            Some(format!("a dry run has no text, its cycles are those of --temp 0; without effect: {flags}"))
+        }
+        (_, false, false) => Some(format!("at temperature 0 the best token is taken; without effect: {flags}")),
+    }
 }
 
 /// The mesh with the fewest PEs that holds what was asked for.

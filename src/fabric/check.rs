@@ -10,6 +10,8 @@ pub const TILE_WORDS_MAX: u64 = u16::MAX as u64;
 /// Largest arena: ten times the largest of a preset.
 const ARENA_BYTES_MAX: u64 = 16 << 20;
 const CYCLES_MAX: f64 = 1e6;
+/// Least of what is divided by, or what no machine does for nothing: arithmetic, power.
+const LEAST: f64 = 1e-6;
 
 impl Chip {
     /// Is every value one that a machine can have?
@@ -64,20 +66,24 @@ impl Chip {
     /// Real numbers with their ranges; NaN is in none.
     fn reals(&self) -> Vec<(&'static str, f64, f64, f64)> {
         let (o, e) = (&self.overheads, &self.energy);
-        let mut all = vec![("clock_hz", self.clock_hz, 1.0, 1e12), ("power_watts", self.power_watts, 0.0, 1e9)];
-        let cycles = [
+        let mut all = vec![("clock_hz", self.clock_hz, 1.0, 1e12), ("power_watts", self.power_watts, LEAST, 1e9)];
+        let some = [
             ("f32.mac", self.f32.mac),
             ("f32.element", self.f32.element),
-            ("f32.vector", self.f32.vector),
-            ("f32.axpy", self.f32.axpy),
-            ("f32.launch", self.f32.launch),
             ("f32.special", self.f32.special),
             ("f16.mac", self.f16.mac),
             ("f16.element", self.f16.element),
+            ("f16.special", self.f16.special),
+            ("energy.flop", e.flop),
+        ];
+        all.extend(some.map(|(field, value)| (field, value, LEAST, CYCLES_MAX)));
+        let any = [
+            ("f32.vector", self.f32.vector),
+            ("f32.axpy", self.f32.axpy),
+            ("f32.launch", self.f32.launch),
             ("f16.vector", self.f16.vector),
             ("f16.axpy", self.f16.axpy),
             ("f16.launch", self.f16.launch),
-            ("f16.special", self.f16.special),
             ("overheads.exchange_word", o.exchange_word),
             ("overheads.silu", o.silu),
             ("overheads.layer", o.layer),
@@ -90,10 +96,9 @@ impl Chip {
             ("energy.sram_write", e.sram_write),
             ("energy.router", e.router),
             ("energy.wire", e.wire),
-            ("energy.flop", e.flop),
             ("energy.pitch", e.pitch),
         ];
-        all.extend(cycles.map(|(field, value)| (field, value, 0.0, CYCLES_MAX)));
+        all.extend(any.map(|(field, value)| (field, value, 0.0, CYCLES_MAX)));
         all
     }
 
@@ -123,7 +128,13 @@ mod tests {
             assert!(says.iter().all(|part| text.contains(part)), "{says:?}: {text}");
         };
         check(|c| c.lane_depth = 0, ["`lane_depth`: need 1 to 64", "found 0"]);
-        check(|c| c.f16.mac = f64::NAN, ["`f16.mac`: need 0 to 1000000", "found NaN"]);
+        check(|c| c.f16.mac = f64::NAN, ["`f16.mac`: need 0.000001 to 1000000", "found NaN"]);
+        check(|c| c.f32.mac = 0.0, ["`f32.mac`: need 0.000001 to 1000000", "found 0"]);
+        check(|c| c.f16.element = 0.0, ["`f16.element`: need 0.000001", "found 0"]);
+        check(|c| c.f32.special = 0.0, ["`f32.special`: need 0.000001", "found 0"]);
+        check(|c| c.power_watts = 0.0, ["`power_watts`: need 0.000001 to 1000000000", "found 0"]);
+        check(|c| c.energy.flop = 0.0, ["`energy.flop`: need 0.000001", "found 0"]);
+        check(|c| c.clock_hz = 0.0, ["`clock_hz`: need 1 to", "found 0"]);
         check(|c| c.f32.per_wavelet = 2, ["`f32.per_wavelet`: need 1 to 1", "found 2"]);
         check(|c| c.energy.wire = -1.0, ["`energy.wire`", "found -1"]);
         check(|c| c.reserved_bytes = 49_152, ["`reserved_bytes`: need at most 49151", "less than arena_bytes"]);

@@ -17,6 +17,7 @@ mod session;
 pub mod trace;
 mod transition;
 pub mod trial;
+mod usage;
 mod visit;
 
 pub use check::{Checked, Launch, check_decode, check_prefill};
@@ -26,6 +27,7 @@ pub use prefill::PrefillOptions;
 pub use recorded::{Launched, Recorded};
 pub use report::{ArenaUse, Moved, PhaseCycles, PlacementSummary, PrefillReport, Report};
 pub use session::{Session, SessionError, Step, Token};
+pub use usage::Usage;
 
 /// Copies of tiles on the way.
 pub use crate::pe::{Probe, Probes};

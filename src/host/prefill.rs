@@ -152,13 +152,16 @@ impl Session {
         }
         let argmax = self.found(kernel.decode.head_root())?;
         self.logits_at = self.phase_end;
+        self.noted.logits = 1;
         self.transition(&kernel, launches)?;
         Ok(Some(Step { argmax, cycles: self.logits_at }))
     }
 
     /// Adds the marks of a pass to the phases of the session, and keeps for a trace those that end a phase.
     pub(super) fn note_phases(&mut self, marks: &[Mark]) {
-        if self.kept.0 > 0 {
+        self.noted.add(marks);
+        // A limit that is used up counts what it cuts.
+        if self.spans_max > 0 {
             let phases = trace::ends_of_phases(marks);
             let room = phases.len().min(self.kept.0 - self.kept.1.len());
             self.kept.1.extend(&phases[..room]);

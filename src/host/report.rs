@@ -11,6 +11,9 @@ use crate::math::checkpoint::WeightFormat;
 use crate::pe::Mark;
 use crate::units::Coord;
 
+use super::session::Session;
+use super::usage::Usage;
+
 /// Bytes of arenas in use over all PEs, with the reserve.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ArenaUse {
@@ -44,7 +47,8 @@ pub struct Report {
     pub clock_hz: f64,
     /// Virtual time since launch.
     pub cycles_total: u64,
-    /// Cycles of the critical path by phase; they sum to the time of the last probe mark.
+    /// Cycles of the critical path by phase, and behind the last mark of a run that ended in the middle what other
+    /// cores took longer; they sum to `cycles_total`.
     pub by_phase: Vec<PhaseCycles>,
     /// Bursts x links.
     pub hops: u64,
@@ -89,6 +93,8 @@ pub struct PrefillReport {
     pub hops: u64,
     /// Wavelets x links.
     pub wavelets: u64,
+    /// What its PEs did.
+    pub usage: Usage,
     /// The transition to decode.
     pub moved: Moved,
 }
@@ -137,6 +143,8 @@ pub struct PlacementSummary {
     pub floorplan: String,
 }
 
+/// What cores do behind the last mark, where a run ends within a prompt.
+const UNFINISHED: &str = "unfinished";
 /// Stages of a band that the floorplan names one by one.
 const STAGES_SHOWN: usize = 6;
 
@@ -232,6 +240,41 @@ pub(super) fn floorplan(decode: &Decode) -> String {
         let _ = write!(text, "\nturns and return: {} colors of their own, {} in all", floor.tracks, decode.colors());
     }
     text
+}
+
+impl Session {
+    /// Totals so far.
+    pub fn report(&mut self) -> Report {
+        if let Ok(counters) = self.wafer.counters() {
+            self.counters = counters;
+        }
+        let (c, chip) = (self.totals(), &self.decode.chip);
+        let mut by_phase = self.by_phase.clone();
+        let rest = c.cycles.saturating_sub(by_phase.iter().map(|p| p.total).sum());
+        if rest > 0 {
+            let mut parts = [0; Part::ALL.len()];
+            parts[Part::Wait as usize - 1] = rest;
+            by_phase.push(PhaseCycles { name: UNFINISHED, total: rest, parts });
+        }
+        Report {
+            chip: chip.name.clone(),
+            clock_hz: chip.clock_hz,
+            cycles_total: c.cycles,
+            by_phase,
+            hops: c.hops,
+            wavelets: c.wavelets,
+            bursts: c.bursts,
+            message_hops: c.hops,
+            arena: self.arena,
+            colors_max: self.past.launches.iter().map(|l| colors_max(&l.layout)).fold(self.wafer.colors_max, u32::max),
+            energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
+            power_watts: chip.power_watts,
+            numerics: numerics(&self.decode),
+            assumed: assumed(chip),
+            host_roundtrip_cycles: self.host_cycles,
+            prefill: self.prefilled.clone(),
+        }
+    }
 }
 
 /// Adds up the time between consecutive marks of one pass under the later mark's name (of its point) and part; phases

@@ -18,7 +18,8 @@ use super::kept::NotKept;
 use super::planning::{format, plan, summary};
 use super::prefill::{PrefillOptions, Prompt, Start};
 use super::recorded::Recorded;
-use super::report::{self, PlacementSummary, PrefillReport, Report};
+use super::report::{self, PlacementSummary, PrefillReport};
+use super::usage::Noted;
 use super::visit::sort_by_visit;
 
 /// Why a session cannot start or go on.
@@ -105,7 +106,7 @@ pub struct Session {
     pub(super) wafer: Wafer,
     pub(super) decode: Decode,
     placement: PlacementSummary,
-    arena: report::ArenaUse,
+    pub(super) arena: report::ArenaUse,
     pub(super) options: RunOptions,
     pub(super) positions: usize,
     /// Of this launch.
@@ -119,7 +120,9 @@ pub struct Session {
     pub(super) kept_logits: Option<Vec<f32>>,
     /// In the clock of this launch.
     pub(super) phase_end: u64,
-    host_cycles: u64,
+    pub(super) host_cycles: u64,
+    /// Of this launch.
+    pub(super) noted: Noted,
     /// In the clock of the session.
     pub(super) logits_at: u64,
     /// What the session begins with, until it is done.
@@ -265,6 +268,7 @@ impl Session {
             phase_end: 0,
             kept_logits: None,
             host_cycles: 0,
+            noted: Noted::default(),
             logits_at: 0,
             kept: (here, Vec::new(), 0),
             past: Recorded::default(),
@@ -306,6 +310,7 @@ impl Session {
         let cycles = self.before.cycles + marks.iter().map(|m| m.now).max().unwrap_or(0);
         let mut argmax = None;
         if want_logits {
+            self.noted.logits += 1;
             self.logits_at = cycles;
             argmax = self.found(self.decode.head_root())?;
         }
@@ -365,36 +370,5 @@ impl Session {
     /// The wafer, for reports and tests.
     pub fn wafer(&self) -> &Wafer {
         &self.wafer
-    }
-
-    /// Totals so far.
-    pub fn report(&mut self) -> Report {
-        if let Ok(counters) = self.wafer.counters() {
-            self.counters = counters;
-        }
-        let (c, chip) = (self.totals(), &self.decode.chip);
-        Report {
-            chip: chip.name.clone(),
-            clock_hz: chip.clock_hz,
-            cycles_total: c.cycles,
-            by_phase: self.by_phase.clone(),
-            hops: c.hops,
-            wavelets: c.wavelets,
-            bursts: c.bursts,
-            message_hops: c.hops,
-            arena: self.arena,
-            colors_max: self
-                .past
-                .launches
-                .iter()
-                .map(|l| report::colors_max(&l.layout))
-                .fold(self.wafer.colors_max, u32::max),
-            energy_joules: c.cycles as f64 / chip.clock_hz * chip.power_watts,
-            power_watts: chip.power_watts,
-            numerics: report::numerics(&self.decode),
-            assumed: report::assumed(chip),
-            host_roundtrip_cycles: self.host_cycles,
-            prefill: self.prefilled.clone(),
-        }
     }
 }

@@ -22,6 +22,7 @@ use super::kept;
 use super::report::{Moved, PhaseCycles, PrefillReport};
 use super::session::{Session, SessionError};
 use super::trace::Phase;
+use super::usage::Noted;
 use super::visit::sort_by_visit;
 
 impl Session {
@@ -30,6 +31,7 @@ impl Session {
         let counters = self.wafer.counters()?;
         let (positions, chunk, older, cycles) = (kernel.prompt, kernel.chunk, kernel.older, self.phase_end);
         let (hops, wavelets) = (counters.hops, counters.wavelets);
+        let usage = self.usage_of(&kernel.decode, 0..positions)?;
         let decode = kernel.then();
         let (mut moved, mut computed) = (Moved::default(), 0);
         if kernel.apart.is_some() {
@@ -61,7 +63,8 @@ impl Session {
         // As a share of what `positions` in this chunk were predicted to take: both are estimates.
         let (best, [least, taken]) = kernel.fastest();
         let faster = (9 * least < 8 * taken).then_some((best, least as f64 / taken as f64));
-        self.prefilled = Some(PrefillReport { positions, chunk, older, faster, cycles, hops, wavelets, moved });
+        self.prefilled = Some(PrefillReport { positions, chunk, older, faster, cycles, hops, wavelets, usage, moved });
+        self.noted = Noted::default();
         self.decode = decode;
         (self.points, self.phase_end) = (&point::NAMES, 0);
         Ok(())

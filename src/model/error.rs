@@ -60,6 +60,15 @@ pub enum ModelError {
         /// Its answer.
         cause: io::Error,
     },
+    /// The name of sizes that are built in.
+    #[error(
+        "model {name}: built-in sizes without weights or tokenizer; generate --dry --prompt-tokens N, plan and sweep \
+         take it"
+    )]
+    SizesAlone {
+        /// As typed.
+        name: String,
+    },
     /// No file of the model format where one is needed.
     #[error("{}: {place} is missing; needs {need}", file.display())]
     Missing {

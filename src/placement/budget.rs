@@ -7,7 +7,7 @@ use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 
 use super::columns::Columns;
-use super::plan::PlanError;
+use super::error::PlanError;
 
 /// Words of the longest message: the fabric counts them in 16 bits.
 pub(super) const MESSAGE_WORDS_MAX: usize = u16::MAX as usize;

@@ -3,11 +3,14 @@
 //! Invariant: knows no programs, files or colors by name (only how many there are). Called by kernels and `host`.
 
 mod budget;
+pub mod capacity;
 mod columns;
+mod error;
 mod floor;
 mod plan;
 mod search;
 
 pub use columns::{Columns, HeadSlice};
+pub use error::PlanError;
 pub use floor::{Floor, Place, Way, tree_root};
-pub use plan::{Plan, PlanError, PlanRequest, Sketch, Trees, groups};
+pub use plan::{Plan, PlanRequest, Sketch, Trees, groups};

@@ -10,7 +10,8 @@ use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 use crate::math::split::{largest, part};
 
-use super::budget::{self, Account, MESSAGE_WORDS_MAX, OWNERS, SIZE_MAX, StageSizes};
+use super::budget::{self, MESSAGE_WORDS_MAX, SIZE_MAX, StageSizes};
+use super::error::PlanError;
 use super::floor::{Floor, places, tree_root};
 use super::search;
 
@@ -31,10 +32,24 @@ impl Trees {
         Self { y: groups(rows, levels), x: groups(cols, levels), head: groups(head_cols, levels) }
     }
 
+    fn lists(&self) -> [(&'static str, &Vec<usize>); 3] {
+        [("y", &self.y), ("x", &self.x), ("x in the head", &self.head)]
+    }
+
     /// Are these lists of `levels` levels?
     fn are_of(&self, levels: usize) -> bool {
         let is = |list: &Vec<usize>| list.len() == levels && list.last() == Some(&1) && !list.contains(&0);
-        [&self.y, &self.x, &self.head].into_iter().all(is)
+        self.lists().into_iter().all(|(_, list)| is(list))
+    }
+
+    /// The first count that is more than the members of its level: the line's, or the groups of the level below. The
+    /// line, the level from 1, the count, the members.
+    fn beyond(&self, lengths: [usize; 3]) -> Option<(&'static str, usize, usize, usize)> {
+        self.lists().into_iter().zip(lengths).find_map(|((axis, list), n)| {
+            let members = std::iter::once(n).chain(list.iter().copied());
+            let mut levels = list.iter().zip(members).enumerate();
+            levels.find(|(_, (found, have))| *found > have).map(|(i, (found, have))| (axis, i + 1, *found, have))
+        })
     }
 }
 
@@ -82,58 +97,6 @@ pub struct Plan {
     pub floor: Floor,
 }
 
-/// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PlanError {
-    /// A shape or a request that describes nothing.
-    #[error("cannot plan: {field} is {found}, need {need}")]
-    Shape { field: &'static str, need: &'static str, found: usize },
-    /// A mesh of this size cannot hold one layer, or the head.
-    #[error(
-        "mesh {cols}x{rows}: {what} needs {need} B on its fullest PE, an arena has {have} B for tiles ({hint}){}",
-        listed(ledger)
-    )]
-    TooSmall {
-        cols: usize,
-        rows: usize,
-        what: &'static str,
-        need: usize,
-        have: usize,
-        hint: &'static str,
-        ledger: Account,
-    },
-    /// One message would be longer than the fabric counts.
-    #[error("mesh {cols}x{rows}: a message has {need} words, at most {have} can be sent at once (use more PEs)")]
-    TooLong { cols: usize, rows: usize, need: usize, have: usize },
-    /// The bands of regions are higher than the wafer.
-    #[error(
-        "mesh {cols}x{rows}: a head region of {head_cols} columns and {stages} stages take {bands} bands on \
-         {have_cols} columns, {need} rows; the chip has {have}"
-    )]
-    TooTall {
-        cols: usize,
-        rows: usize,
-        head_cols: usize,
-        stages: usize,
-        bands: usize,
-        have_cols: usize,
-        need: usize,
-        have: usize,
-    },
-    /// The turns of the floorplan take more colors than there are.
-    #[error(
-        "mesh {cols}x{rows}: {bands} bands need {need} colors ({tracks} of them for turns and the return), the chip \
-         has {have} usable (use more columns, fewer rows)"
-    )]
-    Colors { cols: usize, rows: usize, bands: usize, tracks: usize, need: usize, have: usize },
-    /// More rows or columns than the chip has, or a zero.
-    #[error("mesh {cols}x{rows}: need at least 1x1 and at most the chip's {have_cols}x{have_rows}")]
-    OffMesh { cols: usize, rows: usize, have_cols: usize, have_rows: usize },
-    /// No mesh fits.
-    #[error("no mesh holds this model with {context} positions on chip {chip}: {last}")]
-    NoMesh { context: usize, chip: String, last: Box<PlanError> },
-}
-
 /// What arenas must have room for beside weights and KV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
@@ -141,11 +104,6 @@ pub(super) enum Room {
     Decode,
     /// Decode, and before it a prefill of one position on each row and each column at once.
     Prefill,
-}
-
-fn listed(ledger: &Account) -> String {
-    let held = OWNERS.iter().zip(ledger).filter(|(_, bytes)| **bytes > 0);
-    held.map(|(owner, bytes)| format!("\n  {owner:<28} {bytes:>9} B")).collect()
 }
 
 /// A mesh that holds the model, before its ways are laid.
@@ -206,7 +164,15 @@ impl Sketch {
         let layer = sizes.layer_bytes(r.kv_bytes, shape.qkv_bias);
         let need = fixed.saturating_add(layer);
         if need > have {
-            let hint = "use more columns or rows, or a smaller -c";
+            let shorter = StageSizes::new(shape, cols, rows, 1);
+            let least = shorter.fixed_bytes().saturating_add(shorter.layer_bytes(r.kv_bytes, shape.qkv_bias));
+            let is_all = (cols, rows) == (chip.cols as usize, chip.rows as usize);
+            let hint = match (least <= have, is_all) {
+                (true, false) => "use more columns or rows, or a smaller -c",
+                (true, true) => "use a smaller -c",
+                (false, false) => "use more columns or rows; no -c fits",
+                (false, true) => "no -c fits",
+            };
             let ledger = sizes.ledger(r.kv_bytes, shape.qkv_bias);
             return Err(PlanError::TooSmall { cols, rows, what: "one layer", need, have, hint, ledger });
         }
@@ -233,10 +199,13 @@ impl Sketch {
     /// Lays the ways of the floorplan.
     ///
     /// # Errors
-    /// `Colors` when they take more than the chip has.
+    /// `Colors` when they take more than the chip has; `GroupsBeyond`.
     pub fn finish(self, shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
         let Self { cols, rows, stages, head_cols, bands, cap } = self;
         let trees = r.trees.clone().unwrap_or_else(|| Trees::new([rows, cols, head_cols], r.k_tree));
+        if let Some((axis, level, found, have)) = trees.beyond([rows, cols, head_cols]) {
+            return Err(PlanError::GroupsBeyond { cols, rows, axis, level, found, have });
+        }
         let Trees { y: groups_y, x: groups_x, head: groups_head } = trees;
         let roots = [tree_root(head_cols, &groups_head), tree_root(cols, &groups_x)];
         let floor = Floor::new(places(head_cols, cols, stages, rows, chip.cols as usize), rows, roots);
@@ -335,8 +304,9 @@ fn check(shape: &ModelShape, r: &PlanRequest) -> Result<(), PlanError> {
     if !(1..=8).contains(&r.k_tree) {
         return fail("k-tree", "1 to 8 levels", r.k_tree);
     }
-    if r.trees.as_ref().is_some_and(|trees| !trees.are_of(r.k_tree)) {
-        return fail("groups", "a count of at least 1 for each of the K levels, the last of them 1", r.k_tree);
+    if let Some(trees) = r.trees.as_ref().filter(|trees| !trees.are_of(r.k_tree)) {
+        let (levels, found) = (r.k_tree, trees.y.len().saturating_sub(1));
+        return Err(PlanError::GroupLevels { levels, need: levels - 1, found });
     }
     Ok(())
 }

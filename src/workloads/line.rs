@@ -82,6 +82,10 @@ pub struct Timed {
     pub compute: u64,
     /// Colors at the PE that routes most, both axes.
     pub colors: u32,
+    /// Cycles in which PEs of the mesh computed or issued, summed; to issue moves along y, which hide, is left out.
+    pub busy: u64,
+    /// The same of the PEs on its border.
+    pub edge_busy: u64,
 }
 
 /// Why a program cannot be timed by its lines.
@@ -107,9 +111,17 @@ impl Program {
     /// # Errors
     /// What the chip refuses; a deadlock (a defect).
     pub fn executed(&self, chip: &Chip) -> Result<Facts, TrialError> {
+        Ok(self.trial(chip)?.facts)
+    }
+
+    /// `executed`, with the wafer as it was left.
+    ///
+    /// # Errors
+    /// As `executed`.
+    pub fn trial(&self, chip: &Chip) -> Result<Trial, TrialError> {
         let options = RunOptions { dry: true, ..RunOptions::new(1) };
         let layout = self.layout().map_err(LaunchError::from)?;
-        Ok(Trial::run(self.clone(), layout, chip, &options, |_, _, _| {})?.facts)
+        Trial::run(self.clone(), layout, chip, &options, |_, _, _| {})
     }
 
     /// Executes one row and one column, which stand for the mesh.
@@ -120,18 +132,19 @@ impl Program {
         if let Some(exposed) = self.exposed(chip) {
             return Err(exposed);
         }
-        let row = Self { rows: 1, ..self.clone() }.executed(chip)?;
+        let row = Self { rows: 1, ..self.clone() }.trial(chip)?;
         let moves = |op: &Op| matches!(op, Op::Allreduce { axis: Axis::Y, .. });
         let ops = self.ops.iter().copied().filter(moves).collect();
         let column = Self { cols: 1, ..self.clone() };
         let routed = Survey::of(&column.layout().map_err(|e| TrialError::from(LaunchError::from(e)))?).colors_per_core;
-        let (colors, have) = (row.survey.colors_per_core + routed, chip.usable_colors());
+        let (colors, have) = (row.facts.survey.colors_per_core + routed, chip.usable_colors());
         if colors > have {
             return Err(TimedError::Colors { need: colors, have });
         }
-        let column = Self { ops, ..column }.executed(chip)?;
-        let cycles = row.counters.cycles + column.counters.cycles;
-        Ok(Timed { cycles, compute: row.compute_cycles, colors })
+        let column = Self { ops, ..column }.trial(chip)?;
+        let cycles = row.facts.counters.cycles + column.facts.counters.cycles;
+        let (busy, edge_busy) = of_mesh(&busy_of(&row)?, &busy_of(&column)?);
+        Ok(Timed { cycles, compute: row.facts.compute_cycles, colors, busy, edge_busy })
     }
 
     /// The first product that does not outlast the move of its blocks along y.
@@ -242,6 +255,21 @@ impl Kernel for Program {
             }
         }
     }
+}
+
+/// Busy cycles of the PEs of a line, in order.
+fn busy_of(line: &Trial) -> Result<Vec<u64>, TrialError> {
+    Ok(line.wafer.records()?.iter().map(|r| r.1.busy).collect())
+}
+
+/// Busy cycles of a mesh, in all and on its border, where PE (c, r) is busy for `row[c]` + `column[r]`.
+fn of_mesh(row: &[u64], column: &[u64]) -> (u64, u64) {
+    let sum = |row: &[u64], column: &[u64]| {
+        row.iter().sum::<u64>() * column.len() as u64 + column.iter().sum::<u64>() * row.len() as u64
+    };
+    let inner = |line: &[u64]| line.get(1..line.len().saturating_sub(1)).unwrap_or_default().to_vec();
+    let all = sum(row, column);
+    (all, all - sum(&inner(row), &inner(column)))
 }
 
 /// Starts to pass a block of `words` on, and names the buffer that fills the one that is here.

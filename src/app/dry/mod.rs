@@ -16,15 +16,13 @@ use serde_json::{Map, Value, json};
 
 use super::cli::{GenerateArgs, PrefillArg};
 use super::interrupt::Interrupt;
-use super::{resolve, say};
-use crate::host::dry::{busy_by_region, decode_layer, prefill_layer};
+use super::spans::Spans;
+use super::{resolve, say, start};
+use crate::host::dry::{decode_layer, prefill_layer};
 use crate::host::{PhaseCycles, PrefillOptions, Session, SessionConfig, SessionError, Token};
-use crate::math::work;
 use crate::model::sizes::Sizes;
-use crate::placement::PlanError;
 use crate::plan::capacity::Capacity;
 use crate::plan::rivals::{Rivals, Unknown};
-use crate::plan::utilise::Utilisation;
 
 use layers::Layers;
 use whole::{Passes, Whole};
@@ -66,6 +64,12 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     if needed > context {
         bail!("-c {context}: {prompt} prompt tokens and {} to generate need {needed} positions", args.n);
     }
+    let most = sizes.config.context;
+    let beyond = (needed > most).then(|| format!("{needed} positions are timed; the model was trained for {most}"));
+    let idle = start::idle(args, args.temp.unwrap_or(0.0));
+    for warning in [idle, beyond].into_iter().flatten().filter(|_| !args.quiet) {
+        say(&format!("warning: {warning}\n"));
+    }
     let mut config = resolve::session(&args.place, context, prompt)?;
     let mut prefill = resolve::prefill(args);
     if args.auto {
@@ -103,7 +107,7 @@ impl DryRun<'_> {
         let mut session = session.map_err(hint)?;
         interrupt.run_begins();
         let begin = Instant::now();
-        let (mut passes, mut prompt_cycles) = (0, 0);
+        let (mut passes, mut prompt_cycles, mut fed) = (0, 0, None);
         if mesh {
             let ids = vec![0; self.prompt];
             session.prefill(&ids, |done| {
@@ -120,19 +124,19 @@ impl DryRun<'_> {
             if passes <= self.prompt {
                 prompt_cycles = step.cycles;
             }
+            if passes == self.prompt {
+                fed = Some(session.usage()?);
+            }
         }
         let seconds = begin.elapsed().as_secs_f64();
         let report = session.report();
         let made = (passes + 1).saturating_sub(self.prompt).min(self.args.n);
-        let u = self.utilisation(&session, passes)?;
+        let spans = Spans::of(&session, &report, shape, fed.as_ref(), (self.prompt, made))?;
         let plan = &session.decode().plan;
         let (mesh, request) = ((plan.cols, plan.rows), Session::request(&self.config)?);
         let capacity = Capacity::of(shape, &self.config.chip, &request, mesh, plan.stages.len());
-        let from = report.prefill.as_ref().and_then(|p| p.moved.from);
-        let from = from.map_or(mesh, |(cols, rows)| (cols as usize, rows as usize));
-        let rivals = [self.rivals(mesh, self.prompt + self.args.n / 2, false), self.rivals(from, self.prompt, true)];
-        let pass = Passes { made, prompt_cycles, seconds };
-        let out = Whole { run: &self, session: &session, report: &report, pass, u, rivals, capacity };
+        let pass = Passes { passes, made, prompt_cycles, seconds };
+        let out = Whole { run: &self, session: &session, report: &report, pass, spans, capacity };
         if self.args.json {
             super::print(format!("{}\n", out.json()).as_bytes())?;
         } else {
@@ -147,23 +151,6 @@ impl DryRun<'_> {
     /// On as many cores as a mesh has.
     fn rivals(&self, mesh: (usize, usize), positions: usize, is_prefill: bool) -> Result<Rivals, Unknown> {
         Rivals::of(&self.sizes.config.shape, &self.config.chip, mesh, positions, is_prefill)
-    }
-
-    /// Of all passes since the last launch.
-    fn utilisation(&self, session: &Session, passes: usize) -> Result<Utilisation> {
-        let (decode, shape) = (session.decode(), &self.sizes.config.shape);
-        let regions = busy_by_region(decode, session.wafer())?;
-        let first = if decode.launch.positions > 0 { self.prompt } else { 0 };
-        let positions = first..passes.max(first);
-        let layers = shape.n_layers as u64;
-        let mut macs: u64 = positions.clone().map(|p| layers * work::decode_layer_macs(shape, p)).sum();
-        let with_logits = positions.filter(|p| p + 1 >= self.prompt && self.args.n > 0).count() as u64;
-        macs += with_logits * work::head_macs(shape);
-        let clock = session.wafer().counters()?.cycles;
-        let head = phase_sum(session.by_phase(), &["head", "embedding"]).min(clock);
-        let stages = decode.plan.stages.iter().map(|s| (clock - head) * s.len() as u64 / layers);
-        let works: Vec<u64> = std::iter::once(head).chain(stages).collect();
-        Ok(Utilisation::of(&decode.chip, clock, macs, &regions, &works))
     }
 
     /// One layer of decode at the first and the last position, and of the prefill if it is asked for.
@@ -192,14 +179,10 @@ impl DryRun<'_> {
 /// What to do about a model that no wafer holds.
 fn hint(error: SessionError) -> anyhow::Error {
     match error {
-        SessionError::Plan(e) if !matches!(e, PlanError::OffMesh { .. }) => anyhow::Error::from(SessionError::Plan(e))
+        SessionError::Plan(e) if !e.is_of_request() => anyhow::Error::from(SessionError::Plan(e))
             .context("the wafer does not hold it; --one-layer times one layer"),
         other => other.into(),
     }
-}
-
-fn phase_sum(phases: &[PhaseCycles], names: &[&str]) -> u64 {
-    phases.iter().filter(|p| names.contains(&p.name)).map(|p| p.total).sum()
 }
 
 fn phases_json(phases: &[PhaseCycles]) -> Value {

@@ -6,15 +6,18 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::super::count;
 use super::super::energy::Energy;
+use super::super::report::by_part;
+use super::super::spans::Spans;
 use super::{DryRun, SCHEMA, per_second, phases_json};
 use crate::host::{PhaseCycles, Report, Session};
 use crate::plan::capacity::Capacity;
-use crate::plan::rivals::{Rivals, Unknown};
-use crate::plan::utilise::Utilisation;
 
 /// What the passes gave.
 pub(super) struct Passes {
+    /// Positions.
+    pub(super) passes: usize,
     /// Tokens.
     pub(super) made: usize,
     /// Virtual time before decode.
@@ -29,13 +32,16 @@ pub(super) struct Whole<'a> {
     pub(super) session: &'a Session,
     pub(super) report: &'a Report,
     pub(super) pass: Passes,
-    pub(super) u: Utilisation,
-    /// Decode, prefill.
-    pub(super) rivals: [Result<Rivals, Unknown>; 2],
+    pub(super) spans: Spans,
     pub(super) capacity: Capacity,
 }
 
 impl Whole<'_> {
+    /// Positions of the prompt that went through: all, unless the run was interrupted.
+    fn fed(&self) -> usize {
+        self.pass.passes.min(self.run.prompt)
+    }
+
     /// Cycles of a step of decode; the step that the prompt ends in is none.
     fn per_token(&self) -> f64 {
         let steps = self.pass.made.saturating_sub(1);
@@ -43,8 +49,7 @@ impl Whole<'_> {
     }
 
     fn energy(&self) -> Energy {
-        let (run, made) = (self.run, self.pass.made);
-        let counts = (run.prompt + made.saturating_sub(1), made);
+        let (run, counts) = (self.run, (self.pass.passes, self.pass.made));
         Energy::of(&run.config.chip, &run.sizes.config.shape, counts, run.args.price, self.report)
     }
 
@@ -53,17 +58,16 @@ impl Whole<'_> {
         json!({
             "schema": SCHEMA, "dry": true, "model": self.run.sizes.name, "chip": r.chip,
             "mesh": {"cols": p.cols, "rows": p.rows, "stages": p.stages, "pes": p.pes, "head_cols": p.head_cols},
-            "tokens": {"prompt": self.run.prompt, "generated": self.pass.made},
+            "tokens": {"prompt": self.fed(), "generated": self.pass.made},
             "cycles": {
                 "total": r.cycles_total, "prompt": self.pass.prompt_cycles, "per_token": per_token,
-                "by_phase": phases_json(&r.by_phase),
+                "by_phase": phases_json(&r.by_phase), "by_part": by_part(&r.by_phase),
             },
             "prefill": r.prefill.as_ref().map(|p| json!({"chunk": p.chunk, "cycles": p.cycles})),
             "hops": r.hops, "wavelets": r.wavelets, "bursts": r.bursts, "colors_max": r.colors_max,
             "arena": {"min": r.arena.min, "median": r.arena.median, "max": r.arena.max, "budget": r.arena.budget},
             "tpr": per_second(r.clock_hz, per_token), "energy": self.energy().json(), "numerics": r.numerics,
-            "utilisation": self.u,
-            "rivals": {"decode": self.rivals[0].as_ref().ok(), "prefill": self.rivals[1].as_ref().ok()},
+            "utilisation": self.spans.utilisation_json(), "rivals": self.spans.rivals_json(),
             "capacity": self.capacity, "assumed": r.assumed, "host": {"seconds": self.pass.seconds},
         })
     }
@@ -79,8 +83,8 @@ impl Whole<'_> {
             format!("{}: no weights, no text; cycles and counters of a real run with --temp 0", self.run.sizes.name),
         );
         row("chip", format!("{} at {:.0} MHz", r.chip, r.clock_hz / 1e6));
-        row("mesh", format!("{}x{} cores a stage, {} stages, {} cores", p.cols, p.rows, p.stages, p.pes));
-        row("tokens", format!("{} prompt, {} generated", self.run.prompt, self.pass.made));
+        row("mesh", format!("{}x{} cores a stage, {}, {} cores", p.cols, p.rows, count(p.stages, "stage"), p.pes));
+        row("tokens", format!("{} prompt, {} generated", self.fed(), self.pass.made));
         row("cycles", format!("{} in all, {} before decode", r.cycles_total, self.pass.prompt_cycles));
         let sum: u64 = r.by_phase.iter().map(|p| p.total).sum();
         for PhaseCycles { name, total, .. } in r.by_phase.iter().filter(|p| p.total > 0) {
@@ -94,10 +98,7 @@ impl Whole<'_> {
         let a = r.arena;
         row("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget));
         self.energy().rows(&mut row);
-        row("utilisation", self.u.line());
-        for (phase, rivals) in ["decode", "prefill"].into_iter().zip(&self.rivals) {
-            row("", format!("{phase}: {}", Rivals::line(rivals)));
-        }
+        self.spans.rows(&mut row);
         row("KV capacity", self.capacity.line());
         row("assumed", r.assumed.join(", "));
         row("host", format!("{:.2} s", self.pass.seconds));

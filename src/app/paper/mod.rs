@@ -8,6 +8,7 @@
 
 mod gpu;
 mod html;
+mod price;
 mod text;
 
 use std::path::PathBuf;
@@ -35,6 +36,9 @@ pub struct PaperArgs {
     /// and of decode of one request, and how many GPUs; may be repeated.
     #[arg(long, value_name = "MODEL=PREFILL/DECODE/GPUS", value_parser = gpu::parse)]
     pub gpu: Vec<Gpu>,
+    /// Price of one chip and hour, in any currency: Tables 7 and 8 then say what a token costs.
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = super::cli::price)]
+    pub price: Option<f64>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
@@ -69,6 +73,12 @@ pub fn run(args: &PaperArgs) -> Result<()> {
     let page = Whole::of_flag("--html", args.html.as_deref())?;
     let all = args.table.iter().any(|t| t == "all");
     let wanted = TABLES.iter().filter(|t| all || args.table.iter().any(|asked| asked == *t));
+    let has_energy = wanted.clone().any(|t| ["7", "8"].contains(t));
+    for flag in [(!args.gpu.is_empty()).then_some("--gpu"), args.price.map(|_| "--price")].into_iter().flatten() {
+        if !has_energy {
+            bail!("{flag} is for Tables 7 and 8, and neither is among --table {}", args.table.join(","));
+        }
+    }
     let planned: Vec<Cell> = wanted.flat_map(|t| cells(t)).collect();
     let notes = assumptions(&chip);
     let mut kept: Resume<Option<f64>> = Resume::open(args.resume.as_deref(), &format!("paper {chip:?} {notes:?}"))?;
@@ -81,7 +91,10 @@ pub fn run(args: &PaperArgs) -> Result<()> {
         let name = format!("table {}, {}, {}, {}", cell.table, cell.model, cell.method, cell.column);
         bar.set_message(name.clone());
         let value = match (kept.find(&name).copied(), &cell.what) {
-            (_, Some(What::EnergyRatio(model, phase))) => gpu::ratio(&args.gpu, &chip, model, *phase, done.last()),
+            (_, Some(What::EnergyRatio(model, phase))) => {
+                let joules = done.iter().rev().find(|c| matches!(c.what, Some(What::Energy(..))));
+                gpu::ratio(&args.gpu, &chip, model, *phase, joules)
+            }
             (Some(value), _) => value,
             (None, None) => None,
             (None, Some(what)) => {
@@ -90,7 +103,10 @@ pub fn run(args: &PaperArgs) -> Result<()> {
                 value
             }
         };
-        done.push(cell.with(value));
+        let cell = cell.with(value);
+        let priced = args.price.and_then(|price| price::cell(&cell, &chip, price));
+        done.push(cell);
+        done.extend(priced);
         bar.inc(1);
     }
     let seconds = bar.elapsed().as_secs_f64();

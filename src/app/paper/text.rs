@@ -10,6 +10,7 @@ use crate::report::paper::{Cell, Fit};
 pub fn number(value: Option<f64>) -> String {
     match value {
         None => "-".to_owned(),
+        Some(v) if v != 0.0 && v.abs() < 1e-4 => format!("{v:.3e}"),
         Some(v) if v != 0.0 && v.abs() < 0.1 => format!("{v:.6}"),
         Some(v) if v.abs() < 1000.0 && v.fract() != 0.0 => format!("{v:.2}"),
         Some(v) => format!("{v:.0}"),
@@ -32,7 +33,7 @@ pub fn title(table: &str) -> &'static str {
         "7" => "Table 7: energy of prefill",
         "8" => "Table 8: energy of decode",
         "fig6" => "Figure 6: GEMM algorithms",
-        "utilisation" => "Utilisation: multiply-adds of what all cores could do (meshes chosen here)",
+        "utilisation" => "Utilisation: multiply-adds of what all cores could do, and what is left (meshes chosen here)",
         "fig8" => "Figure 8: GEMV algorithms",
         _ => "Decode graphs on the same chip and mesh (not in the paper)",
     }

@@ -101,7 +101,7 @@ fn ways(config: &SessionConfig) -> Vec<(String, SessionConfig)> {
     let mut ways = Vec::new();
     let mut add = |schedule: Option<u64>, workers: usize, level: SimdLevel, depth: u8| {
         let order = schedule.map_or("depth first".to_owned(), |seed| format!("random schedule {seed}"));
-        let what = format!("{workers} workers, {order}, lane depth {depth}, {level:?}");
+        let what = format!("{}, {order}, lane depth {depth}, {level:?}", super::count(workers, "worker"));
         let mut way = SessionConfig { workers, random_schedule: schedule, ..one.clone() };
         way.kernels = Kernels::for_level(level);
         way.chip.lane_depth = depth;

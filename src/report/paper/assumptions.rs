@@ -22,9 +22,14 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
         "Table 2: lengths chosen here; each system on its best mesh of Tables 3 and 4; re-layout of WaferLLM \
          bounded by all weights and KV crossing the middle of the prefill mesh once; of the baselines not \
          charged",
-        "Table 5: what an arena has left beside f16 weights, K and V of full width and the chip's reserve for \
-         code, without a head region, activations and stages of whole layers (plan has the ledgers of a model: KV \
-         capacity); meshes chosen here; 0 where the weights do not fit the regions of a mesh",
+        "Table 5: shift and concat are what an arena has left beside f16 weights, K and V of full width and the chip's \
+         reserve for code, core by core, as the paper reckons; `ledgers of the model` are the arenas' own, as plan has \
+         them: the model as it is (grouped heads), with head region, activations and stages of whole layers, as many \
+         as the wafer has room for. In both the ratio is the side of the mesh; meshes chosen here; 0 where the weights \
+         do not fit the regions of a mesh",
+        "Utilisation: cores busy, and edges busy (the border of the mesh), by the counters of the executed layer; \
+         bubbles of one request in as many regions of the mesh's size as hold the weights in 16 bits, each waiting \
+         for the others: 1 - 1 / regions; 34B and 72B as if wafers enough were joined",
         "Tables 6 to 8: chip power x time; the ratio to A100s of 400 W each needs their time, which the reference \
          pages do not state: --gpu MODEL=PREFILL/DECODE/GPUS quotes it for Tables 7 and 8, else the ratio is empty",
         "software of T10's and Ladder's relays: the published constants overheads.t10_* and ladder_*, less \

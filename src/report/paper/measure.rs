@@ -7,7 +7,7 @@
 //! | end to end  | out / (prefill(in) + sum of decode(in + t) + re-layout), each on its best mesh     |
 //! | capacity    | (regions P^2 (arena - reserve) - weights) / bytes of K and V a position; concat: one row of it |
 //! | energy      | chip power x time; its ratio to GPUs needs their time, which the user quotes       |
-//! | utilisation | multiply-adds of a layer / (cycles x cores x the chip's f16 rate)                  |
+//! | utilisation | multiply-adds of a layer / (cycles x cores x the chip's f16 rate); see `shares`    |
 //!
 //! Invariant: a value depends on chip and constants alone. Called by `app::paper`, one cell at a time.
 
@@ -15,12 +15,14 @@ use std::collections::HashMap;
 
 use crate::fabric::Chip;
 use crate::workloads::decode::VARIANTS;
-use crate::workloads::line::TimedError;
+use crate::workloads::line::{Timed, TimedError};
 use crate::workloads::relay::Policy;
 use crate::workloads::relay::layer::RelayLayer;
 use crate::workloads::scaling::{GemmKind, GemvKind, gemm_cycles, gemv_cycles};
 use crate::workloads::shape::{PaperModel, Tiles};
 use crate::workloads::skeleton::Layer;
+
+use super::shares::{Share, ledger_capacity};
 
 /// Whose way of doing it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,6 +67,8 @@ pub enum What {
     EndToEnd(PaperModel, Method, usize, usize),
     /// Positions that fit; by shift, or by concat.
     Capacity(PaperModel, usize, bool),
+    /// The same by the ledgers of the model as it is, not of the skeleton.
+    LedgerCapacity(PaperModel, usize, bool),
     /// Milliseconds of a MeshGEMV of this side.
     GemvMs(usize, usize),
     /// Millijoules of it.
@@ -75,6 +79,8 @@ pub enum What {
     EnergyRatio(PaperModel, Phase),
     /// Multiply-adds that a layer needs, over those that all cores could do meanwhile, in percent.
     Utilisation(PaperModel, Method, Phase, usize),
+    /// Where the rest of it goes, of WaferLLM, in percent.
+    Share(PaperModel, Share, Phase, usize),
     /// Utilisation by WaferLLM over that by this method.
     UtilisationOver(PaperModel, Method, Phase, usize),
     /// Cycles of a product of square matrices; none where the arenas refuse it.
@@ -102,14 +108,17 @@ pub const DECODE_SIDES: [usize; 3] = [420, 540, 660];
 
 /// Times layers on one chip.
 pub struct Evaluator<'a> {
-    chip: &'a Chip,
-    layers: HashMap<(Method, Phase, usize, Tiles), u64>,
+    pub(super) chip: &'a Chip,
+    /// WaferLLM's layers.
+    own: HashMap<(Phase, usize, Tiles), Timed>,
+    /// Those of the others.
+    relayed: HashMap<(Method, Phase, usize, Tiles), u64>,
 }
 
 impl<'a> Evaluator<'a> {
     /// Nothing timed yet.
     pub fn new(chip: &'a Chip) -> Self {
-        Self { chip, layers: HashMap::new() }
+        Self { chip, own: HashMap::new(), relayed: HashMap::new() }
     }
 
     /// The value of a cell.
@@ -151,7 +160,9 @@ impl<'a> Evaluator<'a> {
                 let [own, theirs] = [Method::WaferLlm, method].map(|m| self.layer(m, phase, p, tiles));
                 theirs? as f64 / own? as f64
             }
+            What::Share(model, share, phase, p) => 100.0 * self.share(&model, share, phase, p)?,
             What::Capacity(model, p, shift) => self.capacity(&model, p, shift),
+            What::LedgerCapacity(model, p, shift) => return Ok(ledger_capacity(chip, &model, p, shift)),
             What::GemvMs(n, p) => gemv(n, p)? as f64 / chip.clock_hz * 1e3,
             What::GemvMj(n, p) => gemv(n, p)? as f64 / chip.clock_hz * chip.power_watts * 1e3,
             What::Energy(model, phase, p) => {
@@ -184,20 +195,26 @@ impl<'a> Evaluator<'a> {
 
     /// Cycles of one layer.
     fn layer(&mut self, method: Method, phase: Phase, p: usize, tiles: Tiles) -> Result<u64, TimedError> {
-        if let Some(cycles) = self.layers.get(&(method, phase, p, tiles)) {
-            return Ok(*cycles);
-        }
-        let policy = if method == Method::T10 { Policy::T10 } else { Policy::Ladder };
-        let relays = RelayLayer { chip: self.chip, policy, p, tiles };
-        let own = Layer { chip: self.chip, p, tiles };
-        let cycles = match (method, phase) {
-            (Method::WaferLlm, Phase::Prefill) => own.prefill().timed(self.chip)?.cycles,
-            (Method::WaferLlm, Phase::Decode) => VARIANTS[0].program(&own).timed(self.chip)?.cycles,
-            (_, Phase::Prefill) => relays.prefill_cycles(),
-            (_, Phase::Decode) => relays.decode_cycles(),
+        let policy = match method {
+            Method::WaferLlm => return Ok(self.own(phase, p, tiles)?.cycles),
+            Method::T10 => Policy::T10,
+            Method::Ladder | Method::Gpu => Policy::Ladder,
         };
-        self.layers.insert((method, phase, p, tiles), cycles);
-        Ok(cycles)
+        let relays = RelayLayer { chip: self.chip, policy, p, tiles };
+        let cycles = || if phase == Phase::Prefill { relays.prefill_cycles() } else { relays.decode_cycles() };
+        Ok(*self.relayed.entry((method, phase, p, tiles)).or_insert_with(cycles))
+    }
+
+    /// WaferLLM's layer, timed once.
+    pub(super) fn own(&mut self, phase: Phase, p: usize, tiles: Tiles) -> Result<Timed, TimedError> {
+        if let Some(timed) = self.own.get(&(phase, p, tiles)) {
+            return Ok(*timed);
+        }
+        let layer = Layer { chip: self.chip, p, tiles };
+        let program = if phase == Phase::Prefill { layer.prefill() } else { VARIANTS[0].program(&layer) };
+        let timed = program.timed(self.chip)?;
+        self.own.insert((phase, p, tiles), timed);
+        Ok(timed)
     }
 
     fn seconds(

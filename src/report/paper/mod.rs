@@ -9,6 +9,7 @@
 mod assumptions;
 mod measure;
 mod published;
+mod shares;
 mod tables;
 
 use serde::{Deserialize, Serialize};

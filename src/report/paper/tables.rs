@@ -5,12 +5,12 @@
 //! | 2           | models x systems, tokens/s end to end            | prompt/output (lengths chosen here)   |
 //! | 3           | models x systems, prefill of 4096                | 480, 600, 720                         |
 //! | 4           | models x systems, decode at 4096                 | 420, 540, 660                         |
-//! | 5           | models x (shift, concat), positions              | 240, 360 (meshes chosen here)         |
+//! | 5           | models x (shift, concat), positions, and by ledgers | 240, 360 (meshes chosen here)      |
 //! | 6           | GEMV sizes, ms and mJ                            | 720                                   |
 //! | 7, 8        | models, J a token, and an A100's over it         | as 3 and 4                            |
 //! | fig6        | GEMM algorithms on 2K matrices                   | 360 to 720                            |
 //! | fig8        | GEMV algorithms on 16K matrices                  | 240 to 720                            |
-//! | utilisation | models x systems, and WaferLLM's over the others | prefill at 600, decode at 420         |
+//! | utilisation | models x systems, WaferLLM's over the others, and what it leaves | prefill at 600, decode at 420 |
 //! | graphs      | decode graphs, LLaMA3-8B at 420 (not in paper)   | cycles, colors, tokens/s, gain, x TPR |
 //!
 //! Invariant: every model x method x mesh of Tables 3 and 4 is there. Called by `app::paper`.
@@ -23,6 +23,7 @@ use crate::workloads::shape::MODELS;
 use super::Cell;
 use super::measure::{DECODE_SIDES, Method, POSITIONS, PREFILL_SIDES, Phase, What};
 use super::published::{RELEASED_COLORS, published};
+use super::shares::Share;
 
 /// Names of tables, in order.
 pub const TABLES: [&str; 11] = ["2", "3", "4", "5", "6", "7", "8", "fig6", "fig8", "utilisation", "graphs"];
@@ -107,6 +108,10 @@ fn capacity() -> Vec<Cell> {
         for (method, shift) in [("concat", false), ("shift", true)] {
             cells.push(cell("5", model.name, method, mesh(p), "positions", What::Capacity(*model, p, shift)));
         }
+        for (method, shift) in [("concat, ledgers of the model", false), ("shift, ledgers of the model", true)] {
+            let what = What::LedgerCapacity(*model, p, shift);
+            cells.push(cell("5", model.name, method, mesh(p), "positions", what));
+        }
     }
     cells
 }
@@ -169,6 +174,10 @@ fn utilisation() -> Vec<Cell> {
             let what = What::Utilisation(*model, method, phase, p);
             let column = format!("{name}, {}", mesh(p));
             cells.push(cell("utilisation", model.name, method.name(), column.clone(), "% of peak", what));
+            for (share, unit) in Share::ALL.into_iter().filter(|_| method == Method::WaferLlm) {
+                let what = What::Share(*model, share, phase, p);
+                cells.push(cell("utilisation", model.name, method.name(), column.clone(), unit, what));
+            }
             if method != Method::WaferLlm {
                 let over = format!("WaferLLM over {}", method.name());
                 let what = What::UtilisationOver(*model, method, phase, p);

@@ -6,6 +6,8 @@
 //! Invariant: a point is a function of the question and the value alone, so a resumed sweep is the whole one.
 //! Called by the command.
 
+mod table;
+
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
@@ -27,8 +29,8 @@ use crate::plan::utilise::Utilisation;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
-/// Characters of the longest bar.
-const BAR: usize = 40;
+/// Seconds of an hour.
+const HOUR: f64 = 3600.0;
 
 /// `plummer sweep`.
 #[derive(Clone, Debug, Args)]
@@ -43,7 +45,10 @@ pub struct SweepArgs {
     /// Keep finished points in this file, and go on behind those that are there.
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
-    /// Print one JSON object.
+    /// Price of one wafer and hour, in any currency: points then say what a token costs.
+    #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = super::cli::price)]
+    pub price: Option<f64>,
+    /// Print one JSON object, with all shares and ratios of every point.
     #[arg(long)]
     pub json: bool,
 }
@@ -77,6 +82,8 @@ struct Point {
     tpr: Option<f64>,
     /// Prompt and answer.
     seconds: Option<f64>,
+    /// Of the answer, the prompt's share included; all wafers at work.
+    joules_per_token: Option<f64>,
     /// Of decode and of the prompt, and over rivals likewise.
     #[serde(default)]
     utilisation: Option<[Utilisation; 2]>,
@@ -154,20 +161,23 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
             }
         };
         if !args.json {
-            print(line(&args.vary.name, &point).as_bytes())?;
+            let head =
+                if points.is_empty() { table::head(&args.vary.name, args.price.is_some()) } else { String::new() };
+            print((head + &table::line(&point, cost(args, &point))).as_bytes())?;
         }
         points.push(point);
     }
     let left = args.vary.values.len() - points.len();
     if args.json {
-        let points: Vec<_> = points.iter().map(shown).collect();
+        let points: Vec<_> = points.iter().map(|point| shown(args, point)).collect();
         let object = json!({
             "schema": SCHEMA, "model": sizes.name, "chip": chip.name, "vary": args.vary.name,
-            "tokens": {"prompt": a.prompt, "output": a.output}, "points": points, "left": left,
+            "tokens": {"prompt": a.prompt, "output": a.output}, "price_per_chip_hour": args.price, "points": points,
+            "left": left,
         });
         print(format!("{object}\n").as_bytes())?;
     } else {
-        print(bars(&points).as_bytes())?;
+        print(table::bars(&points).as_bytes())?;
     }
     if left > 0 {
         say(&format!("interrupted: {left} of {} points are left\n", args.vary.values.len()));
@@ -177,7 +187,7 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
 
 fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<Point> {
     let (chip, flags) = varied(args, chip, value)?;
-    let clock = chip.clock_hz;
+    let (clock, watts) = (chip.clock_hz, chip.power_watts * f64::from(flags.wafers));
     let blank = Point {
         value: value.to_owned(),
         refused: None,
@@ -186,6 +196,7 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<
         token_cycles: None,
         tpr: None,
         seconds: None,
+        joules_per_token: None,
         utilisation: None,
         rivals: None,
     };
@@ -194,13 +205,15 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<
         Err(error) => Point { refused: Some(error.to_string()), ..blank },
         Ok(choices) => {
             let best = &choices[0];
+            let seconds = best.total_cycles(&ask) as f64 / clock;
             let Shares { decode, prefill, rivals } = Shares::of(&ask, best);
             Point {
                 mesh: Some((best.plan.cols, best.plan.rows)),
                 stages: Some(best.stages),
                 token_cycles: Some(best.token_cycles(&ask)),
                 tpr: Some(clock / best.token_cycles(&ask) as f64),
-                seconds: Some(best.total_cycles(&ask) as f64 / clock),
+                seconds: Some(seconds),
+                joules_per_token: Some(seconds * watts / f64::from(flags.output)),
                 utilisation: Some([decode, prefill]),
                 rivals: Some(rivals.map(Result::ok)),
                 ..blank
@@ -209,48 +222,21 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<
     })
 }
 
+/// A token of the answer, all wafers at work.
+fn cost(args: &SweepArgs, p: &Point) -> Option<f64> {
+    let (a, hours) = (&args.ask, p.seconds? / HOUR);
+    Some(args.price? * hours * f64::from(a.wafers) / f64::from(a.output))
+}
+
 /// A point as the object has it.
-fn shown(p: &Point) -> serde_json::Value {
+fn shown(args: &SweepArgs, p: &Point) -> serde_json::Value {
     json!({
         "value": p.value, "refused": p.refused, "mesh": p.mesh, "stages": p.stages, "token_cycles": p.token_cycles,
-        "tpr": p.tpr, "seconds": p.seconds,
+        "tpr": p.tpr, "seconds": p.seconds, "joules_per_token": p.joules_per_token,
+        "cost_per_token": cost(args, p),
         "utilisation": p.utilisation.as_ref().map(|[decode, prefill]| json!({"decode": decode, "prefill": prefill})),
         "rivals": p.rivals.as_ref().map(|[decode, prefill]| json!({"decode": decode, "prefill": prefill})),
     })
-}
-
-fn line(name: &str, p: &Point) -> String {
-    let what = match (p.mesh, p.stages, p.token_cycles, p.tpr.zip(p.seconds)) {
-        (Some((cols, rows)), Some(stages), Some(cycles), Some((tpr, all))) => {
-            let ms = all * 1e3;
-            let shares = |[decode, prefill]: &[Utilisation; 2]| {
-                let names = [("decode", decode), ("prefill", prefill)];
-                names.map(|(name, u)| format!("\n{:16}{name}: {}", "", u.line())).concat()
-            };
-            let over = |r: &[Option<Rivals>; 2]| {
-                let names = ["decode", "prefill"].into_iter().zip(r).filter_map(|(name, r)| Some((name, (*r)?)));
-                names.map(|(name, r)| format!("\n{:16}{name}: {}", "", Rivals::line(&Ok(r)))).collect::<String>()
-            };
-            format!(
-                "{cols}x{rows}, {stages} stages, {cycles} cycles a token, {tpr:.0} tokens/s, {ms:.2} ms in all{}{}",
-                p.utilisation.as_ref().map_or(String::new(), shares),
-                p.rivals.as_ref().map_or(String::new(), over)
-            )
-        }
-        _ => p.refused.clone().unwrap_or_default(),
-    };
-    format!("{name} = {:<12} {what}\n", p.value)
-}
-
-/// Tokens a second against the values.
-fn bars(points: &[Point]) -> String {
-    let most = points.iter().filter_map(|p| p.tpr).fold(0.0, f64::max);
-    let bar = |p: &Point| {
-        let tpr = p.tpr?;
-        let length = (tpr / most * BAR as f64).round() as usize;
-        Some(format!("{:>12} |{} {tpr:.0}\n", p.value, "=".repeat(length)))
-    };
-    points.iter().filter_map(bar).collect()
 }
 
 #[cfg(test)]
