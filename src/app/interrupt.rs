@@ -1,6 +1,8 @@
-//! Ctrl-C: once, the run ends after the token at work, with its report; twice, or before there is a run, at once.
+//! Ctrl-C: once, the run ends after the token (or point) at work, with its report; twice, or before there is a run, at
+//! once.
 //!
-//! Invariant: the handler only sets a flag while a run can still look at it. Called by `generate`.
+//! Invariant: the handler only sets a flag while a run can still look at it. Called by `generate`, with weights and
+//! dry, and by `sweep`.
 
 use std::io::Write as _;
 use std::sync::Arc;

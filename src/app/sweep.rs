@@ -22,7 +22,7 @@ use super::plan::{AskArgs, ask};
 use super::{print, say};
 use crate::fabric::Chip;
 use crate::model::sizes::Sizes;
-use crate::plan::confirm::Executed;
+use crate::plan::confirm::Timed;
 use crate::plan::rivals::Rivals;
 use crate::plan::utilise::Utilisation;
 
@@ -197,7 +197,7 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, question: &str, value: 
         rivals: None,
     };
     let ask = ask(&flags, sizes, chip, 1)?;
-    Ok(match ask.choose(&mut Executed::default()) {
+    Ok(match ask.choose(&mut Timed::default()) {
         Err(error) => Point { refused: Some(error.to_string()), ..blank },
         Ok(choices) => {
             let best = &choices[0];

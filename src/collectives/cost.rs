@@ -86,12 +86,18 @@ impl Level<'_> {
         let (n, words, t) = (self.n, self.words, self.t);
         let take = take(words, t);
         let Some((&count, above)) = groups.split_first() else { return broadcast(n, 0, 0, words, t) };
-        let first = |range: Range<usize>| {
-            let alike = || gather(&(0..range.len()).map(|at| (at, 0)).collect::<Vec<_>>(), take, t);
-            let (root, clock) = *self.firsts.entry(range.len()).or_insert_with(alike);
+        let mut first = |size: usize| {
+            let alike = || gather(&(0..size).map(|at| (at, 0)).collect::<Vec<_>>(), take, t);
+            *self.firsts.entry(size).or_insert_with(alike)
+        };
+        let groups = split(n, count.min(n));
+        let short = n / groups.len();
+        let sizes = [first(short), first(short + usize::from(!n.is_multiple_of(groups.len())))];
+        let root = |range: Range<usize>| {
+            let (root, clock) = sizes[range.len() - short];
             (range.start + root, clock)
         };
-        let members = split(n, count.min(n)).map(first).collect();
+        let members = groups.map(root).collect();
         let (root, ready) = above.iter().fold(members, |m: Vec<Member>, &count| level(&m, count, take, t))[0];
         broadcast(n, root, ready, words, t)
     }

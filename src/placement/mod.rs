@@ -7,7 +7,9 @@ mod columns;
 mod floor;
 mod plan;
 mod search;
+mod sketch;
 
 pub use columns::{Columns, HeadSlice};
 pub use floor::{Floor, Place, Way, tree_root};
-pub use plan::{Plan, PlanError, PlanRequest, Sketch, Trees, groups};
+pub use plan::{Plan, PlanError, PlanRequest, Trees, groups};
+pub use sketch::Sketch;

@@ -22,7 +22,8 @@ use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
 
 use super::budget;
-use super::plan::{Plan, PlanError, PlanRequest, Room, Sketch};
+use super::plan::{Plan, PlanError, PlanRequest, Room};
+use super::sketch::Sketch;
 
 /// Host time of one PE a token, in message-hops; see the module.
 const PE_IN_HOPS: usize = 40;

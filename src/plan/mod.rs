@@ -2,7 +2,9 @@
 //!
 //! | file       | what                                                                |
 //! |------------|---------------------------------------------------------------------|
-//! | `ask`      | the question; what to say where nothing fits                         |
+//! | `ask`      | the question                                                         |
+//! | `advice`   | what to do where nothing fits                                        |
+//! | `score`    | what an objective counts                                             |
 //! | `search`   | the choice: closed forms to rank, dry runs to confirm                |
 //! | `confirm`  | a finalist: trees, ways, executed layers, latency and rate           |
 //! | `prompt`   | the prompt: by token, in chunks, or on a mesh of its own             |
@@ -15,6 +17,7 @@
 //!
 //! Invariant: pure: nothing here prints, reads a file or looks at a wall clock. Called by `app`.
 
+pub mod advice;
 pub mod ask;
 pub mod capacity;
 pub mod closed;
@@ -22,6 +25,7 @@ pub mod confirm;
 pub mod draw;
 pub mod prompt;
 pub mod rivals;
+pub mod score;
 pub mod search;
 pub mod smaller;
 pub mod utilise;
