@@ -7,6 +7,9 @@
 //! Invariant: nothing is executed; equal to executed cycles wherever a collective has its colors to itself (tested).
 //! Called by kernels' closed forms and by the choice of group counts.
 
+use std::collections::HashMap;
+use std::ops::Range;
+
 use crate::link::Timing;
 use crate::math::split::{part, split};
 
@@ -26,39 +29,78 @@ pub fn broadcast(n: usize, root: usize, ready: u64, words: usize, t: &Timing) ->
     ready + u64::from(t.issue) + latency(t, hops) + t.ser(words as u32) + u64::from(t.stage)
 }
 
+/// Place of a member on its line, and its clock.
+type Member = (usize, u64);
+
 /// Start of the receive at `root` of what streams in through `side`, outermost member first; `None` without members.
-fn side(side: impl Iterator<Item = usize>, root: usize, clocks: &[u64], t: &Timing) -> Option<u64> {
-    let mut from: Option<(usize, u64)> = None;
-    for at in side {
+fn side(side: impl Iterator<Item = Member>, root: usize, t: &Timing) -> Option<u64> {
+    let mut from: Option<Member> = None;
+    for (at, clock) in side {
         let ready = match from {
-            None => clocks[at] + u64::from(t.issue),
-            Some((before, ready)) => clocks[at].max(ready + latency(t, at.abs_diff(before))) + u64::from(t.stage),
+            None => clock + u64::from(t.issue),
+            Some((before, ready)) => clock.max(ready + latency(t, at.abs_diff(before))) + u64::from(t.stage),
         };
         from = Some((at, ready));
     }
     from.map(|(at, ready)| ready + latency(t, at.abs_diff(root)))
 }
 
-/// K-tree reduction of `words` wavelets: the last root and its clock, when member i begins at `clocks[i]`.
-pub fn tree_reduce(mut clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -> (usize, u64) {
-    let take = t.ser(words as u32) + u64::from(t.stage);
-    let mut members: Vec<usize> = (0..clocks.len()).collect();
-    for &count in groups {
-        let mut roots = Vec::new();
-        for range in split(members.len(), count.min(members.len())) {
-            let group = &members[range];
-            let middle = group.len() / 2;
-            let root = group[middle];
-            let high = side(group[middle + 1..].iter().rev().copied(), root, &clocks, t);
-            let low = side(group[..middle].iter().copied(), root, &clocks, t);
-            for start in [high, low].into_iter().flatten() {
-                clocks[root] = clocks[root].max(start) + take;
-            }
-            roots.push(root);
-        }
-        members = roots;
+/// A group's root and when it has everything; a take ends `take` later than it starts.
+fn gather(group: &[Member], take: u64, t: &Timing) -> Member {
+    let middle = group.len() / 2;
+    let (root, mut clock) = group[middle];
+    let high = side(group[middle + 1..].iter().rev().copied(), root, t);
+    let low = side(group[..middle].iter().copied(), root, t);
+    for start in [high, low].into_iter().flatten() {
+        clock = clock.max(start) + take;
     }
-    (members[0], clocks[members[0]])
+    (root, clock)
+}
+
+/// The roots of one level.
+fn level(members: &[Member], count: usize, take: u64, t: &Timing) -> Vec<Member> {
+    split(members.len(), count.min(members.len())).map(|range| gather(&members[range], take, t)).collect()
+}
+
+fn take(words: usize, t: &Timing) -> u64 {
+    t.ser(words as u32) + u64::from(t.stage)
+}
+
+/// K-tree reduction of `words` wavelets: the last root and its clock, when member i begins at `clocks[i]`.
+pub fn tree_reduce(clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -> (usize, u64) {
+    let members = clocks.into_iter().enumerate().collect();
+    groups.iter().fold(members, |members: Vec<Member>, &count| level(&members, count, take(words, t), t))[0]
+}
+
+/// `ktree` of one number of wavelets over a line whose members all begin at 0, for many group counts.
+struct Level<'a> {
+    n: usize,
+    words: usize,
+    t: &'a Timing,
+    /// Root and clock of a group of so many members of the line: groups of a level have two sizes.
+    firsts: HashMap<usize, Member>,
+}
+
+impl Level<'_> {
+    fn cost(&mut self, groups: &[usize]) -> u64 {
+        let (n, words, t) = (self.n, self.words, self.t);
+        let take = take(words, t);
+        let Some((&count, above)) = groups.split_first() else { return broadcast(n, 0, 0, words, t) };
+        let mut first = |size: usize| {
+            let alike = || gather(&(0..size).map(|at| (at, 0)).collect::<Vec<_>>(), take, t);
+            *self.firsts.entry(size).or_insert_with(alike)
+        };
+        let groups = split(n, count.min(n));
+        let short = n / groups.len();
+        let sizes = [first(short), first(short + usize::from(!n.is_multiple_of(groups.len())))];
+        let root = |range: Range<usize>| {
+            let (root, clock) = sizes[range.len() - short];
+            (range.start + root, clock)
+        };
+        let members = groups.map(root).collect();
+        let (root, ready) = above.iter().fold(members, |m: Vec<Member>, &count| level(&m, count, take, t))[0];
+        broadcast(n, root, ready, words, t)
+    }
 }
 
 /// K-tree allreduce of `words` wavelets: the last clock, when member i begins at `clocks[i]`.
@@ -71,7 +113,7 @@ pub fn ktree(clocks: Vec<u64>, groups: &[usize], words: usize, t: &Timing) -> u6
 /// Pipeline allreduce: as `ktree`.
 pub fn chain(mut clocks: Vec<u64>, words: usize, t: &Timing) -> u64 {
     let last = clocks.len() - 1;
-    if let Some(start) = side(0..last, last, &clocks, t) {
+    if let Some(start) = side(clocks[..last].iter().copied().enumerate(), last, t) {
         clocks[last] = clocks[last].max(start) + t.ser(words as u32) + u64::from(t.stage);
     }
     broadcast(last + 1, last, clocks[last], words, t)
@@ -109,9 +151,9 @@ pub fn best_groups(n: usize, levels: usize, words: usize, t: &Timing) -> Vec<usi
 pub fn best_groups_for(n: usize, levels: usize, sums: &[(u64, usize)], t: &Timing) -> Vec<usize> {
     let start = |level: usize| ((n as f64).powf((levels - level) as f64 / levels as f64).round() as usize).max(1);
     let mut groups: Vec<usize> = (1..=levels).map(start).collect();
-    let cost = |groups: &[usize]| -> u64 {
-        sums.iter().map(|(times, words)| times * ktree(vec![0; n], groups, *words, t)).sum()
-    };
+    let lines = |words: usize| Level { n, words, t, firsts: HashMap::new() };
+    let mut lines: Vec<_> = sums.iter().map(|(times, words)| (*times, lines(*words))).collect();
+    let mut cost = |groups: &[usize]| -> u64 { lines.iter_mut().map(|(times, line)| *times * line.cost(groups)).sum() };
     // One level at a time until nothing improves: exact for K <= 2, and in steps of n costs for more.
     loop {
         let before = cost(&groups);
@@ -205,6 +247,10 @@ mod tests {
                 let chosen = best_groups(n, 2, words, &t);
                 let best = (1..=n).map(|g| cost(&[g, 1])).min();
                 assert_eq!(Some(cost(&chosen)), best, "{n} {words} {chosen:?}");
+                for groups in [vec![1], vec![3, 1], vec![n / 3 + 1, 4, 2, 1]] {
+                    let mut line = Level { n, words, t: &t, firsts: HashMap::new() };
+                    assert_eq!(line.cost(&groups), cost(&groups), "{n} {words} {groups:?}");
+                }
                 assert_eq!(best_groups(n, 1, words, &t), [1]);
                 let both = |g: &[usize]| 3 * cost(g) + 5 * ktree(vec![0; n], g, 7, &t);
                 let best = (1..=n).map(|g| both(&[g, 1])).min();

@@ -117,4 +117,15 @@ mod tests {
         assert!(Sizes::preset("qwen2-72b").expect("a preset").config.shape.qkv_bias);
         assert_eq!(Sizes::preset("llama4"), None);
     }
+
+    #[test]
+    fn llama3_8b_has_eight_billion_weights_and_128_kib_of_k_and_v_a_position() {
+        use crate::math::work::{decode_layer_macs, kv_bytes, prefill_layer_macs, weight_bytes};
+        let shape = Sizes::preset("llama3-8b").expect("a preset").config.shape;
+        assert_eq!(weight_bytes(&shape) / 2, 8_029_995_008);
+        assert_eq!(kv_bytes(&shape, 2), 128 << 10);
+        assert_eq!(prefill_layer_macs(&shape, 1), decode_layer_macs(&shape, 0));
+        let each: u64 = (0..7).map(|p| decode_layer_macs(&shape, p)).sum();
+        assert_eq!(prefill_layer_macs(&shape, 7), each);
+    }
 }

@@ -321,7 +321,10 @@ impl Future for Send<'_> {
         if self.ticket == NONE {
             match pe.begin_send(&mut net, self.tx, self.tile, self.ctrl, self.place) {
                 Some(Sent::Open(ticket)) => self.ticket = ticket,
-                Some(Sent::Ended(end)) => return Poll::Ready(pe.ends(&mut net, end)),
+                Some(Sent::Ended(end)) => {
+                    pe.ends(&mut net, end);
+                    return Poll::Ready(());
+                }
                 None => return Poll::Pending,
             }
         }

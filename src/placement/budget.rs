@@ -144,7 +144,7 @@ impl StageSizes {
     }
 
     /// K and V of a layer.
-    fn cell_bytes(&self, kv_bytes: usize) -> usize {
+    pub(super) fn cell_bytes(&self, kv_bytes: usize) -> usize {
         let cells = tile(&[self.kv, self.d, self.cap, kv_bytes]);
         cells.saturating_add(cells)
     }

@@ -30,12 +30,12 @@ impl Capacity {
         format!("{} positions by shift, {} by concat ({ratio}x)", self.shift, self.concat)
     }
 
-    /// Of `mesh` with no more stages than `stages`.
+    /// Of `mesh` with no more stages than `stages`, whose ways can be laid.
     pub fn of(shape: &ModelShape, chip: &Chip, r: &PlanRequest, mesh: (usize, usize), stages: usize) -> Self {
         let most = |concat_prompt| {
             let fits = |context: usize| {
                 let r = PlanRequest { context, concat_prompt, mesh: Some((mesh.0 as u32, mesh.1 as u32)), ..r.clone() };
-                Plan::new(shape, chip, &r).is_ok_and(|plan| plan.stages.len() <= stages)
+                Plan::sketches(shape, chip, &r).is_ok_and(|found| found[0].stages <= stages)
             };
             let beyond = (0..30).map(|power| 1 << power).find(|context| !fits(*context)).unwrap_or(1 << 30);
             largest(beyond / 2, beyond - 1, fits)

@@ -17,9 +17,7 @@
 //! Invariant: no two ways share a PE and a track; regions are disjoint and inside the chip's columns.
 //! Called by `Plan`; kernels lay the routes.
 
-use std::collections::HashSet;
-
-use crate::math::split::split;
+use crate::math::split::part;
 use crate::units::Coord;
 
 /// Where a region lies.
@@ -111,19 +109,18 @@ pub(super) fn places(head_cols: usize, cols: usize, stages: usize, rows: usize, 
 
 /// Root of a reduction tree over a line of `n` members: the middle of the group, level by level.
 pub fn tree_root(n: usize, groups: &[usize]) -> usize {
-    let mut members: Vec<usize> = (0..n).collect();
-    for &count in groups {
-        let groups = split(members.len(), count.clamp(1, members.len().max(1)));
-        members = groups.filter(|g| !g.is_empty()).map(|g| members[g.start + g.len() / 2]).collect();
-    }
-    members.first().copied().unwrap_or(0)
+    // The first member of the last level, followed down to the line.
+    let Some((&count, above)) = groups.split_first() else { return 0 };
+    let count = count.clamp(1, n.max(1));
+    let group = part(n, count, tree_root(count.min(n), above));
+    group.start + group.len() / 2
 }
 
 impl Floor {
     /// Adds the ways to regions from `places`; `roots` are the columns that send, in the head and in a stage.
     pub(super) fn new(regions: Vec<Place>, rows: usize, roots: [usize; 2]) -> Self {
         let root = |i: usize| roots[usize::from(i > 0)];
-        let mut tracks = Tracks::default();
+        let mut tracks = Tracks::new(&regions, rows);
         let mut turns = vec![Vec::new()];
         for i in 1..regions.len() {
             let (from, to) = (regions[i - 1], regions[i]);
@@ -170,14 +167,26 @@ impl Floor {
     }
 }
 
+/// Tracks of one `sheet`, each a bit.
+const SHEET: usize = u64::BITS as usize;
+
 /// Which tracks are taken at which PE.
-#[derive(Default)]
 struct Tracks {
-    taken: HashSet<(Coord, usize)>,
+    /// Tracks 64 i .. 64 (i + 1) of every PE up to the last region, row by row.
+    sheets: Vec<Vec<u64>>,
+    cols: usize,
+    rows: usize,
     used: usize,
 }
 
 impl Tracks {
+    /// None taken by ways between these regions.
+    fn new(regions: &[Place], rows: usize) -> Self {
+        let cols = regions.iter().map(|r| r.col + r.cols).max().unwrap_or(0);
+        let rows = regions.iter().map(|r| r.row + rows).max().unwrap_or(0);
+        Self { sheets: Vec::new(), cols, rows, used: 0 }
+    }
+
     /// The ways of all rows from column `root` of a region to another region.
     fn ways(&mut self, from: Place, root: usize, to: Place, rows: usize) -> Vec<Way> {
         let sender = from.col + root;
@@ -196,11 +205,16 @@ impl Tracks {
     /// One way on the lowest track that is free all along.
     fn lay(&mut self, from: Coord, to: Coord) -> Way {
         let mut way = Way { from, to, track: 0 };
-        let cells = way.cells();
-        while cells.iter().any(|c| self.taken.contains(&(*c, way.track))) {
-            way.track += 1;
+        let at = |c: Coord| c.row as usize * self.cols + c.col as usize;
+        let cells: Vec<usize> = way.cells().into_iter().map(at).collect();
+        let free = |sheet: &Vec<u64>| cells.iter().fold(0, |taken, c| taken | sheet[*c]).trailing_ones() as usize;
+        let found = self.sheets.iter().map(free).enumerate().find(|(_, bit)| *bit < SHEET);
+        let (sheet, bit) = found.unwrap_or((self.sheets.len(), 0));
+        if sheet == self.sheets.len() {
+            self.sheets.push(vec![0; self.cols * self.rows]);
         }
-        self.taken.extend(cells.into_iter().map(|c| (c, way.track)));
+        cells.iter().for_each(|c| self.sheets[sheet][*c] |= 1 << bit);
+        way.track = sheet * SHEET + bit;
         self.used = self.used.max(way.track + 1);
         way
     }
@@ -208,6 +222,8 @@ impl Tracks {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     /// Every small floor: head width, columns, stages, rows, chip columns, roots.
@@ -273,13 +289,13 @@ mod tests {
     #[test]
     fn one_turn_takes_a_track_for_every_c_rows() {
         for cols in 1..=6 {
-            for rows in 1..=20 {
+            for rows in (1..=20).chain([150]) {
                 for root in 0..cols {
                     let regions = places(cols, cols, 1, rows, cols);
-                    let mut tracks = Tracks::default();
+                    let mut tracks = Tracks::new(&regions, rows);
                     tracks.ways(regions[0], root, regions[1], rows);
                     assert_eq!(tracks.used, rows.div_ceil(cols), "{cols}x{rows}, root {root}");
-                    let mut tracks = Tracks::default();
+                    let mut tracks = Tracks::new(&regions, rows);
                     tracks.ways(regions[1], root, regions[0], rows);
                     assert_eq!(tracks.used, rows.div_ceil(cols), "{cols}x{rows} home, root {root}");
                 }

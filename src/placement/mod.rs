@@ -9,8 +9,10 @@ mod error;
 mod floor;
 mod plan;
 mod search;
+mod sketch;
 
 pub use columns::{Columns, HeadSlice};
 pub use error::PlanError;
 pub use floor::{Floor, Place, Way, tree_root};
-pub use plan::{Plan, PlanRequest, Sketch, Trees, groups};
+pub use plan::{Plan, PlanRequest, Trees, groups};
+pub use sketch::Sketch;

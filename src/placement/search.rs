@@ -23,7 +23,8 @@ use crate::math::checkpoint::ModelShape;
 
 use super::budget;
 use super::error::PlanError;
-use super::plan::{Plan, PlanRequest, Room, Sketch};
+use super::plan::{Plan, PlanRequest, Room};
+use super::sketch::Sketch;
 
 /// Host time of one PE a token, in message-hops; see the module.
 const PE_IN_HOPS: usize = 40;

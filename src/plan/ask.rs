@@ -1,28 +1,26 @@
-//! The question of a plan, and what to say where nothing fits.
+//! The question of a plan.
 //!
-//! Invariant: answers here follow from budgets alone (arenas, colors, floorplan); no cycle is counted. Called by `app`;
-//! `search` answers the question itself.
+//! Invariant: what was asked, and what follows from it by counting. Called by `app`; `search` answers it, `advice` says
+//! what else to ask where there is no answer.
 
 use serde::Serialize;
 
 use crate::fabric::Chip;
-use crate::host::{Session, SessionConfig};
+use crate::host::SessionConfig;
 use crate::kernels::decode::Decode;
 use crate::math::checkpoint::{ModelShape, WeightFormat};
-use crate::math::split::{largest, part};
-use crate::placement::Plan;
-
-use super::closed::Mesh;
+use crate::math::split::part;
 
 /// What the best is the best at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Objective {
-    /// Cycles of the prompt, of the way to decode and of the answer.
+    /// Seconds of one request: the prompt, the way to decode, the answer.
     Latency,
-    /// Those cycles times the PEs in use: the chip's power, shared out evenly.
+    /// Joules of one request on the cores that the plan uses, each at its share of the chip's power.
     Energy,
-    /// Requests a second when every stage works on a request of its own: cycles of the slowest stage for one request.
+    /// Tokens a second of the wafers, with as many requests under way as K and V have room for, on as many copies of
+    /// the placement as the wafer has room for.
     Tokens,
 }
 
@@ -71,46 +69,6 @@ impl Ask {
     pub fn levels(&self) -> impl Iterator<Item = usize> + '_ {
         let have = self.config.chip.usable_colors();
         (1..=3).filter(move |k| Decode::straight_colors(*k) <= have)
-    }
-
-    fn fits(&self) -> bool {
-        let request = Session::request(&self.config);
-        request.is_ok_and(|r| Plan::sketches(&self.part(), &self.config.chip, &r).is_ok())
-    }
-
-    /// The same question on any mesh.
-    fn on_any_mesh(&self) -> Self {
-        Self { config: SessionConfig { mesh: None, ..self.config.clone() }, ..self.clone() }
-    }
-
-    /// The fewest wafers that hold the model on some mesh.
-    pub fn wafers_needed(&self) -> Option<usize> {
-        let any = self.on_any_mesh();
-        (1..=self.shape.n_layers).find(|&wafers| Self { wafers, ..any.clone() }.fits())
-    }
-
-    /// The most layers of the model that one wafer holds on some mesh, its head included.
-    pub fn layers_that_fit(&self) -> usize {
-        let any = self.on_any_mesh();
-        let shape = |n_layers| ModelShape { n_layers, ..self.shape.clone() };
-        largest(0, self.shape.n_layers, |n| Self { wafers: 1, shape: shape(n), ..any.clone() }.fits())
-    }
-
-    /// Where a mesh was asked for that does not hold the model: the one nearest to it (fewest columns and rows more or
-    /// less) that does, with the same wafers.
-    pub fn nearest_mesh(&self) -> Option<Mesh> {
-        let (cols, rows) = self.config.mesh?;
-        let any = self.on_any_mesh();
-        let request = Session::request(&any.config).ok()?;
-        let sketches = Plan::sketches(&any.part(), &any.config.chip, &request).ok()?;
-        let far = |s: &Mesh| s.0.abs_diff(cols as usize) + s.1.abs_diff(rows as usize);
-        let lies = |s: Mesh| {
-            let request = crate::placement::PlanRequest { mesh: Some((s.0 as u32, s.1 as u32)), ..request.clone() };
-            Plan::new(&any.part(), &any.config.chip, &request).is_ok()
-        };
-        let mut meshes: Vec<Mesh> = sketches.iter().map(|s| (s.cols, s.rows)).collect();
-        meshes.sort_by_key(|s| (far(s), *s));
-        meshes.into_iter().find(|s| lies(*s))
     }
 }
 

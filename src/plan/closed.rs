@@ -98,12 +98,16 @@ pub struct Forms<'a> {
     chip: &'a Chip,
     sums: RefCell<HashMap<(usize, Groups, usize), u64>>,
     groups: RefCell<HashMap<(usize, usize), Groups>>,
+    best: RefCell<HashMap<Line, Vec<usize>>>,
 }
+
+/// A line's members, levels, and the sums over it: how often, wavelets.
+type Line = (usize, usize, Vec<(u64, usize)>);
 
 impl<'a> Forms<'a> {
     /// Nothing computed yet.
     pub fn new(shape: &'a ModelShape, chip: &'a Chip) -> Self {
-        Self { shape, chip, sums: RefCell::default(), groups: RefCell::default() }
+        Self { shape, chip, sums: RefCell::default(), groups: RefCell::default(), best: RefCell::default() }
     }
 
     /// Trees with the fewest stages: quick to find, for ranking.
@@ -120,7 +124,10 @@ impl<'a> Forms<'a> {
         let (s, t) = (Sizes::new(self.shape, mesh), self.chip.timing());
         let (layers, v) = (self.shape.n_layers as u64, self.shape.vocab.div_ceil(head_cols));
         let y = [(layers, s.qkv() + 1), (2 * layers, s.q), (layers, s.q * s.dims), (layers, 2 * s.f + 1), (1, v + 1)];
-        let best = |n, sums: &[(u64, usize)]| best_groups_for(n, levels, sums, &t);
+        let best = |n, sums: &[(u64, usize)]| {
+            let (mut known, line) = (self.best.borrow_mut(), (n, levels, sums.to_vec()));
+            known.entry(line).or_insert_with(|| best_groups_for(n, levels, sums, &t)).clone()
+        };
         Trees { y: best(mesh.1, &y), x: best(mesh.0, &[(2 * layers, s.h)]), head: best(head_cols, &[(1, s.h), (1, 2)]) }
     }
 

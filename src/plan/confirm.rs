@@ -17,9 +17,10 @@ use crate::host::dry::{LayerTime, decode_layer};
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::placement::{Plan, PlanRequest, Sketch, Trees};
 
-use super::ask::{Ask, Objective};
+use super::ask::Ask;
 use super::closed::{Forms, Lines, Mesh, Rest};
 use super::prompt::{self, Prompt};
+use super::score::{Terms, copies};
 
 /// A layer of decode in the middle of the answer.
 #[derive(Clone, Debug)]
@@ -51,6 +52,8 @@ pub struct Choice {
     pub prompt: Prompt,
     /// Bytes of the fullest stage PE and of the fullest head PE, code included.
     pub arena: [usize; 2],
+    /// Requests whose K and V its arenas hold.
+    pub requests: usize,
     /// Was it taken, and so its prompt executed as far as that takes seconds?
     pub is_checked: bool,
 }
@@ -81,19 +84,26 @@ impl Choice {
         self.plan.pes() + self.prompt.apart.as_ref().map_or(0, Plan::pes)
     }
 
+    /// What objectives count.
+    pub fn terms(&self, ask: &Ask) -> Terms {
+        // While weights, K and V move nobody else works.
+        let slowest = self.prompt.stage_cycles + self.prompt.transition + self.stage_cycles() * ask.output as u64;
+        let apart = self.prompt.apart.as_ref();
+        let rows = |p: &Plan| p.floor.bands() * p.rows;
+        let width = apart.map_or(0, |p| p.floor.width()).max(self.plan.floor.width());
+        let size = (width, rows(&self.plan) + apart.map_or(0, rows));
+        Terms {
+            total: self.total_cycles(ask),
+            slowest,
+            pes: self.pes(),
+            requests: self.requests,
+            copies: copies(&ask.config.chip, size),
+        }
+    }
+
     /// The less the better.
     pub(super) fn score(&self, ask: &Ask) -> f64 {
-        let slowest = self.prompt.stage_cycles + self.stage_cycles() * ask.output as u64;
-        score(ask, self.total_cycles(ask), slowest, self.pes())
-    }
-}
-
-/// Of a request in so many cycles, of which the slowest stage works so many, on so many PEs.
-pub(super) fn score(ask: &Ask, total: u64, slowest: u64, pes: usize) -> f64 {
-    match ask.objective {
-        Objective::Latency => total as f64,
-        Objective::Energy => total as f64 * pes as f64,
-        Objective::Tokens => slowest as f64,
+        self.terms(ask).score(ask)
     }
 }
 
@@ -103,15 +113,42 @@ pub(super) fn works(rest: &Rest, stages: &[Range<usize>], layer: u64) -> Vec<u64
     std::iter::once(rest.head + rest.send).chain(stages.iter().map(stage)).collect()
 }
 
-/// Layers that were executed, or timed in lockstep: mesh, trees and position say all that matters of a model and chip,
-/// whatever is reserved.
+/// Layers of decode that were timed: mesh, trees and position say all that matters of a model and chip, whatever is
+/// reserved. And who is told what is begun.
 #[derive(Default)]
-pub struct Executed(HashMap<(Mesh, Trees, usize), LayerTime>);
+pub struct Timed<'w> {
+    known: HashMap<(Mesh, Trees, usize), LayerTime>,
+    watch: Option<Box<dyn FnMut(Step) + 'w>>,
+}
+
+/// What planning begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// So many meshes are ranked by closed forms.
+    Rank(usize),
+    /// A layer of decode is timed on a mesh.
+    Layer(Mesh),
+    /// A layer of the prompt is executed for a mesh.
+    Prompt(Mesh),
+}
+
+impl<'w> Timed<'w> {
+    /// Nothing timed yet; `watch` hears of every step.
+    pub fn watched(watch: impl FnMut(Step) + 'w) -> Self {
+        Self { known: HashMap::new(), watch: Some(Box::new(watch)) }
+    }
+
+    pub(super) fn begins(&mut self, step: Step) {
+        if let Some(watch) = &mut self.watch {
+            watch(step);
+        }
+    }
+}
 
 /// What a mesh is planned with, and its forms.
-pub(super) struct Setting<'a> {
+pub(super) struct Setting<'a, 'w> {
     pub(super) forms: &'a Forms<'a>,
-    pub(super) executed: &'a mut Executed,
+    pub(super) timed: &'a mut Timed<'w>,
 }
 
 impl Ask {
@@ -127,7 +164,7 @@ impl Ask {
     /// Colors that the ways lack; a stall (a defect).
     pub(super) fn finalist(
         &self,
-        s: &mut Setting<'_>,
+        s: &mut Setting<'_, '_>,
         (sketch, k_tree): (&Sketch, usize),
         apart: Option<&Sketch>,
     ) -> Result<Choice, SessionError> {
@@ -149,8 +186,10 @@ impl Ask {
             self.shape.n_layers as u64 * layer + rest
         });
         let prompt = self.by_token(s.forms, &plan, (&layer, &rest), rest_cycles);
+        let requests = sketch.requests(&shape, chip, config.kv_type.bytes());
+        let is_checked = false;
         let mut choice =
-            Choice { plan, k_tree, layer, stages, rest, rest_cycles, by_form, prompt, arena, is_checked: false };
+            Choice { plan, k_tree, layer, stages, rest, rest_cycles, by_form, prompt, arena, requests, is_checked };
         let ways = [self.same(&choice, None)?, apart.map_or(Ok(None), |a| self.apart(a, &choice))?];
         for prompt in ways.into_iter().flatten() {
             choice = self.better(choice, prompt);
@@ -162,8 +201,9 @@ impl Ask {
     ///
     /// # Errors
     /// A stall (a defect).
-    pub(super) fn checked(&self, s: &Setting<'_>, choice: Choice) -> Result<Choice, SessionError> {
+    pub(super) fn checked(&self, s: &mut Setting<'_, '_>, choice: Choice) -> Result<Choice, SessionError> {
         let mut choice = Choice { is_checked: true, ..choice };
+        s.timed.begins(Step::Prompt((choice.plan.cols, choice.plan.rows)));
         let by_token = self.by_token(s.forms, &choice.plan, (&choice.layer, &choice.rest), choice.rest_cycles);
         match (choice.prompt.apart.clone(), choice.prompt.chunk) {
             (_, 0) => choice.prompt = by_token,
@@ -182,17 +222,18 @@ impl Ask {
     }
 
     /// A layer of decode on the plan's mesh.
-    fn layer(&self, s: &mut Setting<'_>, plan: &Plan) -> Result<Layer, SessionError> {
+    fn layer(&self, s: &mut Setting<'_, '_>, plan: &Plan) -> Result<Layer, SessionError> {
         let (mesh, trees, position) = ((plan.cols, plan.rows), plan.trees(), self.middle());
         let closed = s.forms.decode_layer(mesh, &Lines::from(&trees), position);
         let key = (mesh, Trees { head: vec![1; trees.y.len()], ..trees }, position);
-        if let Some(run) = s.executed.0.get(&key) {
+        if let Some(run) = s.timed.known.get(&key) {
             return Ok(Layer { run: run.clone(), closed });
         }
         let context = self.config.context.max(position + 1);
         let config = SessionConfig { context, ..self.config_of(mesh, &key.1) };
+        s.timed.begins(Step::Layer(mesh));
         let run = decode_layer(&self.shape, self.format, &config, position)?;
-        s.executed.0.insert(key, run.clone());
+        s.timed.known.insert(key, run.clone());
         Ok(Layer { run, closed })
     }
 

@@ -2,12 +2,13 @@
 //!
 //! | file       | what                                                                |
 //! |------------|---------------------------------------------------------------------|
-//! | `ask`      | the question; what to say where nothing fits                         |
+//! | `ask`      | the question                                                         |
+//! | `advice`   | what to do where nothing fits                                        |
+//! | `score`    | what an objective counts                                             |
 //! | `search`   | the choice: closed forms to rank, dry runs to confirm                |
 //! | `confirm`  | a finalist: trees, ways, executed layers, latency and rate           |
 //! | `prompt`   | the prompt: by token, in chunks, or on a mesh of its own             |
 //! | `smaller`  | the same tiles on a mesh on which a prompt is executed in seconds    |
-//! | `capacity` | positions that the arenas hold, by shift and by concat               |
 //! | `draw`     | the floorplan as text and as SVG                                     |
 //! | `closed`   | cycles of a layer and of a token as closed forms, to rank meshes     |
 //! | `utilise`  | how much of that the PEs of a run could have done                    |
@@ -15,13 +16,14 @@
 //!
 //! Invariant: pure: nothing here prints, reads a file or looks at a wall clock. Called by `app`.
 
+pub mod advice;
 pub mod ask;
-pub mod capacity;
 pub mod closed;
 pub mod confirm;
 pub mod draw;
 pub mod prompt;
 pub mod rivals;
+pub mod score;
 pub mod search;
 pub mod smaller;
 pub mod utilise;

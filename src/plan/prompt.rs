@@ -15,7 +15,7 @@ use crate::fabric::Chip;
 use crate::host::dry::{LayerTime, prefill_layer_as, transition};
 use crate::host::{SessionConfig, SessionError};
 use crate::kernels::decode::{Decode, KvFormat, Launch};
-use crate::kernels::prefill::Prefill;
+use crate::kernels::prefill::{Prefill, PrefillRefused};
 use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::math::work;
 use crate::placement::{Floor, Plan, Sketch};
@@ -161,6 +161,22 @@ pub struct Confirmed {
     pub check: Option<Check>,
 }
 
+/// The kernel of a prefill of `prompt` positions on the regions of `plan`.
+///
+/// # Errors
+/// What its arenas or colors lack.
+pub fn kernel(
+    (shape, format): (&ModelShape, WeightFormat),
+    config: &SessionConfig,
+    plan: &Plan,
+    prompt: usize,
+    chunk: Option<usize>,
+) -> Result<Prefill, PrefillRefused> {
+    let (chip, launch, kv) = (config.chip.clone(), Launch::default(), config.kv_type);
+    let (shape, plan) = (shape.clone(), plan.clone());
+    Prefill::new(&Decode { shape, plan, format, kv, concat_prompt: None, chip, launch }, prompt, chunk)
+}
+
 /// The prefill of `prompt` positions on the regions of `plan` (in a pipeline of `stages` such stages), its form held
 /// against an execution where a chunk is given that is to be checked; `None` where the arenas hold no chunk.
 ///
@@ -173,10 +189,7 @@ pub fn confirm(
     (prompt, stages): (usize, usize),
     checked_chunk: Option<usize>,
 ) -> Result<Option<Confirmed>, SessionError> {
-    let (chip, launch, kv) = (config.chip.clone(), Launch::default(), config.kv_type);
-    let (decode_shape, plan_of) = (shape.clone(), plan.clone());
-    let decode = Decode { shape: decode_shape, plan: plan_of, format, kv, concat_prompt: None, chip, launch };
-    let Ok(kernel) = Prefill::new(&decode, prompt, checked_chunk) else { return Ok(None) };
+    let Ok(kernel) = kernel((shape, format), config, plan, prompt, checked_chunk) else { return Ok(None) };
     let chunk = (kernel.chunk, kernel.older);
     let check = checked_chunk.map(|_| check((shape, format), config, plan, prompt, chunk)).transpose()?;
     let ratio = check.as_ref().map_or(1.0, Check::ratio);

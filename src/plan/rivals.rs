@@ -105,21 +105,10 @@ pub enum Unknown {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::sizes::Sizes;
 
     fn shape() -> ModelShape {
-        ModelShape {
-            hidden: 4096,
-            n_layers: 32,
-            n_heads: 32,
-            n_kv_heads: 8,
-            head_dim: 128,
-            ffn: 14_336,
-            vocab: 128_256,
-            norm_eps: 1e-5,
-            inv_freq: vec![1.0; 64],
-            tied: false,
-            qkv_bias: false,
-        }
+        Sizes::preset("llama3-8b").expect("a preset").config.shape
     }
 
     #[test]

@@ -10,17 +10,25 @@
 //! Invariant: the choice depends on the question alone, never on the host's clock. Called by `app`.
 
 use crate::host::{Session, SessionConfig, SessionError};
-use crate::placement::{Plan, PlanError, Sketch};
+use crate::kernels::decode::Decode;
+use crate::placement::{Plan, PlanError, PlanRequest, Sketch};
 
 use super::ask::Ask;
 use super::closed::Forms;
-use super::confirm::{Choice, Executed, Setting, score, works};
-use super::prompt::{Form, least, moved_bytes, moving};
+use super::confirm::{Choice, Setting, Step, Timed, works};
+use super::prompt::{Form, kernel, least, moved_bytes, moving};
+use super::score::{Terms, copies};
 
 /// What a prompt's layer on a smaller mesh leaves open of a larger one's cycles.
 const TELLS: f64 = 0.03;
+/// Closed forms of whole requests are this near to executed ones, so nothing beyond can be the best.
+const NEAR: f64 = 1.1;
 /// Meshes whose prompts are predicted before the ranking is taken as it is.
-const LOOKED_AT: usize = 400;
+const LOOKED_AT: usize = 3_000;
+/// Meshes for a prompt apart that are predicted.
+const APART: usize = 400;
+/// Meshes whose ways turn out to take too many colors before there are finalists enough.
+const REFUSED: usize = 64;
 
 /// A mesh and what the closed forms say of it.
 struct Ranked {
@@ -28,12 +36,19 @@ struct Ranked {
     k_tree: usize,
     /// Cycles of an answer, and of the slowest region in it.
     answer: (u64, u64),
-    /// Of the answer and of the products of a prompt.
+    /// With a prompt that takes no longer than its products, or with the best apart.
     least: f64,
     /// With the best prompt.
     score: f64,
     /// Mesh of that prompt, where it is another one.
     apart: Option<usize>,
+}
+
+/// A prompt on a mesh of its own: rows of all its regions, cycles, mesh.
+struct Apart {
+    rows: usize,
+    cycles: (u64, u64),
+    at: usize,
 }
 
 /// Cycles of a prompt on every mesh that was looked at.
@@ -62,78 +77,115 @@ impl Prompts<'_> {
     }
 }
 
+fn rows(s: &Sketch) -> usize {
+    s.bands * s.rows
+}
+
 impl Ask {
-    /// Every mesh that holds the model, by the closed forms, and what it can score at best.
+    /// Every mesh that holds the model, and its answer by the closed forms.
     fn answers(&self, forms: &Forms<'_>, sketches: &[Sketch]) -> Vec<Ranked> {
-        let (shape, chip) = (self.part(), &self.config.chip);
+        let (chip, output) = (&self.config.chip, self.output as u64);
         let mut ranked = Vec::new();
-        for (at, s) in sketches.iter().enumerate() {
+        for (sketch, s) in sketches.iter().enumerate() {
             let mesh = (s.cols, s.rows);
-            let prompt = least(&shape, chip, s, self.prompt);
             for k_tree in self.levels() {
                 let lines = forms.lines(mesh, s.head_cols, k_tree);
                 let layer = forms.decode_layer(mesh, &lines, self.middle());
-                let rest = forms.rest(mesh, &lines, s.head_cols, (chip.cols as usize, s.bands * s.rows));
+                let rest = forms.rest(mesh, &lines, s.head_cols, (chip.cols as usize, rows(s)));
                 let token = self.shape.n_layers as u64 * layer + rest.cycles(s.stages * self.wafers);
                 let fullest = 0..self.layers().div_ceil(s.stages);
                 let slowest = works(&rest, &[fullest], layer).into_iter().max().unwrap_or(0);
-                let output = self.output as u64;
-                let answer = (token * output, slowest * output);
-                let least = score(self, answer.0 + prompt, answer.1 + prompt, s.pes());
-                ranked.push(Ranked { sketch: at, k_tree, answer, least, score: f64::INFINITY, apart: None });
+                let (answer, inf) = ((token * output, slowest * output), f64::INFINITY);
+                ranked.push(Ranked { sketch, k_tree, answer, least: 0.0, score: inf, apart: None });
             }
         }
-        ranked.sort_by(|a, b| a.least.total_cmp(&b.least));
+        // Turns take a color for every so many rows, whatever the trees.
+        let have = chip.usable_colors() as usize;
+        let turns = |r: &Ranked| match sketches[r.sketch].tracks_least() {
+            0 => true,
+            tracks => Decode::straight_colors(r.k_tree) as usize + tracks <= have,
+        };
+        if ranked.iter().any(turns) {
+            ranked.retain(turns);
+        } else {
+            ranked.truncate(1);
+        }
         ranked
+    }
+
+    /// Score of so many cycles on one mesh, or on two.
+    fn scored(&self, (total, slowest): (u64, u64), requests: usize, (s, apart): (&Sketch, Option<&Sketch>)) -> f64 {
+        let chip = &self.config.chip;
+        let size = (s.width.max(apart.map_or(0, |a| a.width)), rows(s) + apart.map_or(0, rows));
+        let pes = s.pes() + apart.map_or(0, Sketch::pes);
+        Terms { total, slowest, pes, requests, copies: copies(chip, size) }.score(self)
     }
 
     /// The meshes that were worth a look, the best first; the first `held` hold the whole context.
     fn rank(&self, forms: &Forms<'_>, sketches: &[Sketch], held: usize) -> Vec<Ranked> {
         let (shape, chip, config) = (self.part(), &self.config.chip, &self.config);
-        let model = (&shape, self.format, config.kv_type);
-        let form = Form::new(model, chip, self.prompt, (1, 1), 1);
+        let form = Form::new((&shape, self.format, config.kv_type), chip, self.prompt, (1, 1), 1);
         let mut prompts = Prompts { ask: self, sketches, form, known: vec![None; sketches.len()] };
         let mut ranked = self.answers(forms, &sketches[..held]);
         let (apart, bytes) = (self.prompts_apart(&mut prompts), moved_bytes(&shape, config, self.prompt));
+        let requests = |s: &Sketch| s.requests(&shape, chip, config.kv_type.bytes());
+        let requests: Vec<usize> = sketches.iter().map(requests).collect();
+        // The best prompt on a mesh of its own, and its score.
+        let beside = |r: &Ranked| {
+            let s = &sketches[r.sketch];
+            let free = (chip.rows as usize).saturating_sub(rows(s));
+            let fitting = apart.iter().filter(|a| a.rows <= free && a.at != r.sketch);
+            let with = fitting.map(|a| {
+                let own = &sketches[a.at];
+                let moved = moving(chip, bytes, s.pes().min(own.pes()));
+                let cycles = (r.answer.0 + a.cycles.0 + moved, r.answer.1 + a.cycles.1 + moved);
+                (self.scored(cycles, requests[r.sketch], (s, Some(own))), a.at)
+            });
+            with.min_by(|a, b| a.0.total_cmp(&b.0))
+        };
+        for r in &mut ranked {
+            let s = &sketches[r.sketch];
+            let products = least(&shape, chip, s, self.prompt);
+            let cycles = (r.answer.0 + products, r.answer.1 + products);
+            let here = self.scored(cycles, requests[r.sketch], (s, None));
+            r.least = beside(r).map_or(here, |b| here.min(b.0));
+        }
+        ranked.sort_by(|a, b| a.least.total_cmp(&b.least));
         let (mut best, mut looked) = (f64::INFINITY, 0);
         for r in &mut ranked {
-            if looked >= LOOKED_AT || r.least > best * 1.1 {
+            if looked >= LOOKED_AT || r.least > best * NEAR {
                 break;
             }
             looked += 1;
             let s = &sketches[r.sketch];
-            let scored = |prompt: u64, one: u64, pes| score(self, r.answer.0 + prompt, r.answer.1 + one, pes);
+            let (answer, held) = (r.answer, requests[r.sketch]);
+            let here = |prompt: u64, one: u64| self.scored((answer.0 + prompt, answer.1 + one), held, (s, None));
             // By token: one each time that the slowest region is free.
             let (token, slowest) = (r.answer.0 / self.output as u64, r.answer.1 / self.output as u64);
             let n = self.prompt as u64;
-            r.score = scored(token + (n - 1) * slowest, n * slowest, s.pes());
+            r.score = here(token + (n - 1) * slowest, n * slowest);
             if let Some((all, one)) = prompts.of(r.sketch) {
-                r.score = r.score.min(scored(all, one, s.pes()));
+                r.score = r.score.min(here(all, one));
             }
-            let free = (chip.rows as usize).saturating_sub(s.bands * s.rows);
-            for &(_, (all, one), at) in apart.iter().filter(|a| a.0 <= free && a.2 != r.sketch) {
-                let moved = moving(chip, bytes, s.pes().min(sketches[at].pes()));
-                let with = scored(all + moved, one, s.pes() + sketches[at].pes());
-                if with < r.score || self.prefill_mesh.is_some() {
-                    (r.score, r.apart) = (with, Some(at));
-                }
-            }
-            let mesh = (s.cols as u32, s.rows as u32);
-            if r.apart.is_none() && self.prefill_mesh.is_some_and(|m| m != mesh) {
+            let on_mesh = self.prefill_mesh.is_none_or(|m| m == (s.cols as u32, s.rows as u32));
+            if !on_mesh {
                 r.score = f64::INFINITY;
+            }
+            if let Some((with, at)) = beside(r).filter(|b| b.0 < r.score) {
+                (r.score, r.apart) = (with, Some(at));
             }
             best = best.min(r.score);
         }
         ranked.truncate(looked);
+        ranked.retain(|r| r.score < f64::INFINITY);
         ranked.sort_by(|a, b| a.score.total_cmp(&b.score));
         ranked
     }
 
-    /// Prompts on meshes beside which another placement of the model has room: rows, cycles, mesh; for every number of
-    /// rows those that fewer rows do not beat.
-    fn prompts_apart(&self, prompts: &mut Prompts<'_>) -> Vec<(usize, (u64, u64), usize)> {
+    /// Prompts on meshes beside which another placement of the model has room: all that are not beaten in rows, cores
+    /// and cycles by another one.
+    fn prompts_apart(&self, prompts: &mut Prompts<'_>) -> Vec<Apart> {
         let sketches = prompts.sketches;
-        let rows = |s: &Sketch| s.bands * s.rows;
         let least_rows = sketches.iter().map(rows).min().unwrap_or(0);
         let most = (self.config.chip.rows as usize).saturating_sub(least_rows);
         if self.wafers > 1 {
@@ -146,13 +198,15 @@ impl Ask {
         let (shape, chip) = (self.part(), &self.config.chip);
         let mut all: Vec<usize> = (0..sketches.len()).filter(|i| wanted(&sketches[*i])).collect();
         all.sort_by_key(|i| least(&shape, chip, &sketches[*i], self.prompt));
-        all.truncate(LOOKED_AT);
-        all.sort_by_key(|i| rows(&sketches[*i]));
-        let mut kept: Vec<(usize, (u64, u64), usize)> = Vec::new();
+        all.truncate(APART);
+        all.sort_by_key(|i| (rows(&sketches[*i]), sketches[*i].pes()));
+        let mut kept: Vec<Apart> = Vec::new();
         for at in all {
             let Some(cycles) = prompts.of(at) else { continue };
-            if kept.last().is_none_or(|k| cycles.0 < k.1.0) {
-                kept.push((rows(&sketches[at]), cycles, at));
+            let s = &sketches[at];
+            let beats = |k: &Apart| k.cycles.0 <= cycles.0 && k.cycles.1 <= cycles.1 && sketches[k.at].pes() <= s.pes();
+            if !kept.iter().any(beats) {
+                kept.push(Apart { rows: rows(s), cycles, at });
             }
         }
         kept
@@ -162,39 +216,21 @@ impl Ask {
     ///
     /// # Errors
     /// What does not fit.
-    pub fn choose(&self, executed: &mut Executed) -> Result<Vec<Choice>, SessionError> {
+    pub fn choose(&self, timed: &mut Timed<'_>) -> Result<Vec<Choice>, SessionError> {
         let (shape, chip) = (self.part(), &self.config.chip);
         let request = Session::request(&SessionConfig { trees: None, ..self.config.clone() })?;
         let mut sketches = Plan::sketches(&shape, chip, &request)?;
         let held = sketches.len();
         if let Some(mesh) = self.prefill_mesh {
             // It need not be a mesh that anyone would take.
-            let wanted = crate::placement::PlanRequest { mesh: Some(mesh), context: self.prompt, ..request.clone() };
+            let wanted = PlanRequest { mesh: Some(mesh), context: self.prompt, ..request.clone() };
             let found = Plan::sketches(&shape, chip, &wanted).map_err(SessionError::PrefillMesh)?;
             sketches.extend(found);
         }
+        timed.begins(Step::Rank(held));
         let forms = Forms::new(&self.shape, chip);
-        let mut ranked = self.rank(&forms, &sketches, held).into_iter();
-        let (mut choices, mut refused): (Vec<Choice>, Option<SessionError>) = (Vec::new(), None);
-        let mut setting = Setting { forms: &forms, executed };
-        while choices.len() < self.finalists {
-            let Some(next) = ranked.next() else { break };
-            let s = &sketches[next.sketch];
-            // Neighbours differ little: every finalist has a number of stages or of levels of its own.
-            let stages = (s.stages * self.wafers, next.k_tree);
-            if choices.iter().any(|c| (c.stages, c.k_tree) == stages) {
-                continue;
-            }
-            match self.finalist(&mut setting, (s, next.k_tree), next.apart.map(|at| &sketches[at])) {
-                Ok(choice) => choices.push(choice),
-                Err(error @ SessionError::Plan(PlanError::Colors { .. })) => refused = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        if let (true, Some(error)) = (choices.is_empty(), refused) {
-            return Err(error);
-        }
-        let mut choices = self.on_prefill_mesh(choices)?;
+        let mut choices = self.finalists(&mut Setting { forms: &forms, timed: &mut *timed }, (&sketches, held))?;
+        choices = self.on_prefill_mesh(choices, &sketches)?;
         loop {
             // What was checked stays the best where others are no better than a smaller mesh can tell.
             let cost = |c: &Choice| c.score(self) * if c.is_checked { 1.0 - TELLS } else { 1.0 };
@@ -202,18 +238,56 @@ impl Ask {
             if choices.first().is_none_or(|best| best.is_checked) {
                 return Ok(choices);
             }
-            choices[0] = self.checked(&setting, choices[0].clone())?;
+            choices[0] = self.checked(&mut Setting { forms: &forms, timed: &mut *timed }, choices[0].clone())?;
         }
     }
 
-    /// The choices with the prefill mesh that was asked for.
-    fn on_prefill_mesh(&self, mut choices: Vec<Choice>) -> Result<Vec<Choice>, SessionError> {
+    /// The best by the closed forms, their layers timed.
+    ///
+    /// # Errors
+    /// Colors that the ways of all lack.
+    fn finalists(
+        &self,
+        setting: &mut Setting<'_, '_>,
+        (sketches, held): (&[Sketch], usize),
+    ) -> Result<Vec<Choice>, SessionError> {
+        let (mut choices, mut refused): (Vec<Choice>, Vec<SessionError>) = (Vec::new(), Vec::new());
+        for next in self.rank(setting.forms, sketches, held) {
+            if choices.len() >= self.finalists || !choices.is_empty() && refused.len() >= REFUSED {
+                break;
+            }
+            let s = &sketches[next.sketch];
+            // Neighbours differ little: every finalist has a number of stages or of levels of its own.
+            let stages = (s.stages * self.wafers, next.k_tree);
+            if choices.iter().any(|c| (c.stages, c.k_tree) == stages) {
+                continue;
+            }
+            match self.finalist(setting, (s, next.k_tree), next.apart.map(|at| &sketches[at])) {
+                Ok(choice) => choices.push(choice),
+                Err(error @ SessionError::Plan(PlanError::Colors { .. })) => refused.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match refused.pop() {
+            Some(error) if choices.is_empty() => Err(error),
+            _ => Ok(choices),
+        }
+    }
+
+    /// The choices with the prefill mesh that was asked for, the last of `sketches`.
+    fn on_prefill_mesh(&self, mut choices: Vec<Choice>, sketches: &[Sketch]) -> Result<Vec<Choice>, SessionError> {
         let Some(mesh) = self.prefill_mesh else { return Ok(choices) };
         let sides = |p: &Plan| (p.cols as u32, p.rows as u32);
-        let rows = |c: &Choice| c.plan.floor.bands() * c.plan.rows + mesh.1 as usize;
-        let need = choices.iter().map(rows).min().unwrap_or(0);
         choices.retain(|c| sides(c.prompt.apart.as_ref().unwrap_or(&c.plan)) == mesh);
-        let have = self.config.chip.rows as usize;
-        if choices.is_empty() { Err(SessionError::PrefillRows { need, have }) } else { Ok(choices) }
+        if !choices.is_empty() {
+            return Ok(choices);
+        }
+        let (shape, chip) = (self.part(), &self.config.chip);
+        let trees = None;
+        let request = PlanRequest { mesh: Some(mesh), context: self.prompt, trees, ..Session::request(&self.config)? };
+        let own = Plan::new(&shape, chip, &request).map_err(SessionError::PrefillMesh)?;
+        kernel((&shape, self.format), &self.config, &own, self.prompt, None)?;
+        let decode = sketches[..sketches.len() - 1].iter().map(rows).min().unwrap_or(0);
+        Err(SessionError::PrefillRows { need: own.floor.bands() * own.rows + decode, have: chip.rows as usize })
     }
 }

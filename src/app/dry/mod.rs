@@ -21,7 +21,7 @@ use super::{resolve, say, start};
 use crate::host::dry::{decode_layer, prefill_layer};
 use crate::host::{PhaseCycles, PrefillOptions, Session, SessionConfig, SessionError, Token};
 use crate::model::sizes::Sizes;
-use crate::plan::capacity::Capacity;
+use crate::placement::capacity::Capacity;
 use crate::plan::rivals::{Rivals, Unknown};
 
 use layers::Layers;

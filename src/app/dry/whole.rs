@@ -12,7 +12,7 @@ use super::super::report::by_part;
 use super::super::spans::Spans;
 use super::{DryRun, SCHEMA, per_second, phases_json};
 use crate::host::{PhaseCycles, Report, Session};
-use crate::plan::capacity::Capacity;
+use crate::placement::capacity::Capacity;
 
 /// What the passes gave.
 pub(super) struct Passes {

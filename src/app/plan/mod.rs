@@ -1,12 +1,15 @@
 //! `plummer plan`: the best mesh for a model on a chip, what it would take, and how it lies on the wafer.
 //!
 //! Invariant: prints what `plan` found, and says of every number whether it was executed, computed or assumed.
-//! `told` words it. Called by the command; `ask` and `auto` also by `sweep` and `generate --auto`.
+//! `told` words it, `object` is its JSON. Called by the command; `ask` and `auto` also by `sweep` and `generate --auto`.
 
+mod energy;
+mod object;
 pub mod shares;
 mod told;
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -19,21 +22,27 @@ use crate::host::{Kv, KvType, PrefillOptions, SessionConfig, SessionError};
 use crate::model::sizes::Sizes;
 use crate::placement::PlanError;
 use crate::plan::ask::{Ask, Objective, with_reserve};
-use crate::plan::confirm::{Choice, Executed};
+use crate::plan::confirm::{Choice, Step, Timed};
 use crate::plan::draw;
 
 /// Bytes of code and stack that a plan is made for, beside the chip's own: small kernels, and what released decode
 /// kernels take.
 const RESERVES: [u64; 2] = [8 << 10, 26 << 10];
 
+/// A plan that takes no longer says nothing on its way.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// `--objective`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ObjectiveArg {
-    /// Least time from prompt to the last token.
+    /// Least time of one request, from the first token of its prompt to the last of its answer.
     Latency,
-    /// Least energy, the chip's power shared out evenly over its cores.
+    /// Least joules of one request on the cores that the plan uses, each at its share of the chip's power, the others
+    /// as if off: fewer cores for longer. (By the power of the whole chip the least time is the least energy; what
+    /// events take is nearly the same for every plan and is printed beside.)
     Energy,
-    /// Most tokens a second with a request in every stage.
+    /// Most tokens a second of the wafers: independent requests one behind the other in all stages, as many as the
+    /// arenas hold K and V of, on as many copies of the placement as there is room for.
     Tokens,
 }
 
@@ -106,6 +115,11 @@ pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Resul
     if wafers > sizes.config.shape.n_layers {
         bail!("--wafers {wafers}: the model has {} layers", sizes.config.shape.n_layers);
     }
+    if wafers > 1 && args.prefill_mesh.is_some_and(|own| args.mesh != Some(own)) {
+        bail!(
+            "--prefill-mesh with --wafers {wafers}: only decode's --mesh; regions of its own are planned on one wafer"
+        );
+    }
     let wafer_cycles = (args.wafer_us * 1e-6 * chip.clock_hz) as u64;
     let config = SessionConfig {
         chip,
@@ -156,7 +170,7 @@ pub fn auto(
         objective: Objective::Latency,
         finalists: 3,
     };
-    let best = &ask.choose(&mut Executed::default())?[0];
+    let best = &ask.choose(&mut Timed::default())?[0];
     config.mesh = Some((best.plan.cols as u32, best.plan.rows as u32));
     (config.k_tree, config.trees) = (best.k_tree, Some(best.plan.trees()));
     let mesh = best.prompt.apart.as_ref().map(|p| (p.cols as u32, p.rows as u32));
@@ -174,15 +188,17 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
     let sizes = sizes(args.ask.model.as_deref())?;
     let chip = super::chips::open(&args.ask.chip)?;
     let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
-    let (mut results, mut svg, mut executed) = (Vec::new(), None, Executed::default());
+    let (mut results, mut svg, mut timed) = (Vec::new(), None, Timed::watched(watch()));
     let mut reserves = [&RESERVES[..], &[chip.reserved_bytes]].concat();
     reserves.sort_unstable();
     reserves.dedup();
     for reserve in reserves.into_iter().filter(|r| *r < chip.arena_bytes) {
         let ask = ask(&args.ask, &sizes, with_reserve(&chip, reserve), usize::from(args.finalists))?;
-        let outcome = ask.choose(&mut executed);
-        if let Err(SessionError::Plan(error @ PlanError::OffMesh { .. })) = &outcome {
-            bail!("--mesh: {error}");
+        let outcome = ask.choose(&mut timed);
+        match &outcome {
+            Err(SessionError::Plan(error @ PlanError::OffMesh { .. })) => bail!("--mesh: {error}"),
+            Err(SessionError::PrefillMesh(error @ PlanError::OffMesh { .. })) => bail!("--prefill-mesh: {error}"),
+            _ => {}
         }
         if let Ok(choices) = &outcome {
             svg = svg.or_else(|| Some(picture_of(&sizes, &ask, &choices[0])));
@@ -200,11 +216,26 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
         results.iter().map(|(ask, outcome)| told::text(&sizes, args.price, ask, outcome)).collect::<Vec<_>>().join("\n")
     };
     Ok(match (args.json, fits) {
-        (true, _) => (format!("{}\n", told::object(&sizes, args.price, &results)), if fits { 0 } else { 2 }),
+        (true, _) => (format!("{}\n", object::object(&sizes, args.price, &results)), if fits { 0 } else { 2 }),
         (false, true) => (text(), 0),
         // Said once, where errors go.
         (false, false) => bail!("no plan\n{}", text().trim_end()),
     })
+}
+
+/// Says on stderr, on a terminal or not, what is begun, once planning takes longer than `QUIET`.
+fn watch() -> impl FnMut(Step) {
+    let begin = Instant::now();
+    move |step| {
+        let what = match step {
+            Step::Rank(meshes) => format!("{meshes} meshes are ranked by closed forms"),
+            Step::Layer((cols, rows)) => format!("a layer of decode is timed on {cols}x{rows} cores"),
+            Step::Prompt((cols, rows)) => format!("a layer of the prompt is executed for {cols}x{rows} cores"),
+        };
+        if begin.elapsed() >= QUIET {
+            super::say(&format!("plan: {what}\n"));
+        }
+    }
 }
 
 fn picture_of(sizes: &Sizes, ask: &Ask, choice: &Choice) -> String {

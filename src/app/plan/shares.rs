@@ -26,13 +26,21 @@ pub struct Shares {
 impl Shares {
     /// Of a choice.
     pub fn of(ask: &Ask, c: &Choice) -> Self {
-        let (shape, chip) = (&ask.shape, &ask.config.chip);
+        let [decode, prefill] = Self::utilisation(ask, c);
+        Self { decode, prefill, rivals: Self::rivals(ask, c) }
+    }
+
+    /// Of decode and of the prompt.
+    pub fn utilisation(ask: &Ask, c: &Choice) -> [Utilisation; 2] {
+        [decode(ask, c), prefill(ask, c)]
+    }
+
+    /// Of decode and of the prompt; executes the skeleton.
+    pub fn rivals(ask: &Ask, c: &Choice) -> [Result<Rivals, Unknown>; 2] {
         let own = c.prompt.apart.as_ref().unwrap_or(&c.plan);
-        let rivals = |plan: &crate::placement::Plan, positions, is_prefill| {
-            Rivals::of(shape, chip, (plan.cols, plan.rows), positions, is_prefill)
-        };
-        let rivals = [rivals(&c.plan, ask.middle(), false), rivals(own, ask.prompt, true)];
-        Self { decode: decode(ask, c), prefill: prefill(ask, c), rivals }
+        [(&c.plan, ask.middle(), false), (own, ask.prompt, true)].map(|(plan, positions, is_prefill)| {
+            Rivals::of(&ask.shape, &ask.config.chip, (plan.cols, plan.rows), positions, is_prefill)
+        })
     }
 }
 

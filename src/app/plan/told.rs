@@ -1,36 +1,32 @@
-//! What `plummer plan` says: a table and the floorplan for people, one JSON object for programs.
+//! What `plummer plan` says to people: a table and the floorplan.
 //!
-//! Invariant: both are made from the same choices; numbers that were not executed are called closed form or assumed.
+//! Invariant: numbers that were not executed are called closed form or assumed. Called by `plan`; `object` says the
+//! same to programs.
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
-
-use super::super::energy::cost_line;
+use super::energy::Spent;
 use super::shares::Shares;
-use crate::energy::{cost, joules};
 use crate::fabric::Chip;
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::math::checkpoint::ModelShape;
 use crate::math::work;
 use crate::model::sizes::Sizes;
 use crate::placement::Plan;
-use crate::plan::ask::Ask;
-use crate::plan::capacity::Capacity;
+use crate::placement::capacity::Capacity;
+use crate::plan::advice::{Advice, Sides};
+use crate::plan::ask::{Ask, Objective};
 use crate::plan::confirm::Choice;
 use crate::plan::draw;
 use crate::plan::prompt::Prompt;
 use crate::plan::rivals::Rivals;
 
-/// Version of the JSON object.
-const SCHEMA: u32 = 1;
-
 /// Tokens a second.
-fn rate(chip: &Chip, cycles: u64) -> f64 {
+pub(super) fn rate(chip: &Chip, cycles: u64) -> f64 {
     chip.clock_hz / cycles.max(1) as f64
 }
 
-fn capacity(ask: &Ask, c: &Choice) -> Option<Capacity> {
+pub(super) fn capacity(ask: &Ask, c: &Choice) -> Option<Capacity> {
     let config = SessionConfig { k_tree: c.k_tree, trees: Some(c.plan.trees()), ..ask.config.clone() };
     let request = Session::request(&config).ok()?;
     let shape = ModelShape { n_layers: ask.layers(), ..ask.shape.clone() };
@@ -39,7 +35,7 @@ fn capacity(ask: &Ask, c: &Choice) -> Option<Capacity> {
 }
 
 /// Bytes of weights, of K and V, and of all arenas of the wafers.
-fn budget(ask: &Ask) -> [u64; 3] {
+pub(super) fn budget(ask: &Ask) -> [u64; 3] {
     let chip = &ask.config.chip;
     let kv = work::kv_bytes(&ask.shape, ask.config.kv_type.bytes()) * ask.config.context as u64;
     let arenas = u64::from(chip.cols) * u64::from(chip.rows) * (chip.arena_bytes - chip.reserved_bytes);
@@ -56,7 +52,7 @@ fn bytes(n: u64) -> String {
 }
 
 /// Which budget fails.
-fn failing(ask: &Ask) -> String {
+pub(super) fn failing(ask: &Ask) -> String {
     let [weights, kv, arenas] = budget(ask);
     match arenas.checked_sub(weights + kv) {
         None => format!("arenas: {} short on {} wafer(s)", bytes(weights + kv - arenas), ask.wafers),
@@ -64,104 +60,13 @@ fn failing(ask: &Ask) -> String {
     }
 }
 
-/// Joules and cost of the whole question, all wafers at work.
-fn spent(ask: &Ask, c: &Choice, price: Option<f64>) -> (f64, Option<f64>) {
-    let (chip, cycles) = (&ask.config.chip, c.total_cycles(ask) as f64 * ask.wafers as f64);
-    (joules(chip, cycles), price.map(|price| cost(chip, cycles, price)))
-}
-
-fn prompt_json(ask: &Ask, c: &Choice) -> Value {
-    let (p, chip) = (&c.prompt, &ask.config.chip);
-    let mesh = p.apart.as_ref().unwrap_or(&c.plan);
-    let check = p.check.as_ref().map(|k| {
-        json!({
-            "mesh": {"cols": k.layer.mesh.0, "rows": k.layer.mesh.1}, "positions": k.layer.position, "chunk": k.chunk,
-            "times_smaller": k.smaller, "layer_executed": k.layer.cycles, "layer_closed_form": k.predicted,
-            "host_seconds": k.layer.seconds.0,
-        })
-    });
-    json!({
-        "how": how(p), "mesh": {"cols": mesh.cols, "rows": mesh.rows}, "stages": mesh.stages.len(), "chunk": p.chunk,
-        "cycles": p.cycles, "slowest_stage": p.stage_cycles, "transition": p.transition,
-        "transition_executed": p.moved, "tpr": rate(chip, p.cycles) * ask.prompt as f64, "bubbles": p.bubbles,
-        "check": check,
-    })
-}
-
 /// In a word for programs.
-fn how(p: &Prompt) -> &'static str {
+pub(super) fn how(p: &Prompt) -> &'static str {
     match (&p.apart, p.chunk) {
         (_, 0) => "token",
         (None, _) => "mesh",
         (Some(_), _) => "mesh apart",
     }
-}
-
-fn choice_json(ask: &Ask, price: Option<f64>, c: &Choice) -> Value {
-    let chip = &ask.config.chip;
-    let seconds = c.total_cycles(ask) as f64 / chip.clock_hz;
-    let shares = Shares::of(ask, c);
-    let ((joules, cost), tokens) = (spent(ask, c, price), ask.output as f64);
-    json!({
-        "mesh": {"cols": c.plan.cols, "rows": c.plan.rows}, "k_tree": c.k_tree,
-        "groups": {"y": c.plan.groups_y, "x": c.plan.groups_x, "head": c.plan.groups_head},
-        "stages": c.stages, "layers_per_stage": c.plan.stages.iter().map(std::ops::Range::len).collect::<Vec<_>>(),
-        "head_cols": c.plan.head_cols, "pes": c.pes(), "bands": c.plan.floor.bands(),
-        "cycles": {
-            "layer": c.layer.run.cycles, "executed": c.layer.run.executed, "layer_closed_form": c.layer.closed,
-            "token_fewest_stages": c.by_form[1], "token_closed_form": c.by_form[0],
-            "rest_closed_form": c.rest_cycles, "token": c.token_cycles(ask), "slowest_stage": c.stage_cycles(),
-            "prefill": c.prompt.cycles, "transition": c.prompt.transition, "total": c.total_cycles(ask),
-        },
-        "prefill": prompt_json(ask, c), "tpr": rate(chip, c.token_cycles(ask)),
-        "tokens_per_s_full": rate(chip, c.stage_cycles()),
-        "ttft_ms": c.prompt.cycles as f64 * 1e3 / chip.clock_hz, "seconds": seconds,
-        "energy": {
-            "joules": joules, "joules_per_token": joules / tokens, "price_per_chip_hour": price, "cost": cost,
-            "cost_per_token": cost.map(|cost| cost / tokens),
-        },
-        "arena": {"stage": c.arena[0], "head": c.arena[1], "budget": chip.arena_bytes},
-        "colors": c.layer.run.colors_max, "capacity": capacity(ask, c), "utilisation": shares.decode,
-        "utilisation_prefill": shares.prefill,
-        "rivals": {"decode": shares.rivals[0].as_ref().ok(), "prefill": shares.rivals[1].as_ref().ok()},
-        "host_seconds": c.layer.run.seconds.0,
-    })
-}
-
-/// The object of `--json`.
-pub fn object(sizes: &Sizes, price: Option<f64>, results: &[(Ask, Result<Vec<Choice>, SessionError>)]) -> Value {
-    let one = |(ask, outcome): &(Ask, Result<Vec<Choice>, SessionError>)| {
-        let [weights, kv, arenas] = budget(ask);
-        let mut value = json!({
-            "reserved_bytes": ask.config.chip.reserved_bytes,
-            "bytes": {"weights": weights, "kv": kv, "arenas": arenas},
-        });
-        match outcome {
-            Ok(choices) => {
-                value["best"] = choice_json(ask, price, &choices[0]);
-                value["finalists"] = choices.iter().map(|c| choice_json(ask, price, c)).collect();
-            }
-            Err(error) => {
-                value["error"] = json!(error.to_string());
-                match ask.nearest_mesh() {
-                    Some((cols, rows)) => value["nearest_mesh"] = json!({"cols": cols, "rows": rows}),
-                    None => {
-                        value["budget"] = json!(failing(ask));
-                        value["wafers_needed"] = json!(ask.wafers_needed());
-                        value["layers_that_fit"] = json!(ask.layers_that_fit());
-                    }
-                }
-            }
-        }
-        value
-    };
-    let ask = &results[0].0;
-    json!({
-        "schema": SCHEMA, "model": sizes.name, "chip": ask.config.chip.name, "objective": ask.objective,
-        "tokens": {"prompt": ask.prompt, "output": ask.output}, "wafers": ask.wafers,
-        "wafer_us_assumed": ask.wafer_cycles as f64 * 1e6 / ask.config.chip.clock_hz,
-        "results": results.iter().map(one).collect::<Vec<_>>(),
-    })
 }
 
 /// The table of one reserve, and the floorplan.
@@ -189,18 +94,41 @@ pub fn text(sizes: &Sizes, price: Option<f64>, ask: &Ask, outcome: &Result<Vec<C
 /// What fails, and what would do.
 fn refused_text(text: &mut String, ask: &Ask, error: &SessionError) {
     let _ = writeln!(text, "does not fit {error}");
-    if let Some((cols, rows)) = ask.nearest_mesh() {
-        let _ = writeln!(text, "nearest      --mesh {cols}x{rows} holds it; without --mesh the best one is chosen");
-        return;
-    }
-    let _ = writeln!(text, "budget       {}", failing(ask));
-    let _ = match ask.wafers_needed() {
-        Some(n) if n <= ask.wafers => Ok(()),
-        Some(n) => writeln!(text, "needs        {n} wafers (--wafers {n})"),
-        None => writeln!(text, "needs        more than a wafer a layer"),
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<12} {value}");
     };
-    let (fit, all) = (ask.layers_that_fit(), ask.shape.n_layers);
-    let _ = writeln!(text, "nearest      {fit} of its {all} layers fit one wafer with this context");
+    let advice = ask.advice(error);
+    if let Some(Sides { cols, rows }) = advice.mesh {
+        row("nearest", format!("--mesh {cols}x{rows} holds it; without --mesh the best one is chosen"));
+    }
+    if let Some(Sides { cols, rows }) = advice.prefill_mesh {
+        row("nearest", format!("--prefill-mesh {cols}x{rows} holds it; without it the best way is chosen"));
+    }
+    if ask.prefill_mesh.is_some() && advice == Advice::default() {
+        row("nearest", "no prefill mesh of its own has room; without --prefill-mesh the best way is chosen".to_owned());
+    }
+    let Some(fit) = advice.sizes else { return };
+    let meshes = match (ask.config.mesh, ask.prefill_mesh) {
+        (None, None) => "",
+        _ => ", the mesh left to the plan",
+    };
+    row("budget", failing(ask));
+    match fit.wafers {
+        Some(n) => row("needs", format!("{n} wafers (--wafers {n}{meshes})")),
+        None if fit.layers == 0 => row("needs", "a chip that holds a layer and the head on one wafer".to_owned()),
+        None => {}
+    }
+    let (all, wafers) = (ask.shape.n_layers, ask.wafers);
+    if let Some(kib) = fit.reserve_kib {
+        row(
+            "nearest",
+            format!("{wafers} wafer(s) with {kib} KiB reserved for code (reserved_bytes of a chip file){meshes}"),
+        );
+    }
+    if let Some(n) = fit.positions {
+        row("nearest", format!("{n} positions, prompt and output, on {wafers} wafer(s){meshes}"));
+    }
+    row("", format!("{} of its {all} layers fit one wafer with this context", fit.layers));
 }
 
 fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choice]) {
@@ -239,19 +167,27 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
     let gain = c.by_form[1] as f64 / c.by_form[0] as f64;
     row("", format!("a token is {gain:.3}x as fast as with the groups of the fewest stages (closed forms)"));
     prompt_text(&mut row, ask, c);
-    let seconds = c.total_cycles(ask) as f64 / chip.clock_hz;
-    let ((joules, cost), tokens) = (spent(ask, c, price), ask.output as f64);
-    let (watts, a_token) = (chip.power_watts, joules / tokens);
-    row("in all", format!("{seconds:.4} s and {joules:.1} J at {watts} W a wafer, {a_token:.3} J an output token"));
-    if let (Some(cost), Some(price)) = (cost, price) {
-        row("cost", cost_line(cost / tokens, price));
-    }
+    let terms = c.terms(ask);
+    row("in all", format!("{:.4} s a request", terms.seconds(chip)));
+    row("chosen", chosen(ask, choices));
+    Spent::of(ask, c, price).rows(&mut row);
     row(
         "pipeline",
         format!(
-            "{:.0} tokens/s with a request in every stage: the slowest works {} cycles on a token",
+            "decode alone: {:.0} tokens/s with a request in every stage, the slowest works {} cycles on a token",
             rate(chip, c.stage_cycles()),
             c.stage_cycles()
+        ),
+    );
+    row(
+        "",
+        format!(
+            "whole requests: {:.1} tokens/s of the wafer(s), {} under way (as many as the arenas hold K and V of) on \
+             {} cop{} of the placement",
+            terms.tokens_per_s(ask),
+            terms.requests,
+            terms.copies.max(1),
+            if terms.copies > 1 { "ies" } else { "y" }
         ),
     );
     if let Some(k) = capacity(ask, c) {
@@ -267,15 +203,35 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
         let us = ask.wafer_cycles as f64 * 1e6 / chip.clock_hz;
         row("assumed", format!("{us:.2} us from wafer to wafer"));
     }
-    for other in &choices[1..] {
+    for (i, other) in choices.iter().enumerate().skip(1) {
         let (p, how) = (&other.plan, how(&other.prompt));
         let (stages, ms) = (other.stages, other.total_cycles(ask) as f64 * 1e3 / chip.clock_hz);
         let tokens = rate(chip, other.token_cycles(ask));
         let what = format!("{}x{}, K = {}, {stages} stages", p.cols, p.rows, other.k_tree);
-        row("second", format!("{what}: {tokens:.0} tokens/s, {ms:.2} ms in all (prompt: {how})"));
+        row(&format!("finalist {}", i + 1), format!("{what}: {tokens:.0} tokens/s, {ms:.2} ms in all (prompt: {how})"));
     }
     text.push_str(&draw::text(&c.plan, c.prompt.apart.as_ref(), chip));
     text.push_str("#: head, letters: stages in order, capitals: a prefill on its own mesh (its head %), .: free\n");
+}
+
+/// By what the first is the best of the finalists.
+pub(super) fn chosen(ask: &Ask, choices: &[Choice]) -> String {
+    let (name, what) = match ask.objective {
+        Objective::Latency => ("latency", "least seconds of a request"),
+        Objective::Energy => ("energy", "least joules of a request on the cores in use"),
+        Objective::Tokens => ("tokens", "most tokens a second of the wafer(s)"),
+    };
+    let value = |c: &Choice| {
+        let terms = c.terms(ask);
+        match ask.objective {
+            Objective::Latency => format!("{:.5} s", terms.seconds(&ask.config.chip)),
+            Objective::Energy => format!("{:.4} J", terms.joules(ask)),
+            Objective::Tokens => format!("{:.1} tokens/s", terms.tokens_per_s(ask)),
+        }
+    };
+    let others: Vec<String> = choices[1..].iter().map(value).collect();
+    let others = if others.is_empty() { String::new() } else { format!("; other finalists {}", others.join(", ")) };
+    format!("because --objective {name}: {what}, {}{others}", value(&choices[0]))
 }
 
 /// What the cycles of a layer of decode rest on.

@@ -23,7 +23,7 @@ use super::resume::Resume;
 use super::{print, say};
 use crate::fabric::Chip;
 use crate::model::sizes::Sizes;
-use crate::plan::confirm::Executed;
+use crate::plan::confirm::Timed;
 use crate::plan::rivals::Rivals;
 use crate::plan::utilise::Utilisation;
 
@@ -201,7 +201,7 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<
         rivals: None,
     };
     let ask = ask(&flags, sizes, chip, 1)?;
-    Ok(match ask.choose(&mut Executed::default()) {
+    Ok(match ask.choose(&mut Timed::default()) {
         Err(error) => Point { refused: Some(error.to_string()), ..blank },
         Ok(choices) => {
             let best = &choices[0];

@@ -101,7 +101,8 @@ impl Prefill {
         let d = &self.decode;
         let have = d.chip.arena_bytes.saturating_sub(d.chip.reserved_bytes) as usize;
         let stage = (0..d.plan.stages.len()).max_by_key(|s| d.plan.stages[*s].len()).unwrap_or(0);
-        let fullest = cells(d.plan.cols, d.plan.rows).filter(|(_, row)| *row == 0 || *row == d.root_row());
+        let root = d.root_row();
+        let fullest = cells(d.plan.cols, d.plan.rows).filter(|(_, row)| *row == 0 || *row == root);
         let free = |(col, row)| {
             let (mut layout, at) = (Layout::default(), d.stage_place(stage).at(col, row));
             self.kept_tiles(&mut layout, stage, at, col, row);

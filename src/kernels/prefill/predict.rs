@@ -127,12 +127,20 @@ impl<'a> Stage<'a> {
             let home = d.home(row, p.prompt);
             home.end.min(base) - home.start.min(base)
         };
-        let blocks = |n: usize| self.block(older).0 * (n / older) as u64 + self.block(n % older).0;
-        let tours = (0..rows).map(|row| held(row).div_ceil(older)).max().unwrap_or(0);
+        let whole = self.block(older).0;
+        let blocks = |n: usize| whole * (n / older) as u64 + self.block(n % older).0;
+        // Neighbours hold as many, but for a few.
+        let (mut tours, mut all, mut last) = (0, 0, (0, 0));
+        for n in (0..rows).map(held) {
+            if n != last.0 {
+                last = (n, blocks(n));
+            }
+            (tours, all) = (tours.max(n.div_ceil(older)), all + last.1);
+        }
         let own = self.on_row;
         let state = d.chip.elementwise(Prefill::state_words(&local, own)) + d.chip.elementwise(own * local.att());
         let load = d.chip.elementwise(2 * older * local.kv()).0 * tours as u64 + self.rounds(rows).0 * tours as u64;
-        let earlier = Cycles((0..rows).map(|row| blocks(held(row))).sum::<u64>() + load);
+        let earlier = Cycles(all + load);
         let fresh = Cycles(self.block(own).0 * self.chunk.len.min(rows) as u64);
         state + earlier + self.rounds(rows) + fresh
     }
