@@ -31,10 +31,11 @@ fn dry_is_wet_on_the_embedded_model_token_by_token_and_in_chunks() {
         let alone = ["generate", "--dry", "-m", path(&dir), "--prompt-tokens", &prompt];
         let alone = json_of(&[&alone, flags.as_slice()].concat(), 0);
         for dry in [&dry, &alone] {
-            for field in ["hops", "wavelets", "arena", "colors_max", "chip", "tpr", "energy", "numerics"] {
+            let of_chip = ["hops", "wavelets", "arena", "colors_max", "chip", "tpr", "numerics"];
+            for field in of_chip.into_iter().chain(["energy", "utilisation", "rivals"]) {
                 assert_eq!(dry[field], wet[field], "{mesh} {prefill} {kv}: {field}");
             }
-            for field in ["total", "prompt", "per_token", "by_phase"] {
+            for field in ["total", "prompt", "per_token", "by_phase", "by_part"] {
                 assert_eq!(dry["cycles"][field], wet["cycles"][field], "{mesh} {prefill} {kv}: cycles {field}");
             }
             assert_eq!(dry["prefill"]["chunk"], wet["prefill"]["chunk"], "{mesh} {prefill}");

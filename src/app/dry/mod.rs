@@ -27,8 +27,8 @@ use crate::plan::rivals::{Rivals, Unknown};
 use layers::Layers;
 use whole::{Passes, Whole};
 
-/// Version of the JSON object.
-const SCHEMA: u32 = 1;
+/// Version of the JSON object; 2: utilisation by span.
+const SCHEMA: u32 = 2;
 
 /// The model that `-m` names: a preset, a config.json or its directory, or a whole model; the embedded one if absent.
 pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
