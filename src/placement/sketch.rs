@@ -50,12 +50,14 @@ impl Sketch {
         if fits(1) { largest(1, most.max(1), fits) } else { 0 }
     }
 
-    /// Requests of the sketch's context whose K and V the arenas hold beside each other, at least 1.
-    pub fn requests(&self, shape: &ModelShape, chip: &Chip, kv_bytes: usize) -> usize {
+    /// Requests of the sketch's context whose K and V the arenas hold beside each other, at least 1; with room for
+    /// prompts in chunks of `chunk` positions, if it is not 0.
+    pub fn requests(&self, shape: &ModelShape, chip: &Chip, kv_bytes: usize, chunk: usize) -> usize {
         let sizes = StageSizes::new(shape, self.cols, self.rows, self.cap);
         let layers = shape.n_layers.div_ceil(self.stages);
-        let one =
-            layers.saturating_mul(sizes.layer_bytes(kv_bytes, shape.qkv_bias)).saturating_add(sizes.fixed_bytes());
+        let prefill = sizes.prefill(kv_bytes, chunk.div_ceil(self.cols), chunk.div_ceil(self.rows)).0;
+        let once = sizes.fixed_bytes().max(if chunk > 0 { prefill } else { 0 });
+        let one = layers.saturating_mul(sizes.layer_bytes(kv_bytes, shape.qkv_bias)).saturating_add(once);
         let more = layers.saturating_mul(sizes.cell_bytes(kv_bytes)).max(1);
         1 + budget::have(chip).saturating_sub(one) / more
     }

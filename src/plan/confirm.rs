@@ -8,7 +8,7 @@
 //! full pipeline gives: a token in as many cycles as the slowest region works on one (a stage: its layers and sending
 //! on; the head: embedding, output head, choice, sending on); the ways between regions are latency alone.
 //!
-//! Invariant: a layer is executed once, whatever is asked of it. Called by `search`.
+//! Invariant: a layer of decode is timed once, whatever is asked of it. Called by `search`.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -52,8 +52,8 @@ pub struct Choice {
     pub prompt: Prompt,
     /// Bytes of the fullest stage PE and of the fullest head PE, code included.
     pub arena: [usize; 2],
-    /// Requests whose K and V its arenas hold.
-    pub requests: usize,
+    /// The mesh before its ways were laid.
+    pub(super) sketch: Sketch,
     /// Was it taken, and so its prompt executed as far as that takes seconds?
     pub is_checked: bool,
 }
@@ -92,11 +92,12 @@ impl Choice {
         let rows = |p: &Plan| p.floor.bands() * p.rows;
         let width = apart.map_or(0, |p| p.floor.width()).max(self.plan.floor.width());
         let size = (width, rows(&self.plan) + apart.map_or(0, rows));
+        let (kv_bytes, chunk) = (ask.config.kv_type.bytes(), if apart.is_some() { 0 } else { self.prompt.chunk });
         Terms {
             total: self.total_cycles(ask),
             slowest,
             pes: self.pes(),
-            requests: self.requests,
+            requests: self.sketch.requests(&ask.part(), &ask.config.chip, kv_bytes, chunk),
             copies: copies(&ask.config.chip, size),
         }
     }
@@ -186,13 +187,20 @@ impl Ask {
             self.shape.n_layers as u64 * layer + rest
         });
         let prompt = self.by_token(s.forms, &plan, (&layer, &rest), rest_cycles);
-        let requests = sketch.requests(&shape, chip, config.kv_type.bytes());
-        let is_checked = false;
+        let (sketch, is_checked) = (sketch.clone(), false);
         let mut choice =
-            Choice { plan, k_tree, layer, stages, rest, rest_cycles, by_form, prompt, arena, requests, is_checked };
-        let ways = [self.same(&choice, None)?, apart.map_or(Ok(None), |a| self.apart(a, &choice))?];
-        for prompt in ways.into_iter().flatten() {
-            choice = self.better(choice, prompt);
+            Choice { plan, k_tree, layer, stages, rest, rest_cycles, by_form, prompt, arena, sketch, is_checked };
+        let largest = [self.same(&choice, (None, false))?, apart.map_or(Ok(None), |a| self.apart(a, &choice))?];
+        for first in largest.into_iter().flatten() {
+            for chunk in prompt::chunks(first.chunk).skip(1) {
+                let how = (Some(chunk), false);
+                let smaller = match &first.apart {
+                    None => self.same(&choice, how)?,
+                    Some(own) => self.on(own.clone(), &choice, how)?,
+                };
+                choice = smaller.map_or(choice.clone(), |prompt| self.better(choice.clone(), prompt));
+            }
+            choice = self.better(choice, first);
         }
         Ok(choice)
     }
@@ -207,13 +215,16 @@ impl Ask {
         let by_token = self.by_token(s.forms, &choice.plan, (&choice.layer, &choice.rest), choice.rest_cycles);
         match (choice.prompt.apart.clone(), choice.prompt.chunk) {
             (_, 0) => choice.prompt = by_token,
-            (None, chunk) => choice.prompt = self.same(&choice, Some(chunk))?.unwrap_or(by_token),
+            (None, chunk) => {
+                choice.prompt = self.same(&choice, (Some(chunk), true))?.unwrap_or_else(|| by_token.clone());
+                choice = self.better(choice, by_token);
+            }
             (Some(own), chunk) => {
-                let here = self.same(&choice, None)?.unwrap_or_else(|| by_token.clone());
-                choice.prompt = self.on(own, &choice, Some(chunk))?.unwrap_or(by_token);
+                let here = self.same(&choice, (None, false))?;
+                choice.prompt = self.on(own, &choice, (Some(chunk), true))?.unwrap_or_else(|| by_token.clone());
                 // An executed transition may take longer than it saves.
-                if self.prefill_mesh.is_none() {
-                    choice = self.better(choice, Prompt { is_checked: false, ..here });
+                for prompt in here.into_iter().chain([by_token]).filter(|_| self.prefill_mesh.is_none()) {
+                    choice = self.better(choice, prompt);
                 }
             }
         }
@@ -239,10 +250,15 @@ impl Ask {
 
     /// A choice with the prompt with which it scores better, or that was asked for.
     fn better(&self, choice: Choice, prompt: Prompt) -> Choice {
-        let mesh = prompt.apart.as_ref().map(|p| (p.cols as u32, p.rows as u32));
-        let is_asked_for = self.prefill_mesh.is_some() && mesh == self.prefill_mesh;
+        let mesh = |p: &Prompt| p.apart.as_ref().map(|p| (p.cols as u32, p.rows as u32));
+        let is_asked_for = |p: &Prompt| self.prefill_mesh.is_some() && mesh(p) == self.prefill_mesh;
         let other = Choice { prompt, ..choice.clone() };
-        if is_asked_for || other.score(self) < choice.score(self) { other } else { choice }
+        match (is_asked_for(&choice.prompt), is_asked_for(&other.prompt)) {
+            (true, false) => choice,
+            (false, true) => other,
+            _ if other.score(self) < choice.score(self) => other,
+            _ => choice,
+        }
     }
 
     /// Token by token: behind the first, one each time that the slowest stage is free; at the middle of the prompt.
@@ -261,10 +277,10 @@ impl Ask {
     }
 
     /// In chunks on decode's regions; `None` where their arenas hold no chunk.
-    fn same(&self, choice: &Choice, checked_chunk: Option<usize>) -> Result<Option<Prompt>, SessionError> {
+    fn same(&self, choice: &Choice, how: (Option<usize>, bool)) -> Result<Option<Prompt>, SessionError> {
         let (shape, chip) = (self.part(), &self.config.chip);
         let (model, size) = ((&shape, self.format), (self.prompt, choice.stages));
-        let found = prompt::confirm(model, &self.config, &choice.plan, size, checked_chunk)?;
+        let found = prompt::confirm(model, &self.config, &choice.plan, size, how)?;
         let writing = u64::from(chip.usable_colors()) * u64::from(chip.route_write_cycles);
         Ok(found.map(|c| in_chunks(c, choice.rest_cycles, None, (writing, false))))
     }
@@ -284,17 +300,17 @@ impl Ask {
             return Ok(None);
         }
         plan.floor = plan.floor.moved_down(rows(&choice.plan));
-        self.on(plan, choice, None)
+        self.on(plan, choice, (None, false))
     }
 
     /// In chunks on the regions of `plan`, apart from those of a choice.
-    fn on(&self, plan: Plan, choice: &Choice, checked_chunk: Option<usize>) -> Result<Option<Prompt>, SessionError> {
+    fn on(&self, plan: Plan, choice: &Choice, how: (Option<usize>, bool)) -> Result<Option<Prompt>, SessionError> {
         let shape = self.part();
         let (model, size) = ((&shape, self.format), (self.prompt, plan.stages.len()));
-        let Some(own) = prompt::confirm(model, &self.config, &plan, size, checked_chunk)? else { return Ok(None) };
+        let Some(own) = prompt::confirm(model, &self.config, &plan, size, how)? else { return Ok(None) };
         let mesh = (choice.plan.cols, choice.plan.rows);
         let config = SessionConfig { prompt: self.prompt, ..self.config_of(mesh, &choice.plan.trees()) };
-        let moved = prompt::move_to(model, &config, (&plan, &choice.plan), checked_chunk.is_some())?;
+        let moved = prompt::move_to(model, &config, (&plan, &choice.plan), how.1)?;
         Ok(Some(in_chunks(own, choice.rest_cycles, Some(plan), moved)))
     }
 }

@@ -113,16 +113,20 @@ impl Form {
 
     /// Cycles through `stages` of them, and of the work of one.
     pub fn cycles(&self, stages: usize, chunk: usize, older: usize) -> (u64, u64) {
-        (self.kernel.predict_over(stages, chunk, older), self.kernel.predict_over(1, chunk, older))
+        let (one, longest) = self.kernel.predict_stage(chunk, older);
+        (one + (stages as u64 - 1) * longest, one)
     }
 
-    /// The fewest cycles with chunks of up to `room` positions: of `room`, half of it, a quarter, ..
-    pub fn best(&self, stages: usize, room: usize) -> (usize, u64) {
+    /// `cycles` with each of the `chunks` of up to `room` positions, and the chunk.
+    pub fn each(&self, stages: usize, room: usize) -> Vec<(usize, (u64, u64))> {
         let older = |chunk: usize| chunk.div_ceil(self.kernel.decode.plan.rows).max(1);
-        let chunks = std::iter::successors(Some(room), |n| Some(n / 2).filter(|n| *n > 0)).take(4);
-        let timed = chunks.map(|chunk| (chunk, self.kernel.predict_over(stages, chunk, older(chunk))));
-        timed.min_by_key(|t| t.1).unwrap_or((0, u64::MAX))
+        chunks(room).map(|chunk| (chunk, self.cycles(stages, chunk, older(chunk)))).collect()
     }
+}
+
+/// Chunks that are compared: of `room` positions, half of it, a quarter, ..: the fewer, the less stages wait.
+pub fn chunks(room: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(room), |n| Some(n / 2).filter(|n| *n > 0)).take(4)
 }
 
 /// Cycles below which no prefill of the model stays on the mesh of a sketch: its products alone.
@@ -177,8 +181,9 @@ pub fn kernel(
     Prefill::new(&Decode { shape, plan, format, kv, concat_prompt: None, chip, launch }, prompt, chunk)
 }
 
-/// The prefill of `prompt` positions on the regions of `plan` (in a pipeline of `stages` such stages), its form held
-/// against an execution where a chunk is given that is to be checked; `None` where the arenas hold no chunk.
+/// The prefill of `prompt` positions on the regions of `plan` (in a pipeline of `stages` such stages), in chunks of
+/// `chunk` or of what the arenas hold, its form held against an execution if it is to be checked; `None` where the
+/// arenas hold no chunk.
 ///
 /// # Errors
 /// A stall (a defect).
@@ -187,11 +192,11 @@ pub fn confirm(
     config: &SessionConfig,
     plan: &Plan,
     (prompt, stages): (usize, usize),
-    checked_chunk: Option<usize>,
+    (chunk, is_checked): (Option<usize>, bool),
 ) -> Result<Option<Confirmed>, SessionError> {
-    let Ok(kernel) = kernel((shape, format), config, plan, prompt, checked_chunk) else { return Ok(None) };
+    let Ok(kernel) = kernel((shape, format), config, plan, prompt, chunk) else { return Ok(None) };
     let chunk = (kernel.chunk, kernel.older);
-    let check = checked_chunk.map(|_| check((shape, format), config, plan, prompt, chunk)).transpose()?;
+    let check = is_checked.then(|| check((shape, format), config, plan, prompt, chunk)).transpose()?;
     let ratio = check.as_ref().map_or(1.0, Check::ratio);
     let [through, one] = [stages, 1].map(|n| (kernel.predict_over(n, chunk.0, chunk.1) as f64 * ratio) as u64);
     Ok(Some(Confirmed { chunk, cycles: (through, one), check }))

@@ -19,14 +19,14 @@ use super::confirm::{Choice, Setting, Step, Timed, works};
 use super::prompt::{Form, kernel, least, moved_bytes, moving};
 use super::score::{Terms, copies};
 
-/// What a prompt's layer on a smaller mesh leaves open of a larger one's cycles.
-const TELLS: f64 = 0.03;
-/// Closed forms of whole requests are this near to executed ones, so nothing beyond can be the best.
-const NEAR: f64 = 1.1;
+/// Closed forms are this near to executed layers (`tests/plan_forms.rs`), so nothing beyond can be the best.
+const NEAR: f64 = 1.25;
 /// Meshes whose prompts are predicted before the ranking is taken as it is.
-const LOOKED_AT: usize = 3_000;
+const LOOKED_AT: usize = 2_000;
 /// Meshes for a prompt apart that are predicted.
 const APART: usize = 400;
+/// Cores of all meshes that are timed besides: small ones are so quickly executed that closed forms need not choose.
+const TIMED_CORES: usize = 8_000;
 /// Meshes whose ways turn out to take too many colors before there are finalists enough.
 const REFUSED: usize = 64;
 
@@ -56,23 +56,25 @@ struct Prompts<'a> {
     ask: &'a Ask,
     sketches: &'a [Sketch],
     form: Form,
-    /// Cycles of all, and of one stage's work; `Some(None)`: the arenas hold no chunk.
-    known: Vec<Option<Option<(u64, u64)>>>,
+    /// By chunk: cycles of all, and of one stage's work; none where the arenas hold no chunk.
+    known: Vec<Option<Vec<InChunks>>>,
 }
 
+/// A chunk; cycles of all, and of one stage's work.
+type InChunks = (usize, (u64, u64));
+
 impl Prompts<'_> {
-    fn of(&mut self, at: usize) -> Option<(u64, u64)> {
+    fn of(&mut self, at: usize) -> &[InChunks] {
         let (ask, s) = (self.ask, &self.sketches[at]);
         let form = &mut self.form;
-        *self.known[at].get_or_insert_with(|| {
+        self.known[at].get_or_insert_with(|| {
             let (shape, config) = (ask.part(), &ask.config);
             let room = s.chunk_room(&shape, &config.chip, config.kv_type.bytes(), ask.prompt);
             let stages = s.stages * ask.wafers;
-            (room > 0).then(|| {
-                let form = form.at((s.cols, s.rows), ask.layers().div_ceil(s.stages));
-                let (chunk, _) = form.best(stages, room);
-                form.cycles(stages, chunk, chunk.div_ceil(s.rows))
-            })
+            match room {
+                0 => Vec::new(),
+                _ => form.at((s.cols, s.rows), ask.layers().div_ceil(s.stages)).each(stages, room),
+            }
         })
     }
 }
@@ -127,22 +129,10 @@ impl Ask {
         let form = Form::new((&shape, self.format, config.kv_type), chip, self.prompt, (1, 1), 1);
         let mut prompts = Prompts { ask: self, sketches, form, known: vec![None; sketches.len()] };
         let mut ranked = self.answers(forms, &sketches[..held]);
+        let held_of = |s: &Sketch, chunk: usize| s.requests(&shape, chip, config.kv_type.bytes(), chunk);
+        let requests: Vec<usize> = sketches.iter().map(|s| held_of(s, 0)).collect();
         let (apart, bytes) = (self.prompts_apart(&mut prompts), moved_bytes(&shape, config, self.prompt));
-        let requests = |s: &Sketch| s.requests(&shape, chip, config.kv_type.bytes());
-        let requests: Vec<usize> = sketches.iter().map(requests).collect();
-        // The best prompt on a mesh of its own, and its score.
-        let beside = |r: &Ranked| {
-            let s = &sketches[r.sketch];
-            let free = (chip.rows as usize).saturating_sub(rows(s));
-            let fitting = apart.iter().filter(|a| a.rows <= free && a.at != r.sketch);
-            let with = fitting.map(|a| {
-                let own = &sketches[a.at];
-                let moved = moving(chip, bytes, s.pes().min(own.pes()));
-                let cycles = (r.answer.0 + a.cycles.0 + moved, r.answer.1 + a.cycles.1 + moved);
-                (self.scored(cycles, requests[r.sketch], (s, Some(own))), a.at)
-            });
-            with.min_by(|a, b| a.0.total_cmp(&b.0))
-        };
+        let beside = |r: &Ranked| self.beside((r, requests[r.sketch]), sketches, &apart, bytes);
         for r in &mut ranked {
             let s = &sketches[r.sketch];
             let products = least(&shape, chip, s, self.prompt);
@@ -158,18 +148,16 @@ impl Ask {
             }
             looked += 1;
             let s = &sketches[r.sketch];
-            let (answer, held) = (r.answer, requests[r.sketch]);
-            let here = |prompt: u64, one: u64| self.scored((answer.0 + prompt, answer.1 + one), held, (s, None));
-            // By token: one each time that the slowest region is free.
-            let (token, slowest) = (r.answer.0 / self.output as u64, r.answer.1 / self.output as u64);
-            let n = self.prompt as u64;
-            r.score = here(token + (n - 1) * slowest, n * slowest);
-            if let Some((all, one)) = prompts.of(r.sketch) {
-                r.score = r.score.min(here(all, one));
-            }
-            let on_mesh = self.prefill_mesh.is_none_or(|m| m == (s.cols as u32, s.rows as u32));
-            if !on_mesh {
-                r.score = f64::INFINITY;
+            if self.prefill_mesh.is_none_or(|m| m == (s.cols as u32, s.rows as u32)) {
+                let answer = r.answer;
+                let here = |(prompt, one), held| self.scored((answer.0 + prompt, answer.1 + one), held, (s, None));
+                // By token: one each time that the slowest region is free.
+                let (token, slowest) = (answer.0 / self.output as u64, answer.1 / self.output as u64);
+                let n = self.prompt as u64;
+                r.score = here((token + (n - 1) * slowest, n * slowest), requests[r.sketch]);
+                for &(chunk, cycles) in prompts.of(r.sketch) {
+                    r.score = r.score.min(here(cycles, held_of(s, chunk)));
+                }
             }
             if let Some((with, at)) = beside(r).filter(|b| b.0 < r.score) {
                 (r.score, r.apart) = (with, Some(at));
@@ -180,6 +168,26 @@ impl Ask {
         ranked.retain(|r| r.score < f64::INFINITY);
         ranked.sort_by(|a, b| a.score.total_cmp(&b.score));
         ranked
+    }
+
+    /// The best score with a prompt on a mesh of its own, and which; such a prompt leaves the room for requests alone.
+    fn beside(
+        &self,
+        (r, requests): (&Ranked, usize),
+        sketches: &[Sketch],
+        apart: &[Apart],
+        bytes: u64,
+    ) -> Option<(f64, usize)> {
+        let (s, chip) = (&sketches[r.sketch], &self.config.chip);
+        let free = (chip.rows as usize).saturating_sub(rows(s));
+        let fitting = apart.iter().filter(|a| a.rows <= free && a.at != r.sketch);
+        let with = fitting.map(|a| {
+            let own = &sketches[a.at];
+            let moved = moving(chip, bytes, s.pes().min(own.pes()));
+            let cycles = (r.answer.0 + a.cycles.0 + moved, r.answer.1 + a.cycles.1 + moved);
+            (self.scored(cycles, requests, (s, Some(own))), a.at)
+        });
+        with.min_by(|a, b| a.0.total_cmp(&b.0))
     }
 
     /// Prompts on meshes beside which another placement of the model has room: all that are not beaten in rows, cores
@@ -202,7 +210,7 @@ impl Ask {
         all.sort_by_key(|i| (rows(&sketches[*i]), sketches[*i].pes()));
         let mut kept: Vec<Apart> = Vec::new();
         for at in all {
-            let Some(cycles) = prompts.of(at) else { continue };
+            let Some(cycles) = prompts.of(at).iter().map(|p| p.1).min() else { continue };
             let s = &sketches[at];
             let beats = |k: &Apart| k.cycles.0 <= cycles.0 && k.cycles.1 <= cycles.1 && sketches[k.at].pes() <= s.pes();
             if !kept.iter().any(beats) {
@@ -232,10 +240,9 @@ impl Ask {
         let mut choices = self.finalists(&mut Setting { forms: &forms, timed: &mut *timed }, (&sketches, held))?;
         choices = self.on_prefill_mesh(choices, &sketches)?;
         loop {
-            // What was checked stays the best where others are no better than a smaller mesh can tell.
-            let cost = |c: &Choice| c.score(self) * if c.is_checked { 1.0 - TELLS } else { 1.0 };
-            choices.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+            choices.sort_by(|a, b| a.score(self).total_cmp(&b.score(self)));
             if choices.first().is_none_or(|best| best.is_checked) {
+                choices.truncate(self.finalists.max(1));
                 return Ok(choices);
             }
             choices[0] = self.checked(&mut Setting { forms: &forms, timed: &mut *timed }, choices[0].clone())?;
@@ -252,18 +259,26 @@ impl Ask {
         (sketches, held): (&[Sketch], usize),
     ) -> Result<Vec<Choice>, SessionError> {
         let (mut choices, mut refused): (Vec<Choice>, Vec<SessionError>) = (Vec::new(), Vec::new());
-        for next in self.rank(setting.forms, sketches, held) {
-            if choices.len() >= self.finalists || !choices.is_empty() && refused.len() >= REFUSED {
-                break;
-            }
+        let ranked = self.rank(setting.forms, sketches, held);
+        let most = ranked.first().map_or(0.0, |first| first.score * NEAR);
+        let (mut apart, mut cores) = (Vec::new(), 0);
+        for next in &ranked {
             let s = &sketches[next.sketch];
             // Neighbours differ little: every finalist has a number of stages or of levels of its own.
-            let stages = (s.stages * self.wafers, next.k_tree);
-            if choices.iter().any(|c| (c.stages, c.k_tree) == stages) {
+            let kind = (s.stages, next.k_tree);
+            let is_finalist = apart.len() < self.finalists
+                && (choices.is_empty() || refused.len() < REFUSED)
+                && !apart.contains(&kind);
+            let is_small = next.score <= most && cores + s.cols * s.rows <= TIMED_CORES;
+            if !is_finalist && !is_small {
                 continue;
             }
             match self.finalist(setting, (s, next.k_tree), next.apart.map(|at| &sketches[at])) {
-                Ok(choice) => choices.push(choice),
+                Ok(choice) => {
+                    choices.push(choice);
+                    cores += s.cols * s.rows;
+                    apart.extend(is_finalist.then_some(kind));
+                }
                 Err(error @ SessionError::Plan(PlanError::Colors { .. })) => refused.push(error),
                 Err(error) => return Err(error),
             }

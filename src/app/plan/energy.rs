@@ -105,14 +105,15 @@ impl Spent {
         row(
             "",
             format!(
-                "by events{} {total:.3} J: memories {:.3}, routers {:.4}, wires {:.4}, arithmetic {:.3}; {:.1} % of power \
-                 x time",
+                "by events{} {total:.3} J: memories {:.3}, routers {:.4}, wires {:.4}, arithmetic {:.3}; {:.1} % of \
+                 power x time, {:.1} % of its share of the cores in use",
                 mark(self.assumed[1]),
                 a.sram,
                 a.router,
                 a.wire,
                 a.flop,
-                total * 100.0 / all
+                total * 100.0 / all,
+                total * 100.0 / used
             ),
         );
         row(
@@ -126,7 +127,8 @@ impl Spent {
         row(
             "",
             format!(
-                "the power is {by_power:.1} pJ a core and cycle; a core that multiplies takes {by_events:.1} by events{}",
+                "the power is {by_power:.1} pJ a core and cycle; a core that multiplies takes {by_events:.1} by \
+                 events{}",
                 mark(self.assumed[1])
             ),
         );
@@ -146,6 +148,7 @@ impl Spent {
                 "joules": a.total(), "sram": a.sram, "router": a.router, "wire": a.wire, "flop": a.flop,
                 "joules_per_token": a.total() / self.tokens, "assumed": self.assumed[1],
                 "of_power": a.total() / self.by_power,
+                "of_power_of_cores_in_use": a.total() / self.in_use,
                 "traffic_of_decode": "the timed layer x layers x tokens", "traffic_of_prompt": self.prompt_by,
             },
             "core_cycle_pj": { "by_power": c.by_power, "by_events": c.by_events, "busy_share": c.busy_share() },

@@ -1,7 +1,8 @@
 //! `plummer plan`: the best mesh for a model on a chip, what it would take, and how it lies on the wafer.
 //!
 //! Invariant: prints what `plan` found, and says of every number whether it was executed, computed or assumed.
-//! `told` words it, `object` is its JSON. Called by the command; `ask` and `auto` also by `sweep` and `generate --auto`.
+//! `told` words it, `object` is its JSON. Called by the command; `ask` and `auto` also by `sweep` and
+//! `generate --auto`.
 
 mod energy;
 mod object;
@@ -95,7 +96,7 @@ pub struct PlanArgs {
     /// The question.
     #[command(flatten)]
     pub ask: AskArgs,
-    /// Meshes that are executed before one is chosen.
+    /// Meshes, each with another number of stages or levels, that are timed before one is chosen, and shown.
     #[arg(long, default_value_t = 2, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub finalists: u16,
     /// Price of one wafer and hour, in any currency: the plan then says what a token costs.

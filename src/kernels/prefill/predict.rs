@@ -53,6 +53,12 @@ impl Prefill {
 
     /// `predict` for a pipeline of `stages` such stages, on this wafer and on others like it.
     pub fn predict_over(&self, stages: usize, chunk: usize, older: usize) -> u64 {
+        let (sum, longest) = self.predict_stage(chunk, older);
+        sum + (stages as u64 - 1) * longest
+    }
+
+    /// Cycles that a stage works on the prompt, and on the chunk that takes it longest.
+    pub fn predict_stage(&self, chunk: usize, older: usize) -> (u64, u64) {
         let layers = self.decode.plan.stages.iter().map(|s| s.len()).max().unwrap_or(0) as u64;
         let (mut sum, mut longest) = (0, 0);
         let whole = Stage::new(self, chunk);
@@ -64,7 +70,7 @@ impl Prefill {
             let t = layers * (products[at].0 + stage.attention(base, older).0) + stage.hand_over();
             (sum, longest) = (sum + t, longest.max(t));
         }
-        sum + (stages as u64 - 1) * longest
+        (sum, longest)
     }
 }
 
