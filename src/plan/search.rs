@@ -269,7 +269,9 @@ impl Ask {
             let is_finalist = apart.len() < self.finalists
                 && (choices.is_empty() || refused.len() < REFUSED)
                 && !apart.contains(&kind);
-            let is_small = next.score <= most && cores + s.cols * s.rows <= TIMED_CORES;
+            // (With a prefill mesh that was asked for, each would have its transition executed too.)
+            let is_free = self.prefill_mesh.is_none() && cores + s.cols * s.rows <= TIMED_CORES;
+            let is_small = is_free && next.score <= most;
             if !is_finalist && !is_small {
                 continue;
             }
