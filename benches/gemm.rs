@@ -146,6 +146,7 @@ fn prefill(threads: usize) {
             workers: threads,
             arena_full: false,
             random_schedule: None,
+            spread: plummer::placement::Spread::default(),
             kernels: None,
             trees: None,
         };

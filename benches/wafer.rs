@@ -169,6 +169,7 @@ fn layer(side: u32) {
         workers: 1,
         arena_full: false,
         random_schedule: None,
+        spread: plummer::placement::Spread::default(),
         kernels: None,
         trees: None,
     };

@@ -31,6 +31,22 @@ fn flags_without_effect_are_named_once() {
 }
 
 #[test]
+fn more_stages_and_a_wider_head_change_the_mesh_and_cycles_and_no_bit() {
+    let run = |more: &[&str]| -> Value {
+        let args = ["generate", "-p", "O", "-n", "4", "--temp", "0", "--mesh", "16x16", "--json"];
+        let out = plummer(&[&args[..], more].concat());
+        assert!(out.status.success(), "{}", stderr(&out));
+        serde_json::from_slice(&out.stdout).expect("one object")
+    };
+    let (least, spread) = (run(&[]), run(&["--stages", "1000", "--head-cols", "3"]));
+    assert!(least["mesh"]["stages"].as_u64().expect("stages") < 4, "{}", least["mesh"]);
+    let (stages, pes) = (4, 16 * (3 + 4 * 16)); // the model has four layers
+    assert_eq!((&spread["mesh"]["stages"], &spread["mesh"]["pes"]), (&stages.into(), &pes.into()));
+    assert_eq!((&least["token_ids"], &least["logits_sha256"]), (&spread["token_ids"], &spread["logits_sha256"]));
+    assert_ne!(least["cycles"]["total"], spread["cycles"]["total"]);
+}
+
+#[test]
 fn a_dry_run_beyond_the_trained_context_says_so() {
     let run = |tokens: &str| {
         let args = ["generate", "--dry", "--one-layer", "-m", "llama2-13b", "--mesh", "16x16", "-n", "1"];

@@ -90,6 +90,10 @@ fn fields(value: &Value, at: &str, all: &mut Vec<String>) {
         if name == "rivals" {
             continue; // null where the skeleton's tiles do not fit
         }
+        if name == "by_part" {
+            all.push(at); // null where a prompt is timed in lockstep
+            continue;
+        }
         fields(value.get(0).unwrap_or(value), &at, all);
         all.push(at);
     }

@@ -289,6 +289,7 @@ proptest! {
         let chip = Chip { arena_bytes: 8_192 + spare, ..Chip::preset("wse2").expect("a preset") };
         let request = plummer::placement::PlanRequest {
             straight_colors: 18,
+            spread: plummer::placement::Spread::default(),
             mesh: Some((cols, rows)), context: 9, kv_bytes: 2, concat_prompt: None, k_tree: 2, trees: None,
         };
         if let Ok(plan) = plummer::placement::Plan::new(&shape, &chip, &request) {

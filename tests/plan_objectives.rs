@@ -138,3 +138,22 @@ fn arenas_hold_the_requests_that_are_said_to_be_under_way() {
     }
     assert!(seen > 20, "{seen}");
 }
+
+#[test]
+fn more_memory_never_makes_a_worse_plan() {
+    for (cols, rows, arena, tokens) in [(14, 12, 5_000, (12, 8)), (20, 20, 4_000, (30, 6)), (40, 12, 6_000, (6, 20))] {
+        for objective in [Objective::Latency, Objective::Energy] {
+            let of = |arena| {
+                let (ask, chosen) = best(&ask(cols, rows, arena, tokens), objective, &mut Timed::default());
+                value(&ask, &chosen)
+            };
+            let by_arena = [1, 2, 4].map(|times| of(arena * times));
+            for pair in by_arena.windows(2) {
+                assert!(
+                    pair[1] <= pair[0] * NEAR,
+                    "{cols}x{rows}, {objective:?}: {by_arena:?} with 1, 2, 4 x {arena} B"
+                );
+            }
+        }
+    }
+}

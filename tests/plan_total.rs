@@ -50,6 +50,7 @@ fn request() -> impl Strategy<Value = PlanRequest> {
             k_tree,
             trees: None,
             straight_colors: Decode::straight_colors(k_tree),
+            spread: plummer::placement::Spread::default(),
         },
     )
 }
@@ -86,6 +87,7 @@ fn no_mesh_that_holds_a_model_is_missed() {
                     k_tree: 2,
                     trees: None,
                     straight_colors,
+                    spread: plummer::placement::Spread::default(),
                 };
                 let on = |mesh| Plan::sketches(&shape, &chip, &PlanRequest { mesh: Some(mesh), ..r.clone() }).ok();
                 let all = (1..=13).flat_map(|cols| (1..=11).map(move |rows| (cols, rows)));

@@ -28,6 +28,7 @@ fn config(mesh: (u32, u32), bytes: u64) -> SessionConfig {
         workers: 1,
         arena_full: false,
         random_schedule: None,
+        spread: plummer::placement::Spread::default(),
         kernels: None,
         trees: None,
     }

@@ -120,6 +120,12 @@ pub struct PlaceArgs {
     /// 60,8/50,7/20,4 for K = 3 [default: the fewest stages].
     #[arg(long, value_name = "Y/X/HEAD", value_parser = groups)]
     pub groups: Option<Trees>,
+    /// Pipeline stages, at least and at most one a layer [default: as few as the arenas hold].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub stages: usize,
+    /// Columns of the head region, at least [default: as few as the arenas hold].
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub head_cols: usize,
 }
 
 /// `plummer generate`.
@@ -189,10 +195,10 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]
     pub prompt_tokens: Option<usize>,
     /// Run on the meshes and trees of the best plan for latency, its prompt as that plan has it (see `plummer plan`).
-    #[arg(long, conflicts_with_all = ["mesh", "k_tree", "groups", "prefill_mesh", "one_layer"])]
+    #[arg(long, conflicts_with_all = ["mesh", "k_tree", "groups", "stages", "head_cols", "prefill_mesh", "one_layer"])]
     pub auto: bool,
     /// Time one layer on --mesh alone and multiply, whatever the wafer holds; with --prefill mesh a layer of that too.
-    #[arg(long, requires = "dry", requires = "mesh")]
+    #[arg(long, requires = "dry", requires = "mesh", conflicts_with_all = ["chunk", "prefill_mesh"])]
     pub one_layer: bool,
     /// Price of one chip and hour, in any currency: the report then says what a token costs.
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = price)]

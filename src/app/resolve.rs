@@ -12,6 +12,7 @@ use crate::exec::WORKERS_MAX;
 use crate::host::{Kv, KvType, PrefillOptions, SessionConfig};
 use crate::model::Model;
 use crate::model::chat::Message;
+use crate::placement::Spread;
 
 /// A run, decided.
 pub struct HiArgs {
@@ -104,6 +105,7 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
         },
         k_tree: place.k_tree,
         trees: place.groups.clone(),
+        spread: Spread { stages: place.stages, head_cols: place.head_cols },
         context,
         prompt,
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),

@@ -72,6 +72,11 @@ impl<T: Serialize + DeserializeOwned> Resume<T> {
                 others += 1;
             }
         }
+        // What a run left unfinished goes; what no run wrote is somebody's.
+        let (cut, begun) = (&text[whole..], "{\"made_with\":\"");
+        if !cut.starts_with(begun) && !begun.starts_with(cut) {
+            bail!("last line: need a finished part of a run, found `{cut:.80}`");
+        }
         file.set_len(whole as u64)?;
         file.seek(SeekFrom::End(0))?;
         Ok((Self { file: Some((file, path.to_path_buf())), made_with, parts }, others))
@@ -143,6 +148,11 @@ mod tests {
         drop(other);
         let (one, others) = open("one build")?;
         assert_eq!((one.find("a"), others), (Some(&Some(1.5)), 1), "both are there");
+        for foreign in ["my notes", "{\"made_with\":\"x\",\"name\":\"a\",\"value\":1}\nmy notes"] {
+            std::fs::write(&path, foreign)?;
+            assert!(open("one build").is_err(), "{foreign}");
+            assert_eq!(std::fs::read_to_string(&path)?, foreign, "it is as it was");
+        }
         std::fs::write(&path, "something else\n")?;
         let error = open("one build").err().map(|e| format!("{e:#}")).unwrap_or_default();
         assert!(error.contains("line 1") && error.contains("something else"), "{error}");

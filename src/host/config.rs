@@ -5,7 +5,7 @@
 use crate::fabric::Chip;
 use crate::kernels::decode::KvFormat;
 use crate::math::Kernels;
-use crate::placement::Trees;
+use crate::placement::{Spread, Trees};
 
 /// Where positions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct SessionConfig {
     pub k_tree: usize,
     /// Their group counts; `None`: those with the fewest stages.
     pub trees: Option<Trees>,
+    /// Stages and head columns beyond those that the arenas ask for.
+    pub spread: Spread,
     /// Positions to provide for.
     pub context: usize,
     /// Positions of the prompt (concat distributes them).
@@ -55,6 +57,7 @@ impl SessionConfig {
             kv_type: KvFormat::F16,
             k_tree: 2,
             trees: None,
+            spread: Spread::default(),
             context: 1,
             prompt: 1,
             workers: 1,

@@ -5,7 +5,7 @@
 use crate::fabric::{Backing, Layout, build};
 use crate::kernels::decode::{Decode, Launch};
 use crate::math::checkpoint::{Checkpoint, MatrixId, ModelShape, WeightFormat};
-use crate::placement::{Plan, PlanRequest};
+use crate::placement::{Plan, PlanRequest, Spread};
 
 use super::config::{Kv, SessionConfig};
 use super::report::{self, PlacementSummary};
@@ -27,6 +27,7 @@ pub(super) fn request(config: &SessionConfig) -> Result<PlanRequest, SessionErro
         k_tree: config.k_tree,
         trees: config.trees.clone(),
         straight_colors: Decode::straight_colors(config.k_tree),
+        spread: config.spread,
     })
 }
 
@@ -69,7 +70,8 @@ pub(super) fn apart(
     let Some(mesh) = mesh.filter(|m| (m.0 as usize, m.1 as usize) != (decode.plan.cols, decode.plan.rows)) else {
         return Ok(None);
     };
-    let own = SessionConfig { mesh: Some(mesh), trees: None, context: config.prompt, ..config.clone() };
+    let (trees, spread) = (None, Spread::default());
+    let own = SessionConfig { mesh: Some(mesh), trees, spread, context: config.prompt, ..config.clone() };
     let mut other = plan(shape, format, &own).map_err(|error| match error {
         SessionError::Plan(error) => SessionError::PrefillMesh(error),
         other => other,

@@ -76,6 +76,7 @@ mod tests {
                 k_tree: 2,
                 trees: None,
                 straight_colors: 18,
+                spread: crate::placement::Spread::default(),
             };
             let stages = 3;
             let c = Capacity::of(&shape, &chip, &r, mesh, stages);

@@ -70,6 +70,18 @@ pub struct PlanRequest {
     pub trees: Option<Trees>,
     /// Colors that the kernel takes on a floorplan without turns; every track of a turn is one more.
     pub straight_colors: u32,
+    /// On more cores than the arenas ask for.
+    pub spread: Spread,
+}
+
+/// Stages and head columns, at least; 0: as few as the arenas hold. More stages take more tokens at once and longer ways,
+/// a wider head is quicker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Spread {
+    /// Pipeline stages, at most one a layer.
+    pub stages: usize,
+    /// Columns of the head region, at most the chip's and one a token of the vocabulary.
+    pub head_cols: usize,
 }
 
 /// See the module.

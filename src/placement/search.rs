@@ -23,7 +23,7 @@ use crate::math::checkpoint::ModelShape;
 
 use super::budget;
 use super::error::PlanError;
-use super::plan::{Plan, PlanRequest, Room};
+use super::plan::{Plan, PlanRequest, Room, Spread};
 use super::sketch::Sketch;
 
 /// Host time of one PE a token, in message-hops; see the module.
@@ -58,9 +58,13 @@ pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resu
     first(sketches.into_iter(), last, shape, chip, r)
 }
 
+/// How many times the fewest stages and head columns are looked at. A larger arena asks for fewer, which need not be
+/// better.
+const SPREADS: [usize; 3] = [1, 2, 4];
+
 /// Meshes that hold the model and whose sides are the least for their tiles, or fill the chip. A side in between has
 /// the tiles of the next one below, which holds the model on fewer PEs and with shorter lines; so if any mesh holds it,
-/// one of these does.
+/// one of these does. Each also with more stages, and with a wider head up to the width of a stage.
 ///
 /// # Errors
 /// As `fastest`.
@@ -77,12 +81,38 @@ pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Ve
         let head_cols = budget::head_cols(shape, chip, rows);
         for &cols in &cols {
             match Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode) {
-                Ok(sketch) => found.push(sketch),
+                Ok(sketch) => {
+                    let spread = |(stages, head)| spread(shape, chip, r, &sketch, (stages, head));
+                    let wider = spreads().filter_map(spread).collect::<Vec<_>>();
+                    found.push(sketch);
+                    found.extend(wider);
+                }
                 Err(error) => last = Some(error),
             }
         }
     }
     if found.is_empty() { Err(no_mesh(chip, r, last)) } else { Ok(found) }
+}
+
+/// Factors of stages and of head columns but once both.
+fn spreads() -> impl Iterator<Item = (usize, usize)> {
+    SPREADS.into_iter().flat_map(|stages| SPREADS.map(|head| (stages, head))).skip(1)
+}
+
+/// A mesh with so many times the stages and head columns, if that is another placement and there is room.
+fn spread(
+    shape: &ModelShape,
+    chip: &Chip,
+    r: &PlanRequest,
+    least: &Sketch,
+    (stages, head): (usize, usize),
+) -> Option<Sketch> {
+    let (stages, head_cols) = (least.stages * stages, least.head_cols * head);
+    if stages > shape.n_layers || head > 1 && head_cols > least.cols {
+        return None;
+    }
+    let r = PlanRequest { spread: Spread { stages, head_cols }, ..r.clone() };
+    Sketch::new(shape, chip, &r, (least.cols, least.rows), Ok(least.head_cols), Room::Decode).ok()
 }
 
 /// The least sides up to `most` at which the longest slice of a size is as short as it is there.
@@ -196,6 +226,7 @@ mod tests {
             k_tree: 2,
             trees: None,
             straight_colors: 18,
+            spread: Spread::default(),
         }
     }
 

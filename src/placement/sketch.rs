@@ -27,6 +27,8 @@ pub struct Sketch {
     pub bands: usize,
     /// Columns of the wafer that they take.
     pub width: usize,
+    /// No stage and no head column more than the arenas ask for?
+    pub is_least: bool,
     cap: usize,
 }
 
@@ -106,13 +108,15 @@ impl Sketch {
             return Err(PlanError::TooLong { cols, rows, need, have: MESSAGE_WORDS_MAX });
         }
         let per_stage = ((have - fixed) / layer.max(1)).clamp(1, shape.n_layers);
-        let stages = shape.n_layers.div_ceil(per_stage);
-        let head_cols = head_cols.map_err(|need| {
+        let least_stages = shape.n_layers.div_ceil(per_stage);
+        let stages = least_stages.max(r.spread.stages.min(shape.n_layers));
+        let least_head = head_cols.map_err(|need| {
             let hint = "use more rows";
             let ledger = [need, 0, 0];
             PlanError::TooSmall { cols, rows, what: "the head on all columns", need, have, hint, ledger }
         })?;
         let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
+        let head_cols = least_head.max(r.spread.head_cols.min(have_cols).min(shape.vocab));
         let regions = places(head_cols, cols, stages, rows, have_cols);
         let bands = regions.last().map_or(1, |p| p.band + 1);
         let width = regions.iter().map(|p| p.col + p.cols).max().unwrap_or(0);
@@ -120,7 +124,8 @@ impl Sketch {
         if need > have {
             return Err(PlanError::TooTall { cols, rows, head_cols, stages, bands, have_cols, need, have });
         }
-        Ok(Self { cols, rows, stages, head_cols, bands, width, cap })
+        let is_least = (stages, head_cols) == (least_stages, least_head);
+        Ok(Self { cols, rows, stages, head_cols, bands, width, is_least, cap })
     }
 
     /// Lays the ways of the floorplan.
@@ -128,7 +133,7 @@ impl Sketch {
     /// # Errors
     /// `Colors` when they take more than the chip has; `GroupsBeyond`.
     pub fn finish(self, shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Plan, PlanError> {
-        let Self { cols, rows, stages, head_cols, bands, width: _, cap } = self;
+        let Self { cols, rows, stages, head_cols, bands, cap, .. } = self;
         let trees = r.trees.clone().unwrap_or_else(|| Trees::new([rows, cols, head_cols], r.k_tree));
         if let Some((axis, level, found, have)) = trees.beyond([rows, cols, head_cols]) {
             return Err(PlanError::GroupsBeyond { cols, rows, axis, level, found, have });

@@ -60,6 +60,11 @@ impl Ask {
         ModelShape { n_layers: self.layers(), ..self.shape.clone() }
     }
 
+    /// Passes of decode: the first token of the answer comes out of the prompt's.
+    pub fn steps(&self) -> usize {
+        self.output.saturating_sub(1)
+    }
+
     /// Position in the middle of the answer.
     pub fn middle(&self) -> usize {
         self.prompt + self.output / 2

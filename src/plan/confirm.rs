@@ -66,7 +66,7 @@ impl Choice {
 
     /// Cycles of prompt, transition and answer.
     pub fn total_cycles(&self, ask: &Ask) -> u64 {
-        self.prompt.cycles + self.prompt.transition + self.token_cycles(ask) * ask.output as u64
+        self.prompt.cycles + self.prompt.transition + self.token_cycles(ask) * ask.steps() as u64
     }
 
     /// Cycles that a region works on a token, the head first, then every stage of the first wafer.
@@ -87,7 +87,7 @@ impl Choice {
     /// What objectives count.
     pub fn terms(&self, ask: &Ask) -> Terms {
         // While weights, K and V move nobody else works.
-        let slowest = self.prompt.stage_cycles + self.prompt.transition + self.stage_cycles() * ask.output as u64;
+        let slowest = self.prompt.stage_cycles + self.prompt.transition + self.stage_cycles() * ask.steps() as u64;
         let apart = self.prompt.apart.as_ref();
         let rows = |p: &Plan| p.floor.bands() * p.rows;
         let width = apart.map_or(0, |p| p.floor.width()).max(self.plan.floor.width());
@@ -100,6 +100,11 @@ impl Choice {
             requests: self.sketch.requests(&ask.part(), &ask.config.chip, kv_bytes, chunk),
             copies: copies(&ask.config.chip, size),
         }
+    }
+
+    /// More stages or head columns than the arenas ask for?
+    pub fn is_spread(&self) -> bool {
+        !self.sketch.is_least
     }
 
     /// The less the better.

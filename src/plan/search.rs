@@ -11,7 +11,7 @@
 
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::kernels::decode::Decode;
-use crate::placement::{Plan, PlanError, PlanRequest, Sketch};
+use crate::placement::{Plan, PlanError, PlanRequest, Sketch, Spread};
 
 use super::ask::Ask;
 use super::closed::Forms;
@@ -34,7 +34,9 @@ const REFUSED: usize = 64;
 struct Ranked {
     sketch: usize,
     k_tree: usize,
-    /// Cycles of an answer, and of the slowest region in it.
+    /// Cycles of a token, and of the slowest region on it.
+    token: (u64, u64),
+    /// Of an answer.
     answer: (u64, u64),
     /// With a prompt that takes no longer than its products, or with the best apart.
     least: f64,
@@ -86,7 +88,7 @@ fn rows(s: &Sketch) -> usize {
 impl Ask {
     /// Every mesh that holds the model, and its answer by the closed forms.
     fn answers(&self, forms: &Forms<'_>, sketches: &[Sketch]) -> Vec<Ranked> {
-        let (chip, output) = (&self.config.chip, self.output as u64);
+        let (chip, steps) = (&self.config.chip, self.steps() as u64);
         let mut ranked = Vec::new();
         for (sketch, s) in sketches.iter().enumerate() {
             let mesh = (s.cols, s.rows);
@@ -97,8 +99,9 @@ impl Ask {
                 let token = self.shape.n_layers as u64 * layer + rest.cycles(s.stages * self.wafers);
                 let fullest = 0..self.layers().div_ceil(s.stages);
                 let slowest = works(&rest, &[fullest], layer).into_iter().max().unwrap_or(0);
-                let (answer, inf) = ((token * output, slowest * output), f64::INFINITY);
-                ranked.push(Ranked { sketch, k_tree, answer, least: 0.0, score: inf, apart: None });
+                let (answer, score) = ((token * steps, slowest * steps), f64::INFINITY);
+                let token = (token, slowest);
+                ranked.push(Ranked { sketch, k_tree, token, answer, least: 0.0, score, apart: None });
             }
         }
         // Turns take a color for every so many rows, whatever the trees.
@@ -152,7 +155,7 @@ impl Ask {
                 let answer = r.answer;
                 let here = |(prompt, one), held| self.scored((answer.0 + prompt, answer.1 + one), held, (s, None));
                 // By token: one each time that the slowest region is free.
-                let (token, slowest) = (answer.0 / self.output as u64, answer.1 / self.output as u64);
+                let (token, slowest) = r.token;
                 let n = self.prompt as u64;
                 r.score = here((token + (n - 1) * slowest, n * slowest), requests[r.sketch]);
                 for &(chunk, cycles) in prompts.of(r.sketch) {
@@ -201,7 +204,7 @@ impl Ask {
         }
         let wanted = |s: &Sketch| {
             let mesh = (s.cols as u32, s.rows as u32);
-            rows(s) <= most && self.prefill_mesh.is_none_or(|m| m == mesh)
+            s.is_least && rows(s) <= most && self.prefill_mesh.is_none_or(|m| m == mesh)
         };
         let (shape, chip) = (self.part(), &self.config.chip);
         let mut all: Vec<usize> = (0..sketches.len()).filter(|i| wanted(&sketches[*i])).collect();
@@ -226,7 +229,8 @@ impl Ask {
     /// What does not fit.
     pub fn choose(&self, timed: &mut Timed<'_>) -> Result<Vec<Choice>, SessionError> {
         let (shape, chip) = (self.part(), &self.config.chip);
-        let request = Session::request(&SessionConfig { trees: None, ..self.config.clone() })?;
+        let spread = Spread::default();
+        let request = Session::request(&SessionConfig { trees: None, spread, ..self.config.clone() })?;
         let mut sketches = Plan::sketches(&shape, chip, &request)?;
         let held = sketches.len();
         if let Some(mesh) = self.prefill_mesh {

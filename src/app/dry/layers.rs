@@ -26,6 +26,13 @@ pub(super) struct Layers<'a> {
     pub(super) fits: Option<String>,
 }
 
+/// How a layer was timed that was not executed.
+const LOCKSTEP: &str =
+    "not executed: all cores timed in lockstep, which gives the same numbers (tests of small meshes)";
+/// The same of a prompt's, whose phases are not split into compute, reduce, broadcast and wait.
+const LOCKSTEP_UNSPLIT: &str =
+    "not executed: all cores timed in lockstep, which gives the same numbers but for by_part (tests of small meshes)";
+
 impl Layers<'_> {
     fn layers(&self) -> f64 {
         self.run.sizes.config.shape.n_layers as f64
@@ -76,7 +83,7 @@ impl Layers<'_> {
         let c = &t.counters;
         json!({
             "position": t.position, "cycles": t.cycles, "by_phase": phases_json(&t.by_phase),
-            "by_part": by_part(&t.by_phase),
+            "by_part": Some(by_part(&t.by_phase)).filter(|parts| !parts.is_empty()),
             "pass": {
                 "layers": t.layers, "cycles": c.cycles, "hops": c.hops, "wavelets": c.wavelets, "bursts": c.bursts,
                 "depth": c.depth, "busy": c.busy,
@@ -134,11 +141,10 @@ impl Layers<'_> {
             let (all, pass) = t.seconds;
             row(name, format!("{} cycles a layer {what}", t.cycles));
             row("", format!("host: {all:.2} s, of which {pass:.2} s for the pass ({})", count(t.layers, "layer")));
-            let how = match t.executed {
-                true => "executed, message by message",
-                false => {
-                    "not executed: all cores timed in lockstep, which gives the same numbers (tests of small meshes)"
-                }
+            let how = match (t.executed, is_prefill) {
+                (true, _) => "executed, message by message",
+                (false, false) => LOCKSTEP,
+                (false, true) => LOCKSTEP_UNSPLIT,
             };
             row("", how.to_owned());
             for PhaseCycles { name, total, .. } in &t.by_phase {

@@ -9,7 +9,7 @@ mod layers;
 mod whole;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
@@ -29,6 +29,10 @@ use whole::{Passes, Whole};
 
 /// Version of the JSON object; 2: utilisation by span.
 const SCHEMA: u32 = 2;
+/// Time without a word on stderr.
+const QUIET: Duration = Duration::from_secs(2);
+/// Cores on which a layer of a prompt takes its time.
+const LARGE: u32 = 20_000;
 
 /// The model that `-m` names: a preset, a config.json or its directory, or a whole model; the embedded one if absent.
 pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
@@ -108,19 +112,28 @@ impl DryRun<'_> {
         interrupt.run_begins();
         let begin = Instant::now();
         let (mut passes, mut prompt_cycles, mut fed) = (0, 0, None);
+        let total = self.prompt + self.args.n.saturating_sub(1);
+        let mut said = begin;
+        let mut tell = |passes: usize| {
+            if !self.args.quiet && said.elapsed() >= QUIET {
+                said = Instant::now();
+                say(&format!("dry run: {passes} of {total} positions\n"));
+            }
+        };
         if mesh {
             let ids = vec![0; self.prompt];
             session.prefill(&ids, |done| {
                 passes = done;
+                tell(done);
                 !interrupt.asked()
             })?;
             prompt_cycles = session.report().cycles_total;
         }
-        let total = self.prompt + self.args.n.saturating_sub(1);
         while passes < total && !interrupt.asked() {
             let wants = passes + 1 >= self.prompt && self.args.n > 0;
             let step = session.step(if passes < self.prompt { Token::Given(0) } else { Token::Own }, wants)?;
             passes += 1;
+            tell(passes);
             if passes <= self.prompt {
                 prompt_cycles = step.cycles;
             }
@@ -160,6 +173,15 @@ impl DryRun<'_> {
         }
         let (shape, format) = (&self.sizes.config.shape, self.sizes.format);
         let last = self.prompt + self.args.n.saturating_sub(2);
+        if let (PrefillArg::Mesh, Some((cols, rows))) = (self.args.prefill, self.config.mesh)
+            && cols.saturating_mul(rows) > LARGE
+            && !self.args.quiet
+        {
+            say(&format!(
+                "dry run: a layer of a prompt of {} positions is timed on {cols}x{rows} cores\n",
+                self.prompt
+            ));
+        }
         let prefill = match self.args.prefill {
             PrefillArg::Mesh => Some(prefill_layer(shape, format, &self.config, self.prompt)?),
             PrefillArg::Token => None,

@@ -66,12 +66,12 @@ fn counted(ask: &Ask, c: &Choice) -> ([Traffic; 2], &'static str) {
 impl Spent {
     /// Of a choice, at a price of a chip-hour.
     pub fn of(ask: &Ask, c: &Choice, per_hour: Option<f64>) -> Self {
-        let (chip, output) = (&ask.config.chip, ask.output);
+        let (chip, steps) = (&ask.config.chip, ask.steps());
         let cycles = c.total_cycles(ask) as f64 * ask.wafers as f64;
         let ([token, prompt], prompt_by) = counted(ask, c);
-        let [wavelets, bursts, hops] = [0, 1, 2].map(|i| (token[i] * output as f64 + prompt[i]) as u64);
+        let [wavelets, bursts, hops] = [0, 1, 2].map(|i| (token[i] * steps as f64 + prompt[i]) as u64);
         // Behind the prompt's last token and behind every one of the answer there are logits.
-        let events = Events::of_model(&ask.shape, ask.prompt + output, output + 1, (wavelets, bursts, hops));
+        let events = Events::of_model(&ask.shape, ask.prompt + steps, steps + 1, (wavelets, bursts, hops));
         Self {
             by_power: joules(chip, cycles),
             in_use: c.terms(ask).joules(ask),
@@ -80,7 +80,7 @@ impl Spent {
             assumed: ["power_watts", "energy.flop"].map(|field| is_assumed(chip, field)),
             watts: chip.power_watts,
             chip: chip.name.clone(),
-            tokens: output as f64,
+            tokens: ask.output as f64,
             prompt_by,
             per_hour,
             cost: per_hour.map(|price| cost(chip, cycles, price)),

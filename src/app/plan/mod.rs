@@ -21,7 +21,7 @@ use super::whole::Whole;
 use crate::fabric::Chip;
 use crate::host::{Kv, KvType, PrefillOptions, SessionConfig, SessionError};
 use crate::model::sizes::Sizes;
-use crate::placement::PlanError;
+use crate::placement::{PlanError, Spread};
 use crate::plan::ask::{Ask, Objective, with_reserve};
 use crate::plan::confirm::{Choice, Step, Timed};
 use crate::plan::draw;
@@ -137,6 +137,7 @@ pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Resul
         workers: 1,
         arena_full: false,
         random_schedule: None,
+        spread: Spread::default(),
         kernels: None,
     };
     let objective = match args.objective {
@@ -174,6 +175,7 @@ pub fn auto(
     let best = &ask.choose(&mut Timed::default())?[0];
     config.mesh = Some((best.plan.cols as u32, best.plan.rows as u32));
     (config.k_tree, config.trees) = (best.k_tree, Some(best.plan.trees()));
+    config.spread = Spread { stages: best.plan.stages.len(), head_cols: best.plan.head_cols };
     let mesh = best.prompt.apart.as_ref().map(|p| (p.cols as u32, p.rows as u32));
     let typed = super::resolve::prefill(args);
     let planned = (best.prompt.chunk > 0).then_some(PrefillOptions { chunk: Some(best.prompt.chunk), mesh });
@@ -190,9 +192,9 @@ pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
     let chip = super::chips::open(&args.ask.chip)?;
     let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
     let (mut results, mut svg, mut timed) = (Vec::new(), None, Timed::watched(watch()));
-    let mut reserves = [&RESERVES[..], &[chip.reserved_bytes]].concat();
-    reserves.sort_unstable();
-    reserves.dedup();
+    // The chip's own first: what is drawn.
+    let others = RESERVES.into_iter().filter(|r| *r != chip.reserved_bytes);
+    let reserves: Vec<u64> = std::iter::once(chip.reserved_bytes).chain(others).collect();
     for reserve in reserves.into_iter().filter(|r| *r < chip.arena_bytes) {
         let ask = ask(&args.ask, &sizes, with_reserve(&chip, reserve), usize::from(args.finalists))?;
         let outcome = ask.choose(&mut timed);

@@ -1,8 +1,8 @@
 //! Utilisation of a choice, decode and prefill, and over rivals.
 //!
-//! Decode: busy cycles of the timed layer, the head's by its products; regions work as `plan::confirm` says. Prefill:
-//! multiply-adds over predicted cycles; busy shares as in the executed layer, less the time in which stages wait for
-//! the pipeline; token by token those of decode in a full pipeline.
+//! Decode: busy cycles of the timed layer, the head's by its products; regions work as `plan::confirm` says. Prefill, of
+//! the stages alone: multiply-adds and busy cycles over predicted cycles. Busy cycles are those of the executed layer, so
+//! many times more as its mesh was smaller (the same tiles, so many times fewer rounds), or by token those of decode.
 //!
 //! Invariant: nothing here is executed but the skeleton of `plan::rivals`. Called by `told` and `sweep`.
 
@@ -48,7 +48,8 @@ fn decode(ask: &Ask, c: &Choice) -> Utilisation {
     let (chip, rows) = (&ask.config.chip, c.plan.rows as u64);
     let (h, v) = (ask.shape.hidden.div_ceil(c.plan.rows), ask.shape.vocab.div_ceil(c.plan.head_cols));
     let pes = c.plan.head_cols as u64 * rows;
-    let head = RegionBusy { pes, busy: pes * chip.gemv(h, v).0, ..RegionBusy::default() };
+    let (each, edge_pes) = (chip.gemv(h, v).0, border(c.plan.head_cols, c.plan.rows) as u64);
+    let head = RegionBusy { pes, busy: pes * each, edge_pes, edge_busy: edge_pes * each };
     let layer = c.layer.run.busy_of_layer();
     let stage = |layers: usize| {
         let n = layers as u64;
@@ -66,20 +67,26 @@ fn prefill(ask: &Ask, c: &Choice) -> Utilisation {
     let macs = ask.layers() as u64 * work::prefill_layer_macs(&ask.shape, ask.prompt) + work::head_macs(&ask.shape);
     let pes = (plan.cols * plan.rows * plan.stages.len()) as f64;
     let (cycles, possible) = (p.cycles.max(1) as f64, macs as f64 * chip.f32.mac);
-    let works = 1.0 - p.bubbles;
-    // Of a stage while it works.
-    let layer = p.check.as_ref().map_or(&c.layer.run, |check| &check.layer);
-    let (b, all) = (layer.busy_of_layer(), layer.cycles.max(1) as f64);
-    let busy = b.busy as f64 / (b.pes as f64 * all);
-    let edge = b.edge_busy as f64 / (b.edge_pes.max(1) as f64 * all);
-    let border = plan.cols * plan.rows - plan.cols.saturating_sub(2) * plan.rows.saturating_sub(2);
+    let (layer, times) = match &p.check {
+        Some(check) => (&check.layer, check.smaller),
+        None => (&c.layer.run, ask.prompt),
+    };
+    let b = layer.busy_of_layer();
+    // Of a core that has so many layers.
+    let share = |busy: u64, pes: u64, layers: f64| (busy * times as u64) as f64 / pes.max(1) as f64 * layers / cycles;
+    let mean = ask.layers() as f64 / plan.stages.len() as f64;
     Utilisation {
         mac: possible / (cycles * pes),
         mac_of_chip: possible / (cycles * chip.cores() as f64),
-        busy: busy * works,
-        edge_busy: edge * works,
-        edge_cores: border as f64 / (plan.cols * plan.rows) as f64,
+        busy: share(b.busy, b.pes, mean),
+        edge_busy: share(b.edge_busy, b.edge_pes, mean),
+        edge_cores: border(plan.cols, plan.rows) as f64 / (plan.cols * plan.rows) as f64,
         bubbles: p.bubbles,
-        busy_by_region: vec![busy * works; plan.stages.len()],
+        busy_by_region: plan.stages.iter().map(|s| share(b.busy, b.pes, s.len() as f64)).collect(),
     }
+}
+
+/// Cores on the edges of a region.
+fn border(cols: usize, rows: usize) -> usize {
+    cols * rows - cols.saturating_sub(2) * rows.saturating_sub(2)
 }

@@ -12,8 +12,8 @@ use crate::host::{Session, SessionConfig, SessionError};
 use crate::math::checkpoint::ModelShape;
 use crate::math::work;
 use crate::model::sizes::Sizes;
-use crate::placement::Plan;
 use crate::placement::capacity::Capacity;
+use crate::placement::{Plan, Spread};
 use crate::plan::advice::{Advice, Sides};
 use crate::plan::ask::{Ask, Objective};
 use crate::plan::confirm::Choice;
@@ -27,7 +27,8 @@ pub(super) fn rate(chip: &Chip, cycles: u64) -> f64 {
 }
 
 pub(super) fn capacity(ask: &Ask, c: &Choice) -> Option<Capacity> {
-    let config = SessionConfig { k_tree: c.k_tree, trees: Some(c.plan.trees()), ..ask.config.clone() };
+    let spread = Spread { stages: 0, head_cols: c.plan.head_cols };
+    let config = SessionConfig { k_tree: c.k_tree, trees: Some(c.plan.trees()), spread, ..ask.config.clone() };
     let request = Session::request(&config).ok()?;
     let shape = ModelShape { n_layers: ask.layers(), ..ask.shape.clone() };
     let mesh = (c.plan.cols, c.plan.rows);
@@ -137,7 +138,11 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
         let _ = writeln!(text, "{name:<12} {value}");
     };
     let (p, most) = (&c.plan, c.plan.stages.iter().map(std::ops::Range::len).max().unwrap_or(0));
-    row("mesh", format!("{}x{} cores a stage, {} stages of up to {most} layers", p.cols, p.rows, c.stages));
+    let spread = match c.is_spread() {
+        true => format!(", --stages {} --head-cols {}", p.stages.len(), p.head_cols),
+        false => String::new(),
+    };
+    row("mesh", format!("{}x{} cores a stage, {} stages of up to {most} layers{spread}", p.cols, p.rows, c.stages));
     let free = f64::from(chip.cols) * f64::from(chip.rows) - p.pes() as f64;
     row(
         "wafer",

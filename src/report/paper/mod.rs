@@ -48,7 +48,9 @@ impl Cell {
     /// With the emulated value, and the error if there is something to compare.
     #[must_use]
     pub fn with(self, emulated: Option<f64>) -> Self {
-        let error = emulated.zip(self.published).map(|(found, stated)| found / stated - 1.0);
+        // Another coloring on purpose is no error.
+        let compared = self.published.filter(|_| self.unit != "colors");
+        let error = emulated.zip(compared).map(|(found, stated)| found / stated - 1.0);
         Self { emulated, error, ..self }
     }
 }

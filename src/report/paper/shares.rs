@@ -13,8 +13,8 @@
 use crate::fabric::Chip;
 use crate::kernels::decode::{Decode, KvFormat};
 use crate::model::sizes::Sizes;
-use crate::placement::PlanRequest;
 use crate::placement::capacity::Capacity;
+use crate::placement::{PlanRequest, Spread};
 use crate::workloads::line::TimedError;
 use crate::workloads::shape::PaperModel;
 
@@ -81,6 +81,7 @@ pub(super) fn ledger_capacity(chip: &Chip, model: &PaperModel, p: usize, shift: 
         k_tree,
         trees: None,
         straight_colors: Decode::straight_colors(k_tree),
+        spread: Spread::default(),
     };
     let capacity = Capacity::of(&shape, chip, &request, (p, p), usize::MAX);
     Some(if shift { capacity.shift } else { capacity.concat } as f64)
