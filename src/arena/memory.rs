@@ -88,8 +88,8 @@ impl Memory {
 
     #[inline(always)]
     fn all(&self) -> &[u32] {
-        // SAFETY: `_map` is `len` words on a page boundary, initialised (zero) by the host, and lives and stays where it
-        // is as long as `self`; `&self` keeps writers out.
+        // SAFETY: `_map` is `len` words on a page boundary, initialised (zero) by the host, and lives and stays where
+        // it is as long as `self`; `&self` keeps writers out.
         unsafe { std::slice::from_raw_parts(self.words.as_ptr(), self.len) }
     }
 

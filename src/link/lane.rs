@@ -134,16 +134,16 @@ impl Lane {
         self.used < depth
     }
 
-    /// Since when there has been room for the next burst, if this cache line says it: a lane between routers frees a slot
-    /// whenever a tail departs, so of two slots the last two departures are the times. Transit touches no slot.
+    /// Since when there has been room for the next burst, if this cache line says it: a lane between routers frees a
+    /// slot whenever a tail departs, so of two slots the last two departures are the times. Transit touches no slot.
     #[inline(always)]
     pub(super) fn since(&self, depth: u8) -> Option<u64> {
         let here = usize::from(depth) <= SLOTS && self.flags.0 & (LaneFlags::RAMP | LaneFlags::REMOTE) == 0;
         here.then_some(if depth - self.used == 2 { self.take_end } else { self.tail_departure })
     }
 
-    /// Does a burst that comes now only pass, if the next lane has room? Between two routers of this worker, one output,
-    /// nothing before it.
+    /// Does a burst that comes now only pass, if the next lane has room? Between two routers of this worker, one
+    /// output, nothing before it.
     #[inline(always)]
     pub(super) fn is_way(&self, depth: u8) -> bool {
         self.flags.0 & (LaneFlags::RAMP | LaneFlags::REMOTE) == 0

@@ -74,8 +74,8 @@ pub struct PlanRequest {
     pub spread: Spread,
 }
 
-/// Stages and head columns, at least; 0: as few as the arenas hold. More stages take more tokens at once and longer ways,
-/// a wider head is quicker.
+/// Stages and head columns, at least; 0: as few as the arenas hold. More stages take more tokens at once and longer
+/// ways, a wider head is quicker.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Spread {
     /// Pipeline stages, at most one a layer.
@@ -144,7 +144,7 @@ impl Plan {
         let Some((cols, rows)) = r.mesh else { return search::all(shape, chip, r) };
         let (cols, rows) = on_chip((cols, rows), chip)?;
         let head_cols = budget::head_cols(shape, chip, rows);
-        Ok(vec![Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode)?])
+        Ok(search::spreads((shape, chip, r), Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode)?))
     }
 
     /// The trees.

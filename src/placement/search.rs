@@ -58,13 +58,9 @@ pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resu
     first(sketches.into_iter(), last, shape, chip, r)
 }
 
-/// How many times the fewest stages and head columns are looked at. A larger arena asks for fewer, which need not be
-/// better.
-const SPREADS: [usize; 3] = [1, 2, 4];
-
 /// Meshes that hold the model and whose sides are the least for their tiles, or fill the chip. A side in between has
 /// the tiles of the next one below, which holds the model on fewer PEs and with shorter lines; so if any mesh holds it,
-/// one of these does. Each also with more stages, and with a wider head up to the width of a stage.
+/// one of these does. Each also with its `spreads`.
 ///
 /// # Errors
 /// As `fastest`.
@@ -81,12 +77,7 @@ pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Ve
         let head_cols = budget::head_cols(shape, chip, rows);
         for &cols in &cols {
             match Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode) {
-                Ok(sketch) => {
-                    let spread = |(stages, head)| spread(shape, chip, r, &sketch, (stages, head));
-                    let wider = spreads().filter_map(spread).collect::<Vec<_>>();
-                    found.push(sketch);
-                    found.extend(wider);
-                }
+                Ok(sketch) => found.extend(spreads((shape, chip, r), sketch)),
                 Err(error) => last = Some(error),
             }
         }
@@ -94,25 +85,20 @@ pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Ve
     if found.is_empty() { Err(no_mesh(chip, r, last)) } else { Ok(found) }
 }
 
-/// Factors of stages and of head columns but once both.
-fn spreads() -> impl Iterator<Item = (usize, usize)> {
-    SPREADS.into_iter().flat_map(|stages| SPREADS.map(|head| (stages, head))).skip(1)
-}
-
-/// A mesh with so many times the stages and head columns, if that is another placement and there is room.
-fn spread(
-    shape: &ModelShape,
-    chip: &Chip,
-    r: &PlanRequest,
-    least: &Sketch,
-    (stages, head): (usize, usize),
-) -> Option<Sketch> {
-    let (stages, head_cols) = (least.stages * stages, least.head_cols * head);
-    if stages > shape.n_layers || head > 1 && head_cols > least.cols {
-        return None;
+/// A mesh, and with it those of the same sides with 2, 4, 8 .. times the stages or head columns, if there is room: what
+/// a smaller arena asks for may be better. A head is at most as wide as a stage.
+pub(super) fn spreads((shape, chip, r): (&ModelShape, &Chip, &PlanRequest), least: Sketch) -> Vec<Sketch> {
+    let doubled = |n: usize| std::iter::successors(Some(n.max(1)), |n| n.checked_mul(2));
+    let (mesh, head_least) = ((least.cols, least.rows), least.head_cols);
+    let mut found = vec![least];
+    for stages in doubled(found[0].stages).take_while(|n| *n <= shape.n_layers) {
+        for head_cols in doubled(head_least).take_while(|n| *n <= mesh.0.max(head_least)) {
+            let r = PlanRequest { spread: Spread { stages, head_cols }, ..r.clone() };
+            let other = Sketch::new(shape, chip, &r, mesh, Ok(head_least), Room::Decode);
+            found.extend(other.ok().filter(|sketch| !sketch.is_least));
+        }
     }
-    let r = PlanRequest { spread: Spread { stages, head_cols }, ..r.clone() };
-    Sketch::new(shape, chip, &r, (least.cols, least.rows), Ok(least.head_cols), Room::Decode).ok()
+    found
 }
 
 /// The least sides up to `most` at which the longest slice of a size is as short as it is there.

@@ -9,6 +9,8 @@
 //!
 //! Invariant: the choice depends on the question alone, never on the host's clock. Called by `app`.
 
+use std::collections::HashSet;
+
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::kernels::decode::Decode;
 use crate::placement::{Plan, PlanError, PlanRequest, Sketch, Spread};
@@ -26,7 +28,11 @@ const LOOKED_AT: usize = 2_000;
 /// Meshes for a prompt apart that are predicted.
 const APART: usize = 400;
 /// Cores of all meshes that are timed besides: small ones are so quickly executed that closed forms need not choose.
-const TIMED_CORES: usize = 8_000;
+const TIMED_CORES: usize = 16_000;
+/// The form of a prompt is this near to its executed layer, but for few.
+const ALIKE: f64 = 1.06;
+/// Cores of a mesh whose prompt is executed as well where its form is that near to the best.
+const CHECKED_CORES: usize = 500;
 /// Meshes whose ways turn out to take too many colors before there are finalists enough.
 const REFUSED: usize = 64;
 
@@ -237,7 +243,7 @@ impl Ask {
             // It need not be a mesh that anyone would take.
             let wanted = PlanRequest { mesh: Some(mesh), context: self.prompt, ..request.clone() };
             let found = Plan::sketches(&shape, chip, &wanted).map_err(SessionError::PrefillMesh)?;
-            sketches.extend(found);
+            sketches.extend(found.into_iter().take(1));
         }
         timed.begins(Step::Rank(held));
         let forms = Forms::new(&self.shape, chip);
@@ -245,11 +251,14 @@ impl Ask {
         choices = self.on_prefill_mesh(choices, &sketches)?;
         loop {
             choices.sort_by(|a, b| a.score(self).total_cmp(&b.score(self)));
-            if choices.first().is_none_or(|best| best.is_checked) {
+            let alike = choices.first().map_or(0.0, |best| best.score(self) * ALIKE);
+            let is_small = |c: &Choice| c.plan.cols * c.plan.rows <= CHECKED_CORES && c.score(self) <= alike;
+            let next = choices.iter().enumerate().position(|(i, c)| !c.is_checked && (i == 0 || is_small(c)));
+            let Some(next) = next else {
                 choices.truncate(self.finalists.max(1));
                 return Ok(choices);
-            }
-            choices[0] = self.checked(&mut Setting { forms: &forms, timed: &mut *timed }, choices[0].clone())?;
+            };
+            choices[next] = self.checked(&mut Setting { forms: &forms, timed: &mut *timed }, choices[next].clone())?;
         }
     }
 
@@ -265,7 +274,7 @@ impl Ask {
         let (mut choices, mut refused): (Vec<Choice>, Vec<SessionError>) = (Vec::new(), Vec::new());
         let ranked = self.rank(setting.forms, sketches, held);
         let most = ranked.first().map_or(0.0, |first| first.score * NEAR);
-        let (mut apart, mut cores) = (Vec::new(), 0);
+        let (mut apart, mut cores, mut timed) = (Vec::new(), 0, HashSet::new());
         for next in &ranked {
             let s = &sketches[next.sketch];
             // Neighbours differ little: every finalist has a number of stages or of levels of its own.
@@ -274,7 +283,10 @@ impl Ask {
                 && (choices.is_empty() || refused.len() < REFUSED)
                 && !apart.contains(&kind);
             // (With a prefill mesh that was asked for, each would have its transition executed too.)
-            let is_free = self.prefill_mesh.is_none() && cores + s.cols * s.rows <= TIMED_CORES;
+            // A layer is timed once a mesh, whatever stages and head.
+            let mesh = (s.cols, s.rows, next.k_tree);
+            let more = if timed.contains(&mesh) { 0 } else { s.cols * s.rows };
+            let is_free = self.prefill_mesh.is_none() && cores + more <= TIMED_CORES;
             let is_small = is_free && next.score <= most;
             if !is_finalist && !is_small {
                 continue;
@@ -282,7 +294,8 @@ impl Ask {
             match self.finalist(setting, (s, next.k_tree), next.apart.map(|at| &sketches[at])) {
                 Ok(choice) => {
                     choices.push(choice);
-                    cores += s.cols * s.rows;
+                    cores += more;
+                    timed.insert(mesh);
                     apart.extend(is_finalist.then_some(kind));
                 }
                 Err(error @ SessionError::Plan(PlanError::Colors { .. })) => refused.push(error),

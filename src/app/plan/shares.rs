@@ -1,8 +1,9 @@
 //! Utilisation of a choice, decode and prefill, and over rivals.
 //!
-//! Decode: busy cycles of the timed layer, the head's by its products; regions work as `plan::confirm` says. Prefill, of
-//! the stages alone: multiply-adds and busy cycles over predicted cycles. Busy cycles are those of the executed layer, so
-//! many times more as its mesh was smaller (the same tiles, so many times fewer rounds), or by token those of decode.
+//! Decode: busy cycles of the timed layer, the head's by its products; regions work as `plan::confirm` says. Prefill,
+//! of the stages alone: multiply-adds and busy cycles over predicted cycles. Busy cycles are those of the executed
+//! layer, so many times more as its mesh was smaller (the same tiles, so many times fewer rounds), or by token those of
+//! decode.
 //!
 //! Invariant: nothing here is executed but the skeleton of `plan::rivals`. Called by `told` and `sweep`.
 

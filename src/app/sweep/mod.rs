@@ -29,6 +29,8 @@ use crate::plan::utilise::Utilisation;
 
 /// Version of the JSON object.
 const SCHEMA: u32 = 1;
+/// As many as `plan` has by default, so that a point is its plan.
+const FINALISTS: usize = 2;
 /// Seconds of an hour.
 const HOUR: f64 = 3600.0;
 
@@ -200,7 +202,7 @@ fn measure(args: &SweepArgs, sizes: &Sizes, chip: &Chip, value: &str) -> Result<
         utilisation: None,
         rivals: None,
     };
-    let ask = ask(&flags, sizes, chip, 1)?;
+    let ask = ask(&flags, sizes, chip, FINALISTS)?;
     Ok(match ask.choose(&mut Timed::default()) {
         Err(error) => Point { refused: Some(error.to_string()), ..blank },
         Ok(choices) => {
