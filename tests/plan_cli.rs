@@ -301,3 +301,14 @@ fn wrong_values_of_a_sweep_are_one_error_before_anything_runs() {
         assert!(stdout(&out).is_empty() && stderr(&out).contains(need), "{vary}: {}", stderr(&out));
     }
 }
+
+#[test]
+fn a_short_answer_is_planned_as_well_as_a_mesh_that_is_asked_for() {
+    let total = |more: &[&str]| {
+        let out = plummer(&[&["plan", "--prompt", "20", "--output", "1", "--json"], more].concat());
+        let object: Value = serde_json::from_slice(&out.stdout).expect("one object");
+        object["results"][0]["best"]["cycles"]["total"].as_u64().expect("cycles")
+    };
+    let (free, asked) = (total(&[]), total(&["--mesh", "64x39"]));
+    assert!(free <= asked + asked / 50, "{free} by the plan, {asked} on 64x39");
+}

@@ -123,7 +123,8 @@ pub struct PlaceArgs {
     /// Pipeline stages, at least and at most one a layer [default: as few as the arenas hold].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub stages: usize,
-    /// Columns of the head region, at least [default: as few as the arenas hold].
+    /// Columns of the head region, at least and at most the chip's and one a token of the vocabulary [default: as few
+    /// as the arenas hold].
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub head_cols: usize,
 }
@@ -194,11 +195,13 @@ pub struct GenerateArgs {
     /// Tokens of the prompt, where there is no text to count.
     #[arg(long, value_name = "N", requires = "dry", conflicts_with_all = ["prompt", "file"])]
     pub prompt_tokens: Option<usize>,
-    /// Run on the meshes and trees of the best plan for latency, its prompt as that plan has it (see `plummer plan`).
+    /// Run on the meshes, stages, head and trees of the best plan for latency, its prompt as that plan has it (see
+    /// `plummer plan`).
     #[arg(long, conflicts_with_all = ["mesh", "k_tree", "groups", "stages", "head_cols", "prefill_mesh", "one_layer"])]
     pub auto: bool,
     /// Time one layer on --mesh alone and multiply, whatever the wafer holds; with --prefill mesh a layer of that too.
-    #[arg(long, requires = "dry", requires = "mesh", conflicts_with_all = ["chunk", "prefill_mesh"])]
+    #[arg(long, requires_all = ["dry", "mesh"])]
+    #[arg(conflicts_with_all = ["chunk", "prefill_mesh", "stages", "head_cols"])]
     pub one_layer: bool,
     /// Price of one chip and hour, in any currency: the report then says what a token costs.
     #[arg(long, value_name = "PRICE", allow_negative_numbers = true, value_parser = price)]

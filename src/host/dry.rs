@@ -25,7 +25,7 @@ use crate::kernels::prefill::{PHASES, Prefill};
 use crate::link::{Ctrl, Record};
 use crate::math::checkpoint::{ModelShape, WeightFormat};
 use crate::pe::{Kernel, Mark};
-use crate::placement::Trees;
+use crate::placement::{Spread, Trees};
 use crate::units::Coord;
 
 use super::config::SessionConfig;
@@ -240,7 +240,7 @@ pub(super) fn alone(
     let launch = Launch { positions: position, ways_from: 0 };
     // Of a head of one column.
     let trees = config.trees.as_ref().map(|t| Trees { head: vec![1; t.y.len()], ..t.clone() });
-    let config = SessionConfig { trees, ..config };
+    let config = SessionConfig { trees, spread: Spread::default(), ..config };
     Ok(Decode { launch, ..plan(&shape, format, &config)? })
 }
 

@@ -85,14 +85,18 @@ pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Ve
     if found.is_empty() { Err(no_mesh(chip, r, last)) } else { Ok(found) }
 }
 
-/// A mesh, and with it those of the same sides with 2, 4, 8 .. times the stages or head columns, if there is room: what
-/// a smaller arena asks for may be better. A head is at most as wide as a stage.
+/// A mesh, and with it those of the same sides with more stages or head columns, if there is room: what a smaller arena
+/// asks for may be better. Stages have up to so many layers each, any number; heads are 2, 4, 8 .. times as wide, at
+/// most as wide as a stage.
 pub(super) fn spreads((shape, chip, r): (&ModelShape, &Chip, &PlanRequest), least: Sketch) -> Vec<Sketch> {
     let doubled = |n: usize| std::iter::successors(Some(n.max(1)), |n| n.checked_mul(2));
     let (mesh, head_least) = ((least.cols, least.rows), least.head_cols);
+    let mut stages: Vec<usize> = (1..=shape.n_layers).map(|layers| shape.n_layers.div_ceil(layers)).collect();
+    stages.retain(|n| *n >= least.stages);
+    stages.dedup();
     let mut found = vec![least];
-    for stages in doubled(found[0].stages).take_while(|n| *n <= shape.n_layers) {
-        for head_cols in doubled(head_least).take_while(|n| *n <= mesh.0.max(head_least)) {
+    for stages in stages {
+        for head_cols in doubled(head_least).take_while(|n| *n <= mesh.0.max(head_least).min(shape.vocab)) {
             let r = PlanRequest { spread: Spread { stages, head_cols }, ..r.clone() };
             let other = Sketch::new(shape, chip, &r, mesh, Ok(head_least), Room::Decode);
             found.extend(other.ok().filter(|sketch| !sketch.is_least));

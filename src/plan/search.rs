@@ -145,7 +145,8 @@ impl Ask {
         for r in &mut ranked {
             let s = &sketches[r.sketch];
             let products = least(&shape, chip, s, self.prompt);
-            let cycles = (r.answer.0 + products, r.answer.1 + products);
+            // The last of its tokens goes through all stages, whatever its products.
+            let cycles = (r.answer.0 + products.max(r.token.0), r.answer.1 + products.max(r.token.1));
             let here = self.scored(cycles, requests[r.sketch], (s, None));
             r.least = beside(r).map_or(here, |b| here.min(b.0));
         }
