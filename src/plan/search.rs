@@ -283,8 +283,8 @@ impl Ask {
             let is_finalist = apart.len() < self.finalists
                 && (choices.is_empty() || refused.len() < REFUSED)
                 && !apart.contains(&kind);
-            // (With a prefill mesh that was asked for, each would have its transition executed too.)
-            // A layer is timed once a mesh, whatever stages and head.
+            // A layer is timed once a mesh, whatever stages and head. (With a prefill mesh that was asked for, each
+            // would have its transition executed too.)
             let mesh = (s.cols, s.rows, next.k_tree);
             let more = if timed.contains(&mesh) { 0 } else { s.cols * s.rows };
             let is_free = self.prefill_mesh.is_none() && cores + more <= TIMED_CORES;
