@@ -124,7 +124,7 @@ fn arenas_hold_the_requests_that_are_said_to_be_under_way() {
         Plan::sketches(&ask.shape, &ask.config.chip, &request).unwrap_or_default()
     };
     // Tiles of K and V of 48 bytes and more: each request rounds its own up to 16.
-    for s in found(ask.config.context, None).into_iter().filter(|s| s.is_least && s.cols <= 4 && s.rows <= 8) {
+    for s in found(ask.config.context, None).into_iter().filter(|s| s.cols <= 4 && s.rows <= 8) {
         let held = s.requests(&ask.shape, &ask.config.chip, 2, 0);
         let context = |requests: usize| requests * ask.config.context.div_ceil(s.rows) * s.rows;
         let holds = |requests: usize| {

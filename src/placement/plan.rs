@@ -144,7 +144,16 @@ impl Plan {
         let Some((cols, rows)) = r.mesh else { return search::all(shape, chip, r) };
         let (cols, rows) = on_chip((cols, rows), chip)?;
         let head_cols = budget::head_cols(shape, chip, rows);
-        Ok(search::spreads((shape, chip, r), Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode)?))
+        Ok(vec![Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode)?])
+    }
+
+    /// As `sketches`, each also with more stages and head columns than the arenas ask for.
+    ///
+    /// # Errors
+    /// As `sketches`.
+    pub fn candidates(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Vec<Sketch>, PlanError> {
+        let least = Self::sketches(shape, chip, r)?;
+        Ok(least.into_iter().flat_map(|sketch| search::spreads((shape, chip, r), sketch)).collect())
     }
 
     /// The trees.

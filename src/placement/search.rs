@@ -60,7 +60,7 @@ pub(super) fn smallest(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Resu
 
 /// Meshes that hold the model and whose sides are the least for their tiles, or fill the chip. A side in between has
 /// the tiles of the next one below, which holds the model on fewer PEs and with shorter lines; so if any mesh holds it,
-/// one of these does. Each also with its `spreads`.
+/// one of these does.
 ///
 /// # Errors
 /// As `fastest`.
@@ -77,7 +77,7 @@ pub(super) fn all(shape: &ModelShape, chip: &Chip, r: &PlanRequest) -> Result<Ve
         let head_cols = budget::head_cols(shape, chip, rows);
         for &cols in &cols {
             match Sketch::new(shape, chip, r, (cols, rows), head_cols, Room::Decode) {
-                Ok(sketch) => found.extend(spreads((shape, chip, r), sketch)),
+                Ok(sketch) => found.push(sketch),
                 Err(error) => last = Some(error),
             }
         }

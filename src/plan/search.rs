@@ -1,7 +1,7 @@
 //! The choice of meshes and trees for a model: closed forms rank every mesh, dry runs confirm the finalists.
 //!
 //! ```text
-//!   placement::sketches (meshes that fit) --decode: closed forms--> by the least that they can score
+//!   placement::candidates (what fits) --decode: closed forms--> by the least that they can score
 //!     --prompt: on the same mesh, apart, by token--> ranked --finalists: a layer of decode timed-->
 //!     --the best: a layer of its prompt executed, again if that makes another one the best--> the plan
 //! ```
@@ -238,13 +238,13 @@ impl Ask {
         let (shape, chip) = (self.part(), &self.config.chip);
         let spread = Spread::default();
         let request = Session::request(&SessionConfig { trees: None, spread, ..self.config.clone() })?;
-        let mut sketches = Plan::sketches(&shape, chip, &request)?;
+        let mut sketches = Plan::candidates(&shape, chip, &request)?;
         let held = sketches.len();
         if let Some(mesh) = self.prefill_mesh {
             // It need not be a mesh that anyone would take.
             let wanted = PlanRequest { mesh: Some(mesh), context: self.prompt, ..request.clone() };
             let found = Plan::sketches(&shape, chip, &wanted).map_err(SessionError::PrefillMesh)?;
-            sketches.extend(found.into_iter().take(1));
+            sketches.extend(found);
         }
         timed.begins(Step::Rank(held));
         let forms = Forms::new(&self.shape, chip);
