@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 
 use memmap2::{MmapMut, MmapOptions};
 
-use crate::link::Store;
+use crate::link::{Span, Store};
 
 /// A program's handle of a tile: words at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,12 @@ impl Tile {
     pub fn slice(self, from: usize, len: usize) -> Self {
         assert!(from + len <= self.words as usize, "slice {from}+{len} of a tile of {} words", self.words);
         Self { place: self.place + from as u32, words: len as u32 }
+    }
+
+    /// The same for the links.
+    #[inline(always)]
+    pub(crate) fn span(self) -> Span {
+        Span { place: self.place, words: self.words }
     }
 
     /// Do the two share a word?

@@ -123,7 +123,7 @@ pub(super) fn harvest(part: &Part) -> Harvest {
         counters.busy += r.busy;
     }
     let mut links: Vec<(Coord, u64, u64)> = records.iter().map(|r| (r.0, 0, 0)).collect();
-    let is_host = |l: &Lane| l.upstream_kind == Upstream::Port && net.ports[l.upstream as usize].pe == NONE;
+    let is_host = |l: &Lane| matches!(l.writer(), (Upstream::Port, port) if net.ports[port as usize].pe == NONE);
     for lane in net.lanes.iter().filter(|l| !l.flags.has(LaneFlags::REMOTE) && !is_host(l)) {
         counters.hops += u64::from(lane.bursts);
         counters.wavelets += lane.wavelets;
@@ -131,6 +131,6 @@ pub(super) fn harvest(part: &Part) -> Harvest {
         link.1 += u64::from(lane.bursts);
         link.2 += lane.wavelets;
     }
-    counters.bursts = net.ports.iter().filter(|p| p.pe != NONE).map(|p| p.emitted).sum();
+    counters.bursts = net.ports.iter().filter(|p| p.pe != NONE).map(|p| u64::from(p.emitted)).sum();
     Harvest { counters, links, records }
 }

@@ -43,12 +43,13 @@ pub(super) fn remains(part: &Part) -> Remains {
         }
         for &(color, port) in ends.tx {
             let p = &net.ports[port as usize];
-            out.sent.push((coord, color, p.emitted, p.queued() != NONE));
+            out.sent.push((coord, color, u64::from(p.emitted), p.queued() != NONE));
         }
         let r = &net.records[pe as usize];
         let (status, on, since) = net.waits(pe);
         let (sends, color, holds) = match status {
             Status::OnLane => receive(&net, ends, on),
+            Status::OnSend => send(&net, ends, on),
             Status::OnTicket => {
                 let t = net.tickets[on];
                 if t.kind == TicketKind::Receive { receive(&net, ends, t.at) } else { send(&net, ends, t.at) }
@@ -80,6 +81,9 @@ fn send(net: &Net, ends: Ends<'_>, port: u32) -> (bool, Color, (u32, u32)) {
         held = (held.0 + 1, held.1 + (u32::from(t.words) + control).max(1));
         t.next
     };
+    if let Some(words) = p.direct() {
+        return (true, color_of(ends.tx, port), (1, u32::from(words).max(1)));
+    }
     if p.current != NONE {
         add(p.current);
     }

@@ -258,7 +258,7 @@ fn finish(chip: &Chip, parts: &mut [Part], backing: Backing) {
         part.net.consumers = (0..n).map(|_| None).collect();
         if backing != Backing::Dry {
             let depth = usize::from(chip.lane_depth);
-            let crossings = part.net.lanes.iter().filter(|l| l.upstream_kind == Upstream::Worker).count();
+            let crossings = part.net.lanes.iter().filter(|l| l.writer().0 == Upstream::Worker).count();
             part.buffer_words = (part.net.lanes.len() + 1) * (depth + 1) * slot + crossings * (depth + 1) * tile;
         }
     }

@@ -170,8 +170,8 @@ impl<'a> Wiring<'a> {
             } else {
                 let mut remote = Lane::new();
                 remote.flags.0 |= LaneFlags::REMOTE;
-                (remote.peer, remote.reader) = (there, lane);
-                (remote.upstream_kind, remote.upstream) = (hop.kind, hop.upstream);
+                remote.reader = lane;
+                remote.feed(hop.kind, hop.upstream, there as u8);
                 let lanes = &mut self.parts[usize::from(here)].net.lanes;
                 let id = lanes.len() as u32;
                 lanes.push(remote);
@@ -239,7 +239,7 @@ impl<'a> Wiring<'a> {
         let part = &mut self.parts[usize::from(worker)];
         let id = part.net.lanes.len() as u32;
         let mut lane = Lane::new();
-        lane.flags.0 = LaneFlags::SIDE0 * (route.rx as u8 % 4);
+        lane.flags.0 = LaneFlags::SIDE0 * (route.rx as u16 % 4);
         (lane.reader, lane.path) = (local, path);
         if route.tx.has(Direction::Ramp) {
             lane.flags.0 |= LaneFlags::RAMP;
@@ -250,8 +250,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn feed(&mut self, worker: u16, lane: u32, kind: Upstream, upstream: u32, peer: u16) {
-        let l = &mut self.parts[usize::from(worker)].net.lanes[lane as usize];
-        (l.upstream_kind, l.upstream, l.peer) = (kind, upstream, peer);
+        self.parts[usize::from(worker)].net.lanes[lane as usize].feed(kind, upstream, peer as u8);
     }
 
     /// Closes the region of a part before its PE `local` when that one is in another, and opens the next.

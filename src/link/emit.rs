@@ -6,11 +6,12 @@
 //!
 //! Invariant: a ticket's end is final when it is set; nothing here looks at a clock of the host.
 
-use super::burst::{Burst, Ctrl};
+use super::burst::{Burst, Ctrl, Timing};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::{Record, Status};
-use super::ticket::{NONE, Ticket, TicketKind, TicketState};
+use super::swift::Span;
+use super::ticket::{BY_PORT, NONE, Port, Ticket, TicketKind, TicketState};
 
 /// A send as a program asks for it.
 #[derive(Clone, Copy, Debug)]
@@ -33,20 +34,43 @@ pub struct SendRequest {
     pub depth: u32,
 }
 
+impl SendRequest {
+    /// Wavelets on a link, at least one.
+    #[inline(always)]
+    fn wavelets(&self) -> u32 {
+        (u32::from(self.words) + if self.ctrl.is_some() { Ctrl::WAVELETS } else { 0 }).max(1)
+    }
+}
+
 /// What became of a send.
 #[derive(Clone, Copy, Debug)]
 pub enum Sent {
     /// A short burst left at once: when the send ended. It needs no account.
     Ended(u64),
+    /// A rendezvous left at once; its port keeps the account.
+    Left,
     /// Its ticket.
     Open(u32),
+}
+
+/// The rule of sends: head and tail of one that departs from a port, which counts it.
+#[inline(always)]
+pub(super) fn departs(
+    port: &mut Port,
+    (ready, min_tail): (u64, u64),
+    credit: u64,
+    ser: u64,
+    timing: &Timing,
+) -> (u64, u64) {
+    port.emitted += 1;
+    let head = ready.max(port.previous_end).max(credit) + u64::from(timing.ramp);
+    (head, (head + ser).max(min_tail))
 }
 
 /// A burst as it leaves a port.
 struct Departure {
     burst: Burst,
     tail: u64,
-    answers: u32,
 }
 
 impl<S: Store> Net<S> {
@@ -78,28 +102,55 @@ impl<S: Store> Net<S> {
     #[inline(always)]
     pub fn send(&mut self, r: SendRequest) -> Sent {
         let port = &self.ports[r.port as usize];
-        if port.first != NONE || port.current != NONE || self.schedule != Schedule::DepthFirst {
+        let (outs, n_outs) = (port.outs, usize::from(port.n_outs));
+        if !port.is_idle() || self.schedule != Schedule::DepthFirst {
             return Sent::Open(self.post_send(r));
         }
-        let (outs, n_outs) = (port.outs, usize::from(port.n_outs));
-        let Some(credit) = self.credit(&outs[..n_outs]) else { return Sent::Open(self.post_send(r)) };
-        let Departure { mut burst, tail, answers } = self.depart(&r, credit);
-        let sent = if burst.rendezvous {
-            let mut ticket = Ticket::of_send(&r);
-            (ticket.state, ticket.tail, ticket.next, ticket.tally) = (TicketState::InFlight, tail, burst.span, answers);
-            let id = self.tickets.open(ticket);
-            self.list_open(r.pe, id);
-            (self.ports[r.port as usize].current, burst.payload) = (id, id);
-            Sent::Open(id)
+        let free = match n_outs {
+            1 => self.credit_of(outs[0]),
+            _ => self.credit(&outs[..n_outs]),
+        };
+        let Some(credit) = free else { return Sent::Open(self.post_send(r)) };
+        let is_long = r.wavelets() > self.timing.queue_wavelets;
+        if is_long && r.ctrl.is_some() {
+            return Sent::Open(self.post_send(r));
+        }
+        let Departure { mut burst, tail } = self.depart(&r, credit);
+        let port = &mut self.ports[r.port as usize];
+        let sent = if is_long {
+            port.account(Span { place: r.place, words: u32::from(r.words) }, burst.span);
+            (burst.rendezvous, burst.payload) = (true, r.port | BY_PORT);
+            Sent::Left
         } else {
+            let (end, answers) = (tail - u64::from(self.timing.ramp), port.answers);
+            port.previous_end = end;
             burst.payload = self.buffered(r.place, r.words, answers);
-            let end = tail - u64::from(self.timing.ramp);
-            self.ports[r.port as usize].previous_end = end;
             Sent::Ended(end)
         };
-        self.push_all(&outs[..n_outs], burst);
+        match n_outs {
+            1 => self.push(outs[0], burst),
+            _ => self.push_all(&outs[..n_outs], burst),
+        }
         self.settle();
         sent
+    }
+
+    /// The end of an open send (a ticket, or a port and `BY_PORT`), if it is known.
+    #[inline(always)]
+    pub fn end_of(&self, send: u32) -> Option<u64> {
+        if send & BY_PORT != 0 {
+            let port = &self.ports[(send & !BY_PORT) as usize];
+            return (!port.is_direct()).then_some(port.previous_end);
+        }
+        let ticket = &self.tickets[send];
+        (ticket.state == TicketState::Done).then_some(ticket.end)
+    }
+
+    /// The program of the port's PE waits for the end of the send that the port keeps the account of.
+    #[inline(always)]
+    pub fn await_port(&mut self, pe: u32, port: u32) {
+        self.ports[port as usize].awaited = true;
+        self.records[pe as usize].block(Status::OnSend, port);
     }
 
     pub(super) fn list_open(&mut self, pe: u32, id: u32) {
@@ -148,7 +199,10 @@ impl<S: Store> Net<S> {
         if port.first == NONE || port.current != NONE {
             return;
         }
-        let (outs, n_outs, id) = (port.outs, usize::from(port.n_outs), port.first);
+        if port.first == Port::DIRECT {
+            return self.emit_kept(port_id);
+        }
+        let (outs, n_outs, id, answers) = (port.outs, usize::from(port.n_outs), port.first, port.answers);
         let Some(credit) = self.credit(&outs[..n_outs]) else { return };
         let t = &self.tickets[id];
         let request = SendRequest {
@@ -162,13 +216,14 @@ impl<S: Store> Net<S> {
             depth: t.tally,
         };
         let next = t.next;
-        let Departure { mut burst, tail, answers } = self.depart(&request, credit);
+        let Departure { mut burst, tail } = self.depart(&request, credit);
         self.ports[port_id as usize].first = next;
         let t = &mut self.tickets[id];
         t.tail = tail;
-        if burst.rendezvous {
+        if request.wavelets() > self.timing.queue_wavelets {
             (t.state, t.next, t.tally) = (TicketState::InFlight, burst.span, answers);
-            (self.ports[port_id as usize].current, burst.payload) = (id, id);
+            self.ports[port_id as usize].current = id;
+            (burst.rendezvous, burst.payload) = (true, id);
         } else {
             burst.payload = self.buffered(request.place, request.words, answers);
             self.end_send(id, port_id, tail - u64::from(self.timing.ramp));
@@ -176,31 +231,28 @@ impl<S: Store> Net<S> {
         self.push_all(&outs[..n_outs], burst);
     }
 
-    /// The times of a burst that leaves now, and the port's account of it.
+    /// The times of a burst that leaves now, as one that is buffered; the port's count of it.
     #[inline(always)]
     fn depart(&mut self, r: &SendRequest, credit: u64) -> Departure {
-        let timing = self.timing;
+        let timing = &self.timing;
         let port = &mut self.ports[r.port as usize];
-        port.emitted += 1;
-        let mut burst = Burst {
+        let (head, tail) = departs(port, (r.ready, r.min_tail), credit, timing.ser(r.wavelets()), timing);
+        let burst = Burst {
+            head: head + u64::from(timing.alpha),
+            span: (tail - head) as u32,
+            payload: NONE,
+            depth: r.depth,
             words: r.words,
             has_ctrl: r.ctrl.is_some(),
+            rendezvous: false,
             ctrl: r.ctrl.unwrap_or_default(),
-            depth: r.depth,
-            payload: NONE,
-            ..Burst::default()
         };
-        let wavelets = burst.wavelets();
-        let head = r.ready.max(port.previous_end).max(credit) + u64::from(timing.ramp);
-        let tail = (head + timing.ser(wavelets)).max(r.min_tail);
-        burst.rendezvous = wavelets > timing.queue_wavelets;
-        (burst.head, burst.span) = (head + u64::from(timing.alpha), (tail - head) as u32);
-        Departure { burst, tail, answers: port.answers }
+        Departure { burst, tail }
     }
 
     /// The payload of a short burst, out of its tile.
     #[inline(always)]
-    fn buffered(&mut self, place: u32, words: u16, readers: u32) -> u32 {
+    pub(super) fn buffered(&mut self, place: u32, words: u16, readers: u32) -> u32 {
         if self.dry || words == 0 {
             return NONE;
         }
@@ -234,9 +286,9 @@ impl<S: Store> Net<S> {
         }
     }
 
-    /// A sink (or all sinks behind a crossing) of a rendezvous began at `begun` = start of take - path.
+    /// As `answer`, of a send that has a ticket.
     #[inline]
-    pub(super) fn answer(&mut self, id: u32, begun: u64) {
+    pub(super) fn answer_ticket(&mut self, id: u32, begun: u64) {
         let t = &mut self.tickets[id];
         t.end = t.end.max(begun);
         t.tally -= 1;
@@ -254,7 +306,7 @@ impl<S: Store> Net<S> {
                 self.store.release(place);
             }
             self.tickets.close(id);
-            self.post(pe as u16, Message::Answer { ticket: at, begun: end }, NONE);
+            self.post(pe as u8, Message::Answer { ticket: at, begun: end }, NONE);
         } else {
             let ramp = u64::from(self.timing.ramp);
             let ends = end + u64::from(span) - 2 * ramp;
@@ -277,7 +329,7 @@ impl<S: Store> Net<S> {
 
     /// The stand-in of ticket `theirs` of worker `from`, whose payload was copied to `place`. The buffer is given
     /// back once, when the last of `answers` has come.
-    pub(super) fn open_stand_in(&mut self, from: u16, theirs: u32, place: u32, words: u16, answers: u32) -> u32 {
+    pub(super) fn open_stand_in(&mut self, from: u8, theirs: u32, place: u32, words: u16, answers: u32) -> u32 {
         let mut ticket = Ticket::new(TicketKind::StandIn);
         ticket.state = TicketState::InFlight;
         ticket.pe = u32::from(from);

@@ -1,9 +1,10 @@
 //! A lane: the FIFO at one router for one color, with the route behind it.
 //!
-//! A burst in a lane goes through three states; the three cursors walk the ring of slots in this order:
+//! A burst in a lane goes through three states; the ring of slots holds, from the oldest slot on:
 //! ```text
-//!   push --> waiting --forward--> forwarded --take--> free
-//!   in_at            fwd_at                 free_at
+//!   free_at
+//!   | forwarded, not taken | not forwarded | free ...
+//!   |<--------- used ---------------------->|
 //! ```
 //! A lane without ramp output is freed by the forward itself. Forwarding is all or nothing over the outputs.
 //!
@@ -15,24 +16,26 @@ use super::ticket::NONE;
 
 /// What a lane is, beside its outputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LaneFlags(pub u8);
+pub struct LaneFlags(pub u16);
 
 impl LaneFlags {
     /// The local compute element is an output.
-    pub const RAMP: u8 = 1;
+    pub const RAMP: u16 = 1;
     /// Stands for a lane of another worker: a push becomes a message.
-    pub const REMOTE: u8 = 2;
+    pub const REMOTE: u16 = 2;
     /// Output 0, 1, 2 turns (three bits from here).
-    pub const TURN0: u8 = 4;
+    pub const TURN0: u16 = 4;
     /// The writer found no room here: it has to be told when there is.
-    pub const STARVED: u8 = 32;
+    pub const STARVED: u16 = 32;
     /// Side of the router that the link enters (two bits from here).
-    pub const SIDE0: u8 = 64;
+    pub const SIDE0: u16 = 64;
+    /// Another worker writes here.
+    pub const FOREIGN: u16 = 256;
 
-    /// Is bit `flag` set?
+    /// Is one of the bits of `flags` set?
     #[inline(always)]
-    pub fn has(self, flag: u8) -> bool {
-        self.0 & flag != 0
+    pub fn has(self, flags: u16) -> bool {
+        self.0 & flags != 0
     }
 }
 
@@ -54,26 +57,26 @@ pub enum Upstream {
 pub struct Lane {
     /// Next lanes, `n_outs` of them.
     pub outs: [u32; 3],
-    /// Outputs other than the ramp.
-    pub n_outs: u8,
     /// Ramp, remote, turns, starved, side.
     pub flags: LaneFlags,
+    /// Outputs other than the ramp.
+    pub n_outs: u8,
+    /// What `upstream` is.
+    pub(super) upstream_kind: Upstream,
     /// Id of the writer, read as `upstream_kind` says.
-    pub upstream: u32,
+    pub(super) upstream: u32,
     /// Reader PE (on this worker); of a remote lane: its id on the other worker.
     pub reader: u32,
     /// Cycles from the sender's router to here without waiting: alpha x hops + turns. Of a remote lane: the answers
     /// that a burst waits for behind the crossing (sinks there and crossings further on).
     pub path: u32,
-    /// What `upstream` is.
-    pub upstream_kind: Upstream,
-    pub(super) in_at: u8,
-    pub(super) fwd_at: u8,
+    /// The oldest receive that is posted here and has not taken its burst.
+    pub(super) posted: u32,
     pub(super) free_at: u8,
     pub(super) unforwarded: u8,
     pub(super) used: u8,
     /// The other worker, of remote lanes and of lanes fed by one.
-    pub peer: u16,
+    pub peer: u8,
     /// Bursts that entered.
     pub bursts: u32,
     pub(super) tail_departure: u64,
@@ -93,14 +96,13 @@ impl Lane {
     pub fn new() -> Self {
         Self {
             outs: [NONE; 3],
-            n_outs: 0,
             flags: LaneFlags::default(),
+            n_outs: 0,
+            upstream_kind: Upstream::Port,
             upstream: NONE,
             reader: NONE,
             path: 0,
-            upstream_kind: Upstream::Port,
-            in_at: 0,
-            fwd_at: 0,
+            posted: NONE,
             free_at: 0,
             unforwarded: 0,
             used: 0,
@@ -113,9 +115,22 @@ impl Lane {
         }
     }
 
+    /// Names the writer; `peer` is its worker, if that is another one.
+    pub fn feed(&mut self, kind: Upstream, upstream: u32, peer: u8) {
+        (self.upstream_kind, self.upstream, self.peer) = (kind, upstream, peer);
+        if kind == Upstream::Worker {
+            self.flags.0 |= LaneFlags::FOREIGN;
+        }
+    }
+
+    /// What writes into this lane, and its id.
+    pub fn writer(&self) -> (Upstream, u32) {
+        (self.upstream_kind, self.upstream)
+    }
+
     /// Side of the router that the link enters, 0 to 3.
     pub fn side(&self) -> u8 {
-        self.flags.0 / LaneFlags::SIDE0
+        (self.flags.0 / LaneFlags::SIDE0 % 4) as u8
     }
 
     /// Adds a next lane; `turns` when the burst changes direction here.
@@ -142,15 +157,19 @@ impl Lane {
         here.then_some(if depth - self.used == 2 { self.take_end } else { self.tail_departure })
     }
 
+    /// The credit of a burst that would enter this lane, or `None` while it is full. Not for deeper ones than `SLOTS`.
+    #[inline(always)]
+    pub(super) fn credit(&self, depth: u8) -> Option<u64> {
+        let slot = || self.slots[usize::from(self.next_slot(depth)) % SLOTS].head;
+        self.has_room(depth).then(|| self.since(depth).unwrap_or_else(slot))
+    }
+
     /// Does a burst that comes now only pass, if the next lane has room? Between two routers of this worker, one
-    /// output, nothing before it.
+    /// output, nothing before it; with slots that `since` answers for.
     #[inline(always)]
     pub(super) fn is_way(&self, depth: u8) -> bool {
-        self.flags.0 & (LaneFlags::RAMP | LaneFlags::REMOTE) == 0
-            && self.n_outs == 1
-            && self.used == 0
-            && self.upstream_kind != Upstream::Worker
-            && usize::from(depth) <= SLOTS
+        const OTHERS: u16 = LaneFlags::RAMP | LaneFlags::REMOTE | LaneFlags::FOREIGN;
+        !self.flags.has(OTHERS) && self.n_outs == 1 && self.used == 0 && usize::from(depth) <= SLOTS
     }
 
     /// A tail departs over a lane between routers.
@@ -177,53 +196,28 @@ impl Lane {
 
     /// The slot of the next push, within the lane; its `head` is the credit.
     #[inline(always)]
-    pub(super) fn next_slot(&self) -> u8 {
-        self.in_at
+    pub(super) fn next_slot(&self, depth: u8) -> u8 {
+        beyond(self.free_at, self.used, depth)
     }
 
-    /// A burst comes in and leaves at once: all cursors move by one.
+    /// The slot of the oldest burst that waits to be forwarded.
     #[inline(always)]
-    pub(super) fn pass(&mut self, wavelets: u32, depth: u8) {
-        let next = after(self.in_at, depth);
-        (self.in_at, self.fwd_at, self.free_at) = (next, next, next);
+    pub(super) fn next_forward(&self, depth: u8) -> u8 {
+        beyond(self.free_at, self.used - self.unforwarded, depth)
+    }
+
+    /// Counts a burst that comes in.
+    #[inline(always)]
+    pub(super) fn count(&mut self, wavelets: u32) {
         self.bursts += 1;
         self.wavelets += u64::from(wavelets);
-    }
-
-    /// Counts a burst in and moves the entry cursor.
-    #[inline(always)]
-    pub(super) fn enter(&mut self, wavelets: u32, depth: u8) {
-        self.in_at = after(self.in_at, depth);
-        self.used += 1;
-        self.unforwarded += 1;
-        self.bursts += 1;
-        self.wavelets += u64::from(wavelets);
-    }
-
-    /// A burst comes in that leaves for all outputs at once, the ramp included.
-    #[inline(always)]
-    pub(super) fn enter_forwarded(&mut self, wavelets: u32, depth: u8) {
-        let next = after(self.in_at, depth);
-        (self.in_at, self.fwd_at) = (next, next);
-        self.used += 1;
-        self.bursts += 1;
-        self.wavelets += u64::from(wavelets);
-    }
-
-    /// Moves the forward cursor and returns the slot it was on.
-    #[inline(always)]
-    pub(super) fn forward(&mut self, depth: u8) -> u8 {
-        let at = self.fwd_at;
-        self.fwd_at = after(at, depth);
-        self.unforwarded -= 1;
-        at
     }
 
     /// Moves the free cursor and returns the slot it was on.
     #[inline(always)]
     pub(super) fn release(&mut self, depth: u8) -> u8 {
         let at = self.free_at;
-        self.free_at = after(at, depth);
+        self.free_at = beyond(at, 1, depth);
         self.used -= 1;
         at
     }
@@ -235,9 +229,9 @@ impl Default for Lane {
     }
 }
 
-/// The slot after `at` in a ring of `depth`.
+/// The slot `by` after `at` in a ring of `depth`; `by <= depth`.
 #[inline(always)]
-fn after(at: u8, depth: u8) -> u8 {
-    let next = at + 1;
-    if next == depth { 0 } else { next }
+fn beyond(at: u8, by: u8, depth: u8) -> u8 {
+    let next = at + by;
+    if next >= depth { next - depth } else { next }
 }

@@ -107,7 +107,7 @@ impl<S: Store> Net<S> {
     /// Counts from now on how busy links are in windows.
     pub fn count_loads(&mut self) {
         self.loads = Some(Box::default());
-        self.runs_on = false;
+        (self.runs_on, self.is_swift) = (false, false);
     }
 
     /// How busy links are, if that is counted.
@@ -121,7 +121,7 @@ impl<S: Store> Net<S> {
     pub(super) fn note_load(&mut self, id: u32, burst: &Burst) {
         let Some(loads) = &mut self.loads else { return };
         let lane = &self.lanes[id as usize];
-        let is_host = lane.upstream_kind == Upstream::Port && self.ports[lane.upstream as usize].pe == NONE;
+        let is_host = matches!(lane.writer(), (Upstream::Port, port) if self.ports[port as usize].pe == NONE);
         if !is_host && !lane.flags.has(LaneFlags::REMOTE) {
             let departure = burst.head - u64::from(self.timing.alpha);
             loads.note((lane.reader, lane.side()), departure, self.timing.ser(burst.wavelets()));

@@ -12,7 +12,7 @@ use super::message::{HEADER_WORDS, Message};
 use super::ready::Ready;
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
-use super::ticket::{NONE, Port, TicketState, Tickets};
+use super::ticket::{BY_PORT, NONE, Port, Tickets};
 use super::warm::vec_on_large_pages;
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
@@ -46,9 +46,6 @@ pub enum Work {
     /// A router or port moved; nothing else to do.
     Moved,
 }
-
-/// Lane ids and port ids in one word.
-const PORT_BIT: u32 = 1 << 31;
 
 pub(super) struct Outbox {
     producer: Producer,
@@ -87,12 +84,14 @@ pub struct Net<S> {
     /// Bursts carry no payload words.
     pub dry: bool,
     /// Slots of lanes beyond the first two, by lane.
-    deep: Vec<Burst>,
+    pub(super) deep: Vec<Burst>,
     pub(super) ready: Ready,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
     /// A burst goes on at once while its way is free, unless every lane that it enters is to be seen.
     pub(super) runs_on: bool,
+    /// Messages may go in one piece (`swift`): depth first, no slots beside the lanes, nobody looks at each step.
+    pub(super) is_swift: bool,
     pub(super) loads: Option<Box<Loads>>,
     outboxes: Vec<Option<Outbox>>,
     inboxes: Vec<Option<Consumer>>,
@@ -122,6 +121,7 @@ impl<S: Store> Net<S> {
             work: Vec::with_capacity(n_lanes.min(1 << 16)),
             schedule,
             runs_on: schedule == Schedule::DepthFirst,
+            is_swift: schedule == Schedule::DepthFirst && usize::from(timing.lane_depth) <= SLOTS,
             loads: None,
             outboxes: parts.producers.into_iter().map(|p| p.map(outbox)).collect(),
             inboxes: parts.consumers,
@@ -129,6 +129,11 @@ impl<S: Store> Net<S> {
             sent: 0,
             received: 0,
         }
+    }
+
+    /// From now on every step is done by itself, so that it can be looked at.
+    pub fn step_by_step(&mut self) {
+        self.is_swift = false;
     }
 
     /// The next thing to do, or `None` when nothing here can move.
@@ -158,6 +163,13 @@ impl<S: Store> Net<S> {
     /// Moves everything that routers can move (depth-first schedules only; random ones do it step by step).
     #[inline]
     pub fn settle(&mut self) {
+        if !self.work.is_empty() {
+            self.settle_all();
+        }
+    }
+
+    #[inline(never)]
+    fn settle_all(&mut self) {
         if matches!(self.schedule, Schedule::Random(_)) {
             return;
         }
@@ -167,7 +179,7 @@ impl<S: Store> Net<S> {
     }
 
     fn step(&mut self, item: u32) {
-        if item & PORT_BIT != 0 { self.emit(item & !PORT_BIT) } else { self.pump(item) }
+        if item & BY_PORT != 0 { self.emit(item & !BY_PORT) } else { self.pump(item) }
     }
 
     #[inline]
@@ -177,7 +189,7 @@ impl<S: Store> Net<S> {
 
     #[inline]
     pub(super) fn schedule_port(&mut self, port: u32) {
-        self.work.push(port | PORT_BIT);
+        self.work.push(port | BY_PORT);
     }
 
     /// Makes a waiting PE runnable.
@@ -204,10 +216,10 @@ impl<S: Store> Net<S> {
         if r.status != Status::OnLane || r.behind == NONE {
             return (r.status, r.wait_on, r.now);
         }
-        let ticket = &self.tickets[r.behind];
-        match ticket.state {
-            TicketState::Done => (r.status, r.wait_on, r.now.max(ticket.end)),
-            _ => (Status::OnTicket, r.behind, r.now),
+        match self.end_of(r.behind) {
+            Some(end) => (r.status, r.wait_on, r.now.max(end)),
+            None if r.behind & BY_PORT != 0 => (Status::OnSend, r.behind & !BY_PORT, r.now),
+            None => (Status::OnTicket, r.behind, r.now),
         }
     }
 
@@ -223,7 +235,7 @@ impl<S: Store> Net<S> {
     pub(super) fn slot(&self, lane: u32, at: u8) -> &Burst {
         match usize::from(at) {
             at @ 0..SLOTS => &self.lanes[lane as usize].slots[at],
-            at => &self.deep[self.deep_at(lane, at)],
+            _ => &self.deep[deep_at(lane, at, self.timing.lane_depth)],
         }
     }
 
@@ -232,15 +244,8 @@ impl<S: Store> Net<S> {
     pub(super) fn slot_mut(&mut self, lane: u32, at: u8) -> &mut Burst {
         match usize::from(at) {
             at @ 0..SLOTS => &mut self.lanes[lane as usize].slots[at],
-            at => {
-                let at = self.deep_at(lane, at);
-                &mut self.deep[at]
-            }
+            _ => &mut self.deep[deep_at(lane, at, self.timing.lane_depth)],
         }
-    }
-
-    fn deep_at(&self, lane: u32, at: usize) -> usize {
-        lane as usize * (usize::from(self.timing.lane_depth) - SLOTS) + at - SLOTS
     }
 
     /// Schedules a port that may be able to emit.
@@ -255,7 +260,7 @@ impl<S: Store> Net<S> {
     // -- other workers ------------------------------------------------------------------------------------------
 
     /// Sends a message to worker `to`; a burst's payload words are at `place`.
-    pub(super) fn post(&mut self, to: u16, message: Message, place: u32) {
+    pub(super) fn post(&mut self, to: u8, message: Message, place: u32) {
         self.sent += 1;
         let header = message.encode();
         let words = message.payload_words();
@@ -293,7 +298,7 @@ impl<S: Store> Net<S> {
             while let Some(inbox) = self.inboxes[from].as_mut() {
                 let Some(message) = inbox.pop(&mut self.scratch) else { break };
                 self.received += 1;
-                self.deliver(from as u16, message);
+                self.deliver(from as u8, message);
             }
         }
         self.settle();
@@ -310,7 +315,7 @@ impl<S: Store> Net<S> {
         (self.sent, self.received)
     }
 
-    fn deliver(&mut self, from: u16, message: Message) {
+    fn deliver(&mut self, from: u8, message: Message) {
         match message {
             Message::Freed { lane, time } => self.free(lane, time),
             Message::Answer { ticket, begun } => self.answer(ticket, begun),
@@ -333,10 +338,13 @@ impl<S: Store> Net<S> {
         }
     }
 
-    /// The place of a burst's payload.
-    #[inline]
-    pub fn place_of(&self, burst: &Burst) -> u32 {
-        if burst.rendezvous { self.tickets[burst.payload].place } else { burst.payload }
+    /// The tile of an open send: a ticket, or a port and `BY_PORT`.
+    #[inline(always)]
+    pub(super) fn tile_of(&self, send: u32) -> u32 {
+        match send & BY_PORT {
+            0 => self.tickets[send].place,
+            _ => self.ports[(send & !BY_PORT) as usize].place,
+        }
     }
 
     /// Is the lane's reader on another worker?
@@ -344,6 +352,12 @@ impl<S: Store> Net<S> {
     pub(super) fn is_remote(&self, lane: u32) -> bool {
         self.lanes[lane as usize].flags.has(LaneFlags::REMOTE)
     }
+}
+
+/// Where slot `at` of a lane is among those of deep lanes.
+#[inline]
+pub(super) fn deep_at(lane: u32, at: u8, depth: u8) -> usize {
+    lane as usize * (usize::from(depth) - SLOTS) + usize::from(at) - SLOTS
 }
 
 /// Steele, Lea and Flood's SplitMix64: the seeded choice of random schedules.

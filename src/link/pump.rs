@@ -6,7 +6,7 @@
 //! Invariant: a burst leaves a lane when every output has a free slot, or not at all.
 
 use super::burst::{Burst, Timing};
-use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
+use super::lane::{Lane, LaneFlags, SLOTS};
 use super::message::Message;
 use super::net::{Net, Store};
 use super::ticket::NONE;
@@ -25,9 +25,8 @@ impl<S: Store> Net<S> {
         let ser = self.timing.ser(wavelets);
         loop {
             let lane = &self.lanes[id as usize];
-            let (out, flags, n_outs, at) = (lane.outs[0], lane.flags, lane.n_outs, lane.next_slot());
-            let stops = lane.unforwarded > 0 || n_outs > 1 || flags.has(LaneFlags::REMOTE);
-            if stops || !self.runs_on {
+            let (out, flags, n_outs) = (lane.outs[0], lane.flags, lane.n_outs);
+            if !self.runs_on || lane.unforwarded > 0 || n_outs > 1 || flags.has(LaneFlags::REMOTE) {
                 return self.stop(id, burst);
             }
             let (mut credit, mut goes_on) = (0, false);
@@ -44,27 +43,23 @@ impl<S: Store> Net<S> {
             let departure = burst.head.max(lane.tail_departure).max(credit);
             let tail = (departure + ser).max(burst.tail());
             (burst.head, burst.span) = (departure, (tail - departure) as u32);
+            lane.count(wavelets);
             if flags.has(LaneFlags::RAMP) {
-                let reader = lane.reader;
+                let (at, reader, posted) = (lane.next_slot(depth), lane.reader, lane.posted);
                 lane.tail_departure = tail;
-                lane.enter_forwarded(wavelets, depth);
+                lane.used += 1;
                 match usize::from(at) {
                     at @ 0..SLOTS => lane.slots[at] = burst,
                     _ => *self.slot_mut(id, at) = burst,
                 }
-                self.arrived(id, reader);
-            } else if lane.upstream_kind == Upstream::Worker {
-                lane.depart(tail);
-                lane.enter_forwarded(wavelets, depth);
-                self.free(id, tail);
+                self.arrived(id, reader, posted);
             } else {
-                // The writer is here, and was not held up.
-                debug_assert!(lane.used == 0 && !lane.flags.has(LaneFlags::STARVED));
                 lane.depart(tail);
-                lane.pass(wavelets, depth);
-                if usize::from(depth) > SLOTS {
-                    self.slot_mut(id, at).head = tail;
+                if flags.has(LaneFlags::FOREIGN) || usize::from(depth) > SLOTS {
+                    lane.used += 1;
+                    self.free(id, tail);
                 }
+                // Else it left no trace but its times; the writer is here, and was not held up.
             }
             if n_outs == 0 {
                 return;
@@ -84,23 +79,27 @@ impl<S: Store> Net<S> {
     fn transit(&mut self, mut id: u32, (mut head, mut span): (u64, u32), wavelets: u32) -> (u32, u64, u32) {
         let (Timing { alpha, turn, lane_depth: depth, .. }, ser) = (self.timing, self.timing.ser(wavelets));
         let lanes = &mut self.lanes[..];
+        let Lane { outs: [mut out, ..], mut flags, mut tail_departure, .. } = lanes[id as usize];
         loop {
-            let Lane { outs: [out, ..], flags, tail_departure, .. } = lanes[id as usize];
             let next = &lanes[out as usize];
             if !next.has_room(depth) {
                 break;
             }
-            let credit = next.since(depth).unwrap_or_else(|| next.slots[usize::from(next.next_slot())].head);
-            let goes_on = next.is_way(depth);
+            let credit = match next.since(depth) {
+                Some(time) => time,
+                None => next.slots[usize::from(next.next_slot(depth))].head,
+            };
+            let (goes_on, after) = (next.is_way(depth), (next.outs[0], next.flags, next.tail_departure));
             ask(lanes.as_ptr().wrapping_add(out as usize + 1));
             let lane = &mut lanes[id as usize];
             let departure = head.max(tail_departure).max(credit);
             let tail = (departure + ser).max(head + u64::from(span));
             lane.depart(tail);
-            lane.pass(wavelets, depth);
+            lane.count(wavelets);
             let turn = if flags.has(LaneFlags::TURN0) { turn } else { 0 };
             (head, span) = (departure + u64::from(alpha) + u64::from(turn), (tail - departure) as u32);
             id = out;
+            (out, flags, tail_departure) = after;
             if !goes_on {
                 break;
             }
@@ -113,8 +112,9 @@ impl<S: Store> Net<S> {
     fn stop(&mut self, id: u32, burst: Burst) {
         let depth = self.timing.lane_depth;
         let lane = &mut self.lanes[id as usize];
-        let at = lane.next_slot();
-        lane.enter(burst.wavelets(), depth);
+        let at = lane.next_slot(depth);
+        lane.count(burst.wavelets());
+        (lane.used, lane.unforwarded) = (lane.used + 1, lane.unforwarded + 1);
         *self.slot_mut(id, at) = burst;
         self.note_load(id, &burst);
         if self.is_remote(id) { self.cross(id, burst) } else { self.schedule_lane(id) }
@@ -128,7 +128,8 @@ impl<S: Store> Net<S> {
             let (outs, n_outs, flags, reader) = (lane.outs, usize::from(lane.n_outs), lane.flags, lane.reader);
             let Some(credit) = self.credit(&outs[..n_outs]) else { return };
             let lane = &mut self.lanes[id as usize];
-            let at = lane.forward(depth);
+            let at = lane.next_forward(depth);
+            lane.unforwarded -= 1;
             let mut burst = *self.slot(id, at);
             let lane = &mut self.lanes[id as usize];
             let departure = burst.head.max(lane.tail_departure).max(credit);
@@ -148,7 +149,12 @@ impl<S: Store> Net<S> {
                 burst.head = departure + u64::from(self.timing.alpha) + u64::from(turn);
                 self.push(out, burst);
             }
-            if flags.has(LaneFlags::RAMP) { self.arrived(id, reader) } else { self.free(id, tail) }
+            if flags.has(LaneFlags::RAMP) {
+                let posted = self.lanes[id as usize].posted;
+                self.arrived(id, reader, posted);
+            } else {
+                self.free(id, tail);
+            }
         }
     }
 
@@ -168,20 +174,30 @@ impl<S: Store> Net<S> {
         Some(credit)
     }
 
+    /// The credit of a burst that would enter lane `id`, or `None` while it is full.
+    #[inline(always)]
+    pub(super) fn credit_of(&self, id: u32) -> Option<u64> {
+        self.lanes[id as usize].has_room(self.timing.lane_depth).then(|| self.room_since(id))
+    }
+
     /// The credit of a burst that would enter a lane, which has room.
     #[inline(always)]
     fn room_since(&self, id: u32) -> u64 {
-        let lane = &self.lanes[id as usize];
-        lane.since(self.timing.lane_depth).unwrap_or_else(|| self.slot(id, lane.next_slot()).head)
+        let (lane, depth) = (&self.lanes[id as usize], self.timing.lane_depth);
+        match (lane.since(depth), usize::from(lane.next_slot(depth))) {
+            (Some(time), _) => time,
+            (None, at @ 0..SLOTS) => lane.slots[at].head,
+            (None, at) => self.slot(id, at as u8).head,
+        }
     }
 
     /// A burst goes over to the worker that owns the lane behind a remote lane. Its slot there is freed by message.
     #[inline(never)]
     fn cross(&mut self, id: u32, burst: Burst) {
         let lane = &mut self.lanes[id as usize];
-        lane.forward(self.timing.lane_depth);
+        lane.unforwarded -= 1;
         let (peer, there, answers) = (lane.peer, lane.reader, lane.path);
-        let place = self.place_of(&burst);
+        let place = if burst.rendezvous { self.tile_of(burst.payload) } else { burst.payload };
         let wet = !self.dry && burst.words > 0;
         self.post(peer, Message::Burst { lane: there, burst, answers, wet }, place);
         if !burst.rendezvous && place != NONE {

@@ -13,6 +13,7 @@
 
 use super::lane::LaneFlags;
 use super::net::{Net, Store};
+use super::ticket::NONE;
 
 /// In which order a worker takes up PEs that can run; a hint of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,9 +45,9 @@ impl Ready {
         Self { stack: (0..n as u32).collect(), sweep: None }
     }
 
-    /// Changes to a sweep over `n` PEs.
-    pub(super) fn sweep(&mut self, n: usize) {
-        let mut sweep = Box::new(Sweep::new(n));
+    /// Changes to a sweep over `n` PEs; `sinks`: by port, the first PE that takes its bursts, if it is known.
+    pub(super) fn sweep(&mut self, n: usize, sinks: Vec<u32>) {
+        let mut sweep = Box::new(Sweep::new(n, sinks));
         self.stack.drain(..).for_each(|pe| sweep.push(pe));
         self.sweep = Some(sweep);
     }
@@ -73,10 +74,10 @@ impl Ready {
         self.stack.split_last().map(|(next, rest)| (*next, rest.last().copied()))
     }
 
-    /// The PEs that run next in a sweep, in that order.
+    /// The PEs that run next in a sweep, in that order; and by port the first PE that takes its bursts.
     #[inline(always)]
-    pub(super) fn soon(&self) -> Option<&[u32]> {
-        self.sweep.as_ref().map(|sweep| &sweep.soon[..sweep.n_soon])
+    pub(super) fn soon(&self) -> Option<(&[u32], &[u32])> {
+        self.sweep.as_ref().map(|sweep| (&sweep.soon[..sweep.n_soon], &sweep.sinks[..]))
     }
 
     /// PEs on the stack (random schedules).
@@ -93,17 +94,19 @@ impl Ready {
 impl<S: Store> Net<S> {
     /// From now on PEs are taken up in a sweep (`Order::Sweep`).
     pub fn sweep(&mut self) {
-        self.ready.sweep(self.records.len());
-        for port in &mut self.ports {
-            let mut at = port.outs[0];
-            while let Some(lane) = self.lanes.get(at as usize) {
-                if lane.flags.has(LaneFlags::RAMP) && !lane.flags.has(LaneFlags::REMOTE) {
-                    port.sink = lane.reader;
-                    break;
-                }
-                at = lane.outs[0];
+        let sinks = self.ports.iter().map(|port| self.first_sink(port.outs[0])).collect();
+        self.ready.sweep(self.records.len(), sinks);
+    }
+
+    /// The first PE that takes what enters a lane, if it is here.
+    fn first_sink(&self, mut at: u32) -> u32 {
+        while let Some(lane) = self.lanes.get(at as usize) {
+            if lane.flags.has(LaneFlags::RAMP) && !lane.flags.has(LaneFlags::REMOTE) {
+                return lane.reader;
             }
+            at = lane.outs[0];
         }
+        NONE
     }
 }
 
@@ -118,11 +121,13 @@ struct Sweep {
     /// Chosen, but not run: their state is on its way into the cache.
     soon: [u32; SOON],
     n_soon: usize,
+    sinks: Vec<u32>,
 }
 
 impl Sweep {
-    fn new(n: usize) -> Self {
-        Self { now: Bits::new(n), next: Bits::new(n), runs: vec![0; n], limit: AHEAD, soon: [0; SOON], n_soon: 0 }
+    fn new(n: usize, sinks: Vec<u32>) -> Self {
+        let (now, next) = (Bits::new(n), Bits::new(n));
+        Self { now, next, runs: vec![0; n], limit: AHEAD, soon: [0; SOON], n_soon: 0, sinks }
     }
 
     #[inline]
@@ -217,7 +222,7 @@ mod tests {
     #[test]
     fn a_sweep_gives_each_pe_once_lowest_first_within_an_epoch() {
         let mut ready = Ready::all(5000);
-        ready.sweep(5000);
+        ready.sweep(5000, Vec::new());
         for pe in 0..5000 {
             assert_eq!(ready.pop(), Some(pe));
         }
@@ -229,7 +234,7 @@ mod tests {
     #[test]
     fn a_pe_that_has_run_enough_waits_for_the_others() {
         let mut ready = Ready::all(2);
-        ready.sweep(2);
+        ready.sweep(2, Vec::new());
         assert_eq!([ready.pop(), ready.pop()], [Some(0), Some(1)]);
         for _ in 1..AHEAD {
             ready.push(0);

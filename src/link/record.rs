@@ -1,7 +1,7 @@
 //! What the fabric knows of a compute element: its clock, what it waits for, its open tickets.
 //!
 //! ```text
-//!   Runnable --polled--> (blocks) OnLane / OnTicket / OnPass --wake--> Runnable
+//!   Runnable --polled--> (blocks) OnLane / OnSend / OnTicket / OnPass --wake--> Runnable
 //!            --polled--> Finished | Failed
 //! ```
 //! Invariant: a PE is in the ready list exactly when its status is `Runnable`.
@@ -18,6 +18,8 @@ pub enum Status {
     Runnable,
     /// Waits for a burst in a lane.
     OnLane,
+    /// Waits for the end of the send that a port keeps the account of.
+    OnSend,
     /// Waits for the end of a ticket.
     OnTicket,
     /// Parked at the first receive of a pass: counts as finished.
@@ -38,9 +40,10 @@ pub struct Record {
     pub busy: u64,
     /// Longest chain of dependent messages that led here.
     pub depth: u32,
-    /// Lane or ticket it waits for.
+    /// Lane, port or ticket it waits for.
     pub wait_on: u32,
-    /// The send that has to end before the wait for a lane begins, where a program waits for both at once.
+    /// The send that has to end before the wait for a lane begins, where a program waits for both at once: its ticket,
+    /// or its port and `BY_PORT`.
     pub behind: u32,
     /// First open ticket (newest first).
     pub open: u32,
@@ -52,8 +55,6 @@ pub struct Record {
     pub takeable: u16,
     /// Open tickets.
     pub n_open: u8,
-    /// Queued posted receives among them.
-    pub n_receives: u8,
     /// Tickets that have to end before it goes on, while it waits for tickets.
     pub awaits: u8,
     /// Doing what.
@@ -81,7 +82,6 @@ impl Record {
             way: NONE,
             takeable: 0,
             n_open: 0,
-            n_receives: 0,
             awaits: 0,
             status: Status::Runnable,
             place: None,

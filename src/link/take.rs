@@ -4,12 +4,12 @@
 //!
 //! Invariant: bursts of a lane are taken in the order in which they came, by posted receives before any other.
 
-use super::burst::Burst;
+use super::burst::{Burst, Ctrl, Timing};
 use super::lane::{Lane, LaneFlags, SLOTS, Upstream};
 use super::message::Message;
-use super::net::{Net, Store};
+use super::net::{Net, Store, deep_at};
 use super::record::Status;
-use super::ticket::{NONE, Ticket, TicketKind, TicketState};
+use super::ticket::{BY_PORT, NONE, Port, Ticket, TicketKind, TicketState};
 
 /// What a take gives.
 #[derive(Clone, Copy, Debug)]
@@ -20,72 +20,123 @@ pub struct Taken {
     pub end: u64,
     /// When the last wavelet reached the router.
     pub tail: u64,
-    /// The burst, with its control words.
-    pub burst: Burst,
-    /// Where the payload is until `finish_take`.
-    pub place: u32,
-    path: u32,
+    /// Dependent messages up to this one.
+    pub depth: u32,
+    /// Payload words.
+    pub words: u16,
+    /// Control words came in front.
+    pub has_ctrl: bool,
+    /// The control words.
+    pub ctrl: Ctrl,
+    /// Longer than the queues: the payload is in the sender's tile until `finish_take`.
+    pub(super) rendezvous: bool,
+    /// The buffer, or what names the send.
+    pub(super) payload: u32,
+    pub(super) path: u32,
+}
+
+/// When a take begins and ends, when the burst's last wavelet reached the router, since when its slot is free.
+pub(super) struct Times {
+    pub(super) start: u64,
+    pub(super) end: u64,
+    pub(super) tail: u64,
+    pub(super) freed: u64,
+}
+
+/// The rule of receives: a take at `t` at the earliest. The slot and the lane remember it.
+#[inline(always)]
+pub(super) fn begins(slot: &mut Burst, take_end: &mut u64, n_outs: u8, t: u64, timing: &Timing) -> Times {
+    let (ramp, tail) = (u64::from(timing.ramp), slot.tail());
+    let start = t.max(slot.head + ramp).max(*take_end);
+    let end = (start + timing.ser(slot.wavelets())).max(tail + ramp) + u64::from(timing.stage);
+    // Without another output nothing departs over a link: the slot is free as soon as the take begins.
+    let freed = if n_outs > 0 { tail.max(start) } else { start };
+    (slot.head, *take_end) = (freed, end);
+    Times { start, end, tail, freed }
 }
 
 impl<S: Store> Net<S> {
     /// Queues a receive into `place`; a burst that is there is taken at once.
-    pub fn post_receive(&mut self, pe: u32, lane: u32, place: u32, words: u16) -> u32 {
+    pub fn post_receive(&mut self, pe: u32, lane_id: u32, place: u32, words: u16) -> u32 {
         let mut ticket = Ticket::new(TicketKind::Receive);
         ticket.pe = pe;
-        ticket.at = lane;
+        ticket.at = lane_id;
         ticket.place = place;
         ticket.words = words;
         ticket.ready = self.records[pe as usize].now;
         let id = self.tickets.open(ticket);
         self.list_open(pe, id);
-        self.records[pe as usize].n_receives += 1;
-        self.take_posted(pe, lane);
-        self.settle();
+        let lane = &mut self.lanes[lane_id as usize];
+        match lane.posted {
+            NONE => lane.posted = id,
+            oldest => self.queue_behind(oldest, id),
+        }
+        if self.lanes[lane_id as usize].takeable() > 0 {
+            self.take_posted(lane_id);
+            self.settle();
+        }
         id
+    }
+
+    #[cold]
+    fn queue_behind(&mut self, mut at: u32, id: u32) {
+        while self.tickets[at].next != NONE {
+            at = self.tickets[at].next;
+        }
+        self.tickets[at].next = id;
+    }
+
+    /// Is a receive posted on a lane that has not taken its burst?
+    #[inline(always)]
+    pub fn is_posted(&self, lane: u32) -> bool {
+        self.lanes[lane as usize].posted != NONE
     }
 
     /// Begins the take of the burst at the front of a lane, at `t` at the earliest. `finish_take` must follow, once
     /// the payload was read.
     #[inline(always)]
     pub fn take(&mut self, lane_id: u32, t: u64) -> Taken {
-        let (ramp, stage) = (u64::from(self.timing.ramp), u64::from(self.timing.stage));
-        let lane = &self.lanes[lane_id as usize];
-        debug_assert!(lane.takeable() > 0);
-        let burst = *self.slot(lane_id, lane.free_at);
+        let depth = self.timing.lane_depth;
         let lane = &mut self.lanes[lane_id as usize];
-        let tail = burst.tail();
-        let start = t.max(burst.head + ramp).max(lane.take_end);
-        let end = (start + self.timing.ser(burst.wavelets())).max(tail + ramp) + stage;
-        lane.take_end = end;
-        // Without another output nothing departs over a link: the slot is free as soon as the take begins.
-        let freed = if lane.n_outs > 0 { tail.max(start) } else { start };
+        debug_assert!(lane.takeable() > 0);
+        let at = lane.release(depth);
+        let slot = match usize::from(at) {
+            at @ 0..SLOTS => &mut lane.slots[at],
+            _ => &mut self.deep[deep_at(lane_id, at, depth)],
+        };
+        // Field by field: the slot may have been written in parts a moment ago.
+        let (depth, words, rendezvous, payload) = (slot.depth, slot.words, slot.rendezvous, slot.payload);
+        let (has_ctrl, ctrl) = (slot.has_ctrl, slot.ctrl);
+        let Times { start, end, tail, freed } = begins(slot, &mut lane.take_end, lane.n_outs, t, &self.timing);
         let (path, reader) = (lane.path, lane.reader);
+        // A writer here that was not held up needs no visit.
+        if lane.flags.has(LaneFlags::STARVED | LaneFlags::FOREIGN) {
+            self.tell_writer(lane_id, freed);
+        }
         self.records[reader as usize].takeable -= 1;
-        let place = self.place_of(&burst);
-        self.free(lane_id, freed);
-        Taken { start, end, tail, burst, place, path }
+        Taken { start, end, tail, depth, words, has_ctrl, ctrl, rendezvous, payload, path }
+    }
+
+    /// Where the payload of a burst that is being taken is, until `finish_take`.
+    #[inline(always)]
+    pub fn place_of(&self, taken: &Taken) -> u32 {
+        if taken.rendezvous { self.tile_of(taken.payload) } else { taken.payload }
     }
 
     /// Frees the oldest slot of a lane at `time` and lets its writer know.
     #[inline(always)]
     pub(super) fn free(&mut self, lane_id: u32, time: u64) {
-        let depth = self.timing.lane_depth;
         let lane = &mut self.lanes[lane_id as usize];
-        let at = lane.release(depth);
-        let kind = lane.upstream_kind;
-        match usize::from(at) {
-            at @ 0..SLOTS => lane.slots[at].head = time,
-            _ => self.slot_mut(lane_id, at).head = time,
-        }
-        // A writer here that was not held up needs no visit.
-        if kind == Upstream::Worker || self.lanes[lane_id as usize].flags.has(LaneFlags::STARVED) {
+        let (at, flags) = (lane.release(self.timing.lane_depth), lane.flags);
+        self.slot_mut(lane_id, at).head = time;
+        if flags.has(LaneFlags::STARVED | LaneFlags::FOREIGN) {
             self.tell_writer(lane_id, time);
         }
     }
 
     /// A slot of a lane is free: its writer is on another worker, or found no room before.
     #[inline(never)]
-    fn tell_writer(&mut self, lane: u32, time: u64) {
+    pub(super) fn tell_writer(&mut self, lane: u32, time: u64) {
         let Lane { upstream, upstream_kind, peer, ref mut flags, .. } = self.lanes[lane as usize];
         flags.0 &= !LaneFlags::STARVED;
         match upstream_kind {
@@ -98,67 +149,72 @@ impl<S: Store> Net<S> {
     /// Ends a take: the payload is no longer needed by this sink.
     #[inline(always)]
     pub fn finish_take(&mut self, taken: &Taken) {
-        if taken.burst.rendezvous {
-            self.answer(taken.burst.payload, taken.start - u64::from(taken.path));
-        } else if taken.place != NONE {
-            self.store.release(taken.place);
+        if taken.rendezvous {
+            self.answer(taken.payload, taken.start - u64::from(taken.path));
+        } else if taken.payload != NONE {
+            self.store.release(taken.payload);
         }
     }
 
-    /// A burst became takeable: posted receives take it, oldest first; what they leave wakes the waiting reader.
+    /// A sink (or all sinks behind a crossing) of a rendezvous began at `begun` = start of take - path.
     #[inline(always)]
-    pub(super) fn arrived(&mut self, lane: u32, reader: u32) {
-        let record = &mut self.records[reader as usize];
-        record.takeable += 1;
-        if record.n_receives > 0 {
-            self.take_posted(reader, lane);
-            if self.lanes[lane as usize].takeable() == 0 {
-                return;
+    pub(super) fn answer(&mut self, id: u32, begun: u64) {
+        if id & BY_PORT == 0 {
+            return self.answer_ticket(id, begun);
+        }
+        let port = &mut self.ports[(id & !BY_PORT) as usize];
+        debug_assert_eq!(port.current, Port::DIRECT);
+        port.previous_end = port.previous_end.max(begun);
+        port.tally -= 1;
+        if port.tally == 0 {
+            port.previous_end = port.previous_end + u64::from(port.span) - 2 * u64::from(self.timing.ramp);
+            port.current = NONE;
+            if port.awaited {
+                port.awaited = false;
+                let pe = port.pe;
+                self.wake(pe);
             }
         }
-        let record = &self.records[reader as usize];
-        if record.wait_on == lane && matches!(record.status, Status::OnLane | Status::OnPass) {
+    }
+
+    /// A burst became takeable: the oldest posted receive takes it, or it wakes the waiting reader.
+    #[inline(always)]
+    pub(super) fn arrived(&mut self, lane: u32, reader: u32, posted: u32) {
+        let record = &mut self.records[reader as usize];
+        record.takeable += 1;
+        if posted != NONE {
+            self.take_posted(lane);
+        } else if record.wait_on == lane && matches!(record.status, Status::OnLane | Status::OnPass) {
             self.wake(reader);
         }
     }
 
-    /// Serves the posted receives of `pe` on `lane`, oldest first, while bursts last.
+    /// Serves the posted receives of a lane, oldest first, while bursts last.
     #[inline(never)]
-    fn take_posted(&mut self, pe: u32, lane: u32) {
-        while self.lanes[lane as usize].takeable() > 0 {
-            let Some(id) = self.oldest_receive(pe, lane) else { return };
+    fn take_posted(&mut self, lane_id: u32) {
+        loop {
+            let lane = &mut self.lanes[lane_id as usize];
+            let id = lane.posted;
+            if id == NONE || lane.takeable() == 0 {
+                return;
+            }
             let t = &self.tickets[id];
-            let (ready, place, words) = (t.ready, t.place, t.words);
-            let taken = self.take(lane, ready);
-            if taken.burst.words == words && !self.dry && words > 0 {
-                self.store.copy(taken.place, place, usize::from(words));
+            let (pe, ready, place, words) = (t.pe, t.ready, t.place, t.words);
+            lane.posted = t.next;
+            let taken = self.take(lane_id, ready);
+            if taken.words == words && !self.dry && words > 0 {
+                self.store.copy(self.place_of(&taken), place, usize::from(words));
             }
             self.finish_take(&taken);
             let t = &mut self.tickets[id];
-            (t.state, t.next) = (TicketState::Done, u32::from(taken.burst.words));
-            (t.end, t.tally, t.ctrl) = (taken.end, taken.burst.depth, taken.burst.ctrl);
-            let (awaited, fits) = (t.awaited, taken.burst.words == words);
-            self.records[pe as usize].n_receives -= 1;
-            match awaited {
-                true if fits => self.ended(pe),
+            (t.state, t.next) = (TicketState::Done, u32::from(taken.words));
+            (t.end, t.tally, t.ctrl) = (taken.end, taken.depth, taken.ctrl);
+            match t.awaited {
+                true if taken.words == words => self.ended(pe),
                 // The program has to see this, whatever else it waits for.
                 true if self.records[pe as usize].status == Status::OnTicket => self.wake(pe),
                 _ => {}
             }
         }
-    }
-
-    /// The oldest queued receive of `pe` on `lane` (the open list is newest first).
-    pub fn oldest_receive(&self, pe: u32, lane: u32) -> Option<u32> {
-        let mut found = None;
-        let mut at = self.records[pe as usize].open;
-        while at != NONE {
-            let t = &self.tickets[at];
-            if t.kind == TicketKind::Receive && t.state == TicketState::Queued && t.at == lane {
-                found = Some(at);
-            }
-            at = t.next_open;
-        }
-        found
     }
 }

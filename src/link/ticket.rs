@@ -11,9 +11,14 @@
 
 use super::burst::Ctrl;
 use super::emit::SendRequest;
+use super::swift::Span;
 
 /// "No index".
 pub const NONE: u32 = u32::MAX;
+
+/// Set in what names an open send: it is a port's id, not a ticket's. A send that its program waits for, on a port with
+/// nothing else to do, needs no ticket: the port keeps its account.
+pub const BY_PORT: u32 = 1 << 31;
 
 /// What a ticket accounts for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +62,7 @@ pub struct Ticket {
     pub at: u32,
     /// Where the payload is, in the store's units.
     pub place: u32,
-    /// Sends: the next one queued at the port; of a rendezvous in flight, cycles from head to tail. Receives that are
+    /// The next one queued at the port or lane; of a rendezvous in flight, cycles from head to tail. Receives that are
     /// done: words of the burst. Of a free ticket: the next free one.
     pub next: u32,
     /// Next open ticket of the PE.
@@ -116,7 +121,7 @@ impl Ticket {
     }
 }
 
-/// The queue of one color between a compute element and its router.
+/// The queue of one color between a compute element and its router; a cache line.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub struct Port {
@@ -124,35 +129,52 @@ pub struct Port {
     pub outs: [u32; 4],
     /// How many.
     pub n_outs: u8,
+    /// The program waits for the end of the send that this port keeps the account of.
+    pub(super) awaited: bool,
+    /// Payload words of that send.
+    pub(super) words: u16,
     /// Sinks on this worker plus crossings to others.
     pub answers: u32,
     /// Owner PE, or `NONE` for the host.
     pub pe: u32,
-    /// Emitted and not ended.
+    /// Emitted and not ended: a ticket, or `DIRECT`.
     pub current: u32,
     /// Sends emitted.
-    pub emitted: u64,
+    pub emitted: u32,
     pub(super) first: u32,
     pub(super) last: u32,
+    /// Of the send that this port keeps the account of: answers outstanding, tile; cycles from head to tail, and before
+    /// it is emitted, from when it is ready to its earliest tail.
+    pub(super) tally: u32,
+    pub(super) place: u32,
+    pub(super) span: u32,
+    /// End of the previous send. While this port keeps the account of one: the largest (start of take - path).
     pub(super) previous_end: u64,
-    /// The first PE that takes its bursts, if it is here and known; for hints.
-    pub(super) sink: u32,
 }
 
+const _: () = assert!(std::mem::size_of::<Port>() == 64);
+
 impl Port {
+    /// A send whose account the port keeps itself: in `first` before it is emitted, in `current` after that.
+    pub(super) const DIRECT: u32 = NONE - 1;
+
     /// A port of `pe` without outputs.
     pub fn new(pe: u32) -> Self {
         Self {
             outs: [NONE; 4],
             n_outs: 0,
+            awaited: false,
+            words: 0,
             answers: 0,
             pe,
             current: NONE,
             emitted: 0,
             first: NONE,
             last: NONE,
+            tally: 0,
+            place: 0,
+            span: 0,
             previous_end: 0,
-            sink: NONE,
         }
     }
 
@@ -165,6 +187,36 @@ impl Port {
     /// A send that was posted and not emitted.
     pub fn queued(&self) -> u32 {
         self.first
+    }
+
+    /// Nothing is queued and nothing in flight.
+    #[inline(always)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.first == NONE && self.current == NONE
+    }
+
+    /// Does the port keep the account of a send that has not ended?
+    #[inline(always)]
+    pub(super) fn is_direct(&self) -> bool {
+        self.current == Self::DIRECT || self.first == Self::DIRECT
+    }
+
+    /// Payload words of the send whose account this port keeps, if it does.
+    pub fn direct(&self) -> Option<u16> {
+        self.is_direct().then_some(self.words)
+    }
+
+    /// Keeps a send that finds no room; `to_tail`: from when it is ready to its earliest tail.
+    #[inline(always)]
+    pub(super) fn keep(&mut self, tile: Span, to_tail: u64) {
+        (self.first, self.place, self.words, self.span) = (Self::DIRECT, tile.place, tile.words as u16, to_tail as u32);
+    }
+
+    /// Opens the account of a rendezvous that departs.
+    #[inline(always)]
+    pub(super) fn account(&mut self, tile: Span, span: u32) {
+        (self.current, self.place, self.words, self.span) = (Self::DIRECT, tile.place, tile.words as u16, span);
+        (self.tally, self.previous_end) = (self.answers, 0);
     }
 }
 

@@ -78,8 +78,8 @@ impl<S: Store> Net<S> {
     /// for the record of the one after it.
     #[inline(always)]
     pub fn warm_next(&self, pe: u32) -> Option<u32> {
-        if let Some(soon) = self.ready.soon() {
-            return self.warm_soon(pe, soon);
+        if let Some((soon, sinks)) = self.ready.soon() {
+            return self.warm_soon(pe, soon, sinks);
         }
         let (next, after) = self.ready.next()?;
         if let Some(after) = after {
@@ -95,7 +95,7 @@ impl<S: Store> Net<S> {
     /// What a sweep has chosen comes in step by step, as one thing names the next: programs and records, open tickets,
     /// their ports, lanes and tiles, what is behind the ports, the tickets of the PEs there. The last one chosen.
     #[inline]
-    fn warm_soon(&self, pe: u32, soon: &[u32]) -> Option<u32> {
+    fn warm_soon(&self, pe: u32, soon: &[u32], sinks: &[u32]) -> Option<u32> {
         if let Some(pe) = soon.get(3) {
             ask(self.records.as_ptr().wrapping_add(*pe as usize));
         }
@@ -113,15 +113,16 @@ impl<S: Store> Net<S> {
                 warm(self.store.words(record.hull[0], words as usize));
             }
         }
-        let sends = |pe| self.open(pe).filter(|t| t.kind == TicketKind::Send).map(|t| &self.ports[t.at as usize]);
+        let sends = |pe| self.open(pe).filter(|t| t.kind == TicketKind::Send).map(|t| t.at as usize);
         if let Some(pe) = soon.first() {
             sends(*pe).for_each(|port| {
-                self.warm_lane(port.outs[0] as usize);
-                self.warm_after(port.outs[0]);
-                ask(self.records.as_ptr().wrapping_add(port.sink as usize));
+                let way = self.ports[port].outs[0];
+                self.warm_lane(way as usize);
+                self.warm_after(way);
+                ask(self.records.as_ptr().wrapping_add(sinks[port] as usize));
             });
         }
-        sends(pe).filter(|port| port.sink != NONE).for_each(|port| self.warm_tickets(port.sink));
+        sends(pe).map(|port| sinks[port]).filter(|sink| *sink != NONE).for_each(|sink| self.warm_tickets(sink));
         soon.get(3).copied()
     }
 

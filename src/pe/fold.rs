@@ -3,7 +3,7 @@
 //! Invariant: element by element, tile first, burst second. Called by `ops`, in stream with the take.
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Net, Store, Taken};
+use crate::link::Store;
 use crate::math::binary16::add_f16;
 use crate::math::vector::{add_assign, max_assign};
 
@@ -25,13 +25,14 @@ pub enum Fold {
 }
 
 impl Pe<'_> {
-    pub(super) fn fold(self, net: &mut Net<Memory>, taken: &Taken, tile: Tile, fold: Fold) {
+    /// Folds the words at `from` into a tile.
+    pub(super) fn fold(self, store: &mut Memory, from: u32, tile: Tile, fold: Fold) {
         if fold == Fold::Set {
-            net.store.copy(taken.place, tile.place, tile.words());
+            store.copy(from, tile.place, tile.words());
             return;
         }
         let kernels = self.part.kernels();
-        let (own, other) = net.store.pair(tile, taken.place);
+        let (own, other) = store.pair(tile, from);
         if fold == Fold::AddF16 {
             return add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
         }

@@ -72,6 +72,7 @@ impl Part {
     pub fn record(&mut self, chosen: impl Fn(Coord) -> bool, spans_max: usize) {
         let coords = (0..self.pes()).map(|pe| self.coord(pe)).map(|at| (at, chosen(at)));
         self.recorder = Some(Box::new(Recorder::new(coords, spans_max)));
+        self.net.get_mut().step_by_step();
     }
 
     /// What was recorded so far.
@@ -132,9 +133,9 @@ impl Part {
 
     /// Records from now on what programs ask; before the first of them runs.
     pub fn record_steps(&mut self) {
-        let net = self.net.borrow();
+        let net = self.net.get_mut();
+        net.step_by_step();
         let trace = Trace::new(net.records.len(), net.ports.len(), net.lanes.len());
-        drop(net);
         self.asked = Some(RefCell::new(trace));
     }
 

@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, NONE, Net, SendRequest, Sent, Status, Taken, TicketState};
+use crate::link::{BY_PORT, Ctrl, NONE, Net, SendRequest, Sent, Status, Taken, TicketState};
 
 use super::asked::Asked;
 use super::fault::FaultKind;
@@ -25,7 +25,8 @@ pub struct Send<'a> {
     tx: Tx,
     tile: Tile,
     ctrl: Option<Ctrl>,
-    ticket: u32,
+    /// What names it once it is open: a ticket, or the port and `BY_PORT`.
+    open: u32,
     place: &'static Location<'static>,
 }
 
@@ -48,7 +49,8 @@ pub struct Combine<'a> {
     tx: Tx,
     tile: Tile,
     fold: Fold,
-    ticket: u32,
+    /// As of a send.
+    open: u32,
     place: &'static Location<'static>,
 }
 
@@ -56,7 +58,7 @@ impl<'a> Pe<'a> {
     /// Sends a tile.
     #[track_caller]
     pub fn send(self, tx: Tx, tile: Tile) -> Send<'a> {
-        Send { pe: self, tx, tile, ctrl: None, ticket: NONE, place: Location::caller() }
+        Send { pe: self, tx, tile, ctrl: None, open: NONE, place: Location::caller() }
     }
 
     /// Sends a tile behind control words.
@@ -86,7 +88,7 @@ impl<'a> Pe<'a> {
     /// Receives, folds its own tile in, and forwards the result.
     #[track_caller]
     pub fn combine(self, rx: Rx, tx: Tx, tile: Tile, fold: Fold) -> Combine<'a> {
-        Combine { pe: self, rx, tx, tile, fold, ticket: NONE, place: Location::caller() }
+        Combine { pe: self, rx, tx, tile, fold, open: NONE, place: Location::caller() }
     }
 
     /// Is no ticket open on words of the tile? Otherwise stops the PE.
@@ -159,6 +161,11 @@ impl<'a> Pe<'a> {
         ctrl: Option<Ctrl>,
         place: &'static Location<'static>,
     ) -> Option<Sent> {
+        if ctrl.is_none()
+            && let Some(sent) = net.send_tile(self.id, tx.port, tile.span())
+        {
+            return Some(sent);
+        }
         if !self.may_touch(net, tile) {
             return None;
         }
@@ -178,6 +185,10 @@ impl<'a> Pe<'a> {
         place: &'static Location<'static>,
     ) -> Option<(Sent, Ctrl)> {
         net.warm_way(tx.port, tx.way);
+        let swift = net.combine(self.id, (rx.0, tx.port), tile.span(), |store, from| self.fold(store, from, tile, fold));
+        if let Some(sent) = swift {
+            return Some((sent, Ctrl::default()));
+        }
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
             return None;
         };
@@ -189,10 +200,10 @@ impl<'a> Pe<'a> {
             self.part.note_take(self.id, rx.0, tile.words, times, Did::WaitBurst, place);
         }
         let min_tail = taken.tail + 2 * ramp + stage;
-        let ctrl = taken.burst.has_ctrl.then_some(taken.burst.ctrl);
+        let ctrl = taken.has_ctrl.then_some(taken.ctrl);
         let sent = self.start_send(net, tx, tile, ctrl, min_tail);
         self.part.note(self.id, Asked::Combine { lane: rx.0, port: tx.port }, place);
-        Some((sent, taken.burst.ctrl))
+        Some((sent, taken.ctrl))
     }
 
     /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
@@ -204,6 +215,9 @@ impl<'a> Pe<'a> {
         fold: Fold,
         (status, place): (Status, &'static Location<'static>),
     ) -> Poll<Ctrl> {
+        if net.receive(self.id, rx.0, tile.span(), |store, from| self.fold(store, from, tile, fold)).is_some() {
+            return Poll::Ready(Ctrl::default());
+        }
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (status, place)) else {
             return Poll::Pending;
         };
@@ -216,17 +230,30 @@ impl<'a> Pe<'a> {
         }
         net.settle();
         self.part.note(self.id, Asked::Recv(rx.0), place);
-        Poll::Ready(taken.burst.ctrl)
+        Poll::Ready(taken.ctrl)
+    }
+
+    /// Polls the end of an open operation: a ticket, or a port and `BY_PORT`. The clock moves on the end.
+    #[inline(always)]
+    pub(super) fn poll_end(self, net: &mut Net<Memory>, open: u32, did: Did, place: &'static Location<'static>) -> Poll<Ctrl> {
+        if open & BY_PORT == 0 {
+            return self.poll_ticket(net, open, did, place);
+        }
+        match net.end_of(open) {
+            Some(end) => {
+                self.ends(net, end);
+                Poll::Ready(Ctrl::default())
+            }
+            None => {
+                net.await_port(self.id, open & !BY_PORT);
+                net.records[self.id as usize].place = Some(place);
+                Poll::Pending
+            }
+        }
     }
 
     /// Polls the end of a ticket: on the end the clock moves and the ticket closes.
-    pub(super) fn poll_end(
-        self,
-        net: &mut Net<Memory>,
-        ticket: u32,
-        did: Did,
-        place: &'static Location<'static>,
-    ) -> Poll<Ctrl> {
+    fn poll_ticket(self, net: &mut Net<Memory>, ticket: u32, did: Did, place: &'static Location<'static>) -> Poll<Ctrl> {
         let t = &mut net.tickets[ticket];
         if t.state != TicketState::Done {
             t.awaited = true;
@@ -267,27 +294,27 @@ impl<'a> Pe<'a> {
         if !self.may_touch(net, tile) {
             return Poll::Ready(None);
         }
-        let record = &net.records[self.id as usize];
-        let behind_posted = record.n_receives > 0 && net.oldest_receive(self.id, rx.0).is_some();
-        let front = if record.takeable > 0 && !behind_posted { net.front(rx.0) } else { None };
+        let record = &mut net.records[self.id as usize];
+        let (now, takeable) = (record.now, record.takeable > 0);
+        let front = if takeable && !net.is_posted(rx.0) { net.front(rx.0) } else { None };
         let Some(found) = front.map(|b| u32::from(b.words)) else {
             let record = &mut net.records[self.id as usize];
             record.block(wait.0, rx.0);
             record.place = Some(wait.1);
             return Poll::Pending;
         };
-        let now = record.now;
         if found != tile.words {
             self.refuse_length(net, tile.words, found);
             return Poll::Ready(None);
         }
         let taken = net.take(rx.0, now);
         if !net.dry && tile.words > 0 {
-            self.fold(net, &taken, tile, fold);
+            let from = net.place_of(&taken);
+            self.fold(&mut net.store, from, tile, fold);
         }
         net.finish_take(&taken);
         let record = &mut net.records[self.id as usize];
-        record.depth = record.depth.max(taken.burst.depth);
+        record.depth = record.depth.max(taken.depth);
         Poll::Ready(Some(taken))
     }
 
@@ -318,9 +345,10 @@ impl Future for Send<'_> {
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        if self.ticket == NONE {
+        if self.open == NONE {
             match pe.begin_send(&mut net, self.tx, self.tile, self.ctrl, self.place) {
-                Some(Sent::Open(ticket)) => self.ticket = ticket,
+                Some(Sent::Open(ticket)) => self.open = ticket,
+                Some(Sent::Left) => self.open = self.tx.port | BY_PORT,
                 Some(Sent::Ended(end)) => {
                     pe.ends(&mut net, end);
                     return Poll::Ready(());
@@ -328,7 +356,7 @@ impl Future for Send<'_> {
                 None => return Poll::Pending,
             }
         }
-        pe.poll_end(&mut net, self.ticket, Did::Send, self.place).map(|_| ())
+        pe.poll_end(&mut net, self.open, Did::Send, self.place).map(|_| ())
     }
 }
 
@@ -355,10 +383,12 @@ impl Future for Combine<'_> {
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        if self.ticket == NONE {
+        if self.open == NONE {
             let lanes = (self.rx, self.tx);
             match pe.start_combine(&mut net, lanes, self.tile, self.fold, self.place) {
-                Some((Sent::Open(ticket), _)) => self.ticket = ticket,
+                Some((Sent::Open(ticket), _)) => self.open = ticket,
+                // Without control words: the default is what came.
+                Some((Sent::Left, _)) => self.open = self.tx.port | BY_PORT,
                 Some((Sent::Ended(end), ctrl)) => {
                     pe.ends(&mut net, end);
                     return Poll::Ready(ctrl);
@@ -366,6 +396,6 @@ impl Future for Combine<'_> {
                 None => return Poll::Pending,
             }
         }
-        pe.poll_end(&mut net, self.ticket, Did::Combine, self.place)
+        pe.poll_end(&mut net, self.open, Did::Combine, self.place)
     }
 }

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{NONE, Net, Sent, Status, TicketState};
+use crate::link::{BY_PORT, NONE, Net, Sent, Status};
 
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
@@ -51,8 +51,8 @@ pub struct Relay<'a> {
     fold: Fold,
     tile: Tile,
     after: After,
-    /// The open send of role `at`.
-    ticket: u32,
+    /// The open send of role `at`: a ticket, or its port and `BY_PORT`.
+    open: u32,
     place: &'static Location<'static>,
 }
 
@@ -62,7 +62,7 @@ impl<'a> Pe<'a> {
     pub fn relay(self, roles: &'a [Role], tile: Tile, fold: Fold, after: After) -> Relay<'a> {
         let sends = matches!(roles.last(), Some(Role::Leaf(_) | Role::Inner(..)));
         let after = if matches!(after, After::Back(..)) && !sends { After::Ended } else { after };
-        Relay { pe: self, roles, at: 0, fold, tile, after, ticket: NONE, place: Location::caller() }
+        Relay { pe: self, roles, at: 0, fold, tile, after, open: NONE, place: Location::caller() }
     }
 }
 
@@ -72,8 +72,8 @@ impl Relay<'_> {
     fn play(&mut self, net: &mut Net<Memory>) -> Option<()> {
         let (pe, tile, fold, place) = (self.pe, self.tile, self.fold, self.place);
         let role = self.roles[usize::from(self.at)];
-        if self.ticket == NONE {
-            let sent = match role {
+        if self.open == NONE {
+            let (sent, tx) = match role {
                 Role::Root(rx) => {
                     let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
                     self.at += u8::from(got.is_ready());
@@ -81,12 +81,13 @@ impl Relay<'_> {
                 }
                 Role::Inner(rx, tx) => {
                     net.records[pe.id as usize].way = tx.way;
-                    pe.start_combine(net, (rx, tx), tile, fold, place)?.0
+                    (pe.start_combine(net, (rx, tx), tile, fold, place)?.0, tx)
                 }
-                Role::Leaf(tx) => pe.begin_send(net, tx, tile, None, place)?,
+                Role::Leaf(tx) => (pe.begin_send(net, tx, tile, None, place)?, tx),
             };
             match sent {
-                Sent::Open(ticket) => self.ticket = ticket,
+                Sent::Open(ticket) => self.open = ticket,
+                Sent::Left => self.open = tx.port | BY_PORT,
                 Sent::Ended(end) => {
                     pe.ends(net, end);
                     net.records[pe.id as usize].way = NONE;
@@ -102,11 +103,11 @@ impl Relay<'_> {
             return None;
         }
         let did = if matches!(role, Role::Inner(..)) { Did::Combine } else { Did::Send };
-        if pe.poll_end(net, self.ticket, did, place).is_pending() {
+        if pe.poll_end(net, self.open, did, place).is_pending() {
             return None;
         }
         net.records[pe.id as usize].way = NONE;
-        (self.ticket, self.at) = (NONE, self.at + 1);
+        (self.open, self.at) = (NONE, self.at + 1);
         Some(())
     }
 
@@ -116,16 +117,17 @@ impl Relay<'_> {
     fn ends_first(&self, net: &mut Net<Memory>, back: Rx, into: Tile) -> bool {
         let record = &mut net.records[self.pe.id as usize];
         record.behind = NONE;
-        let (takeable, others) = (record.takeable > 0, record.n_open > 1);
-        if net.tickets[self.ticket].state == TicketState::Done
+        // Of the open tickets one may be that of the send itself.
+        let (takeable, others) = (record.takeable > 0, record.n_open > u8::from(self.open & BY_PORT == 0));
+        if net.end_of(self.open).is_some()
             || takeable && net.front(back.0).is_some()
-            || others && is_open(net, self.pe.id, into, self.ticket)
+            || others && is_open(net, self.pe.id, into, self.open)
         {
             return true;
         }
         let record = &mut net.records[self.pe.id as usize];
         record.block(Status::OnLane, back.0);
-        (record.behind, record.place) = (self.ticket, Some(self.place));
+        (record.behind, record.place) = (self.open, Some(self.place));
         false
     }
 }

@@ -1,0 +1,216 @@
+//! What most messages are, in one piece: a burst that is here is taken; a tile is sent on a port that has no other work.
+//!
+//! `take`, `send` and `push` do the same one after the other. Here every record, port and lane is looked up once and
+//! little is carried from one to the next through memory. What is not as it mostly is, is left to them.
+//!
+//! Invariant: `None` changes nothing; anything else leaves behind what `take`, `send` and `settle` would.
+//! Called by `pe::ops` and `pe::relay` before they do it step by step.
+
+use super::burst::{Burst, Ctrl};
+use super::emit::{Sent, departs};
+use super::lane::{LaneFlags, SLOTS};
+use super::net::{Net, Store};
+use super::take::{Taken, Times, begins};
+use super::ticket::{BY_PORT, NONE};
+
+/// A tile of the store, in words.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    /// Where.
+    pub place: u32,
+    /// How many.
+    pub words: u32,
+}
+
+/// A send without control words, the PE's only open operation.
+struct Parcel {
+    port: u32,
+    tile: Span,
+    ready: u64,
+    min_tail: u64,
+    depth: u32,
+}
+
+impl<S: Store> Net<S> {
+    /// A streaming combine: takes the burst at the front of lane `from`, lets `fold(store, place)` put its words into
+    /// the tile, and sends the tile on `port`. A send that has ended has moved the PE's clock.
+    #[inline(always)]
+    pub fn combine(
+        &mut self,
+        pe: u32,
+        (from, port): (u32, u32),
+        tile: Span,
+        fold: impl FnOnce(&mut S, u32),
+    ) -> Option<Sent> {
+        if !self.is_plain(port) {
+            return None;
+        }
+        let taken = self.take_front(pe, from, tile, true)?;
+        self.consume(&taken, fold);
+        let (ramp, stage) = (u64::from(self.timing.ramp), u64::from(self.timing.stage));
+        let (ready, min_tail) = (taken.start + stage, taken.tail + 2 * ramp + stage);
+        Some(self.dispatch(&Parcel { port, tile, ready, min_tail, depth: taken.depth + 1 }))
+    }
+
+    /// A receive: as the first half of `combine`. The PE's clock is then at its end.
+    #[inline(always)]
+    pub fn receive(&mut self, pe: u32, from: u32, tile: Span, fold: impl FnOnce(&mut S, u32)) -> Option<()> {
+        let taken = self.take_front(pe, from, tile, false)?;
+        self.consume(&taken, fold);
+        self.settle();
+        Some(())
+    }
+
+    /// A blocking send: issue and departure. A send that has ended has moved the PE's clock.
+    #[inline(always)]
+    pub fn send_tile(&mut self, pe: u32, port: u32, tile: Span) -> Option<Sent> {
+        let record = &mut self.records[pe as usize];
+        if !self.is_swift || record.n_open > 0 {
+            return None;
+        }
+        let at = &self.ports[port as usize];
+        if !at.is_idle() || at.n_outs != 1 {
+            return None;
+        }
+        let issue = u64::from(self.timing.issue);
+        record.now += issue;
+        record.busy += issue;
+        let (ready, depth) = (record.now, record.depth + 1);
+        Some(self.dispatch(&Parcel { port, tile, ready, min_tail: 0, depth }))
+    }
+
+    /// Does a send on this port find it without other work, and enter one lane?
+    #[inline(always)]
+    fn is_plain(&self, port: u32) -> bool {
+        let port = &self.ports[port as usize];
+        self.is_swift && port.is_idle() && port.n_outs == 1
+    }
+
+    /// Begins to take the burst at the front of a lane, if it has the tile's words and no control words, and no ticket
+    /// of the PE is open. The PE's clock moves to where it sends on, or to the end of the take; its depth becomes the
+    /// larger one, which is what `Taken` then says.
+    #[inline(always)]
+    fn take_front(&mut self, pe: u32, from: u32, tile: Span, sends_on: bool) -> Option<Taken> {
+        let record = &mut self.records[pe as usize];
+        if !self.is_swift || record.takeable == 0 || record.n_open > 0 {
+            return None;
+        }
+        let lane = &mut self.lanes[from as usize];
+        let slot = &mut lane.slots[usize::from(lane.free_at) % SLOTS];
+        let (words, rendezvous, payload) = (slot.words, slot.rendezvous, slot.payload);
+        if lane.used == lane.unforwarded || u32::from(words) != tile.words || slot.has_ctrl {
+            return None;
+        }
+        let Times { start, end, tail, freed } = begins(slot, &mut lane.take_end, lane.n_outs, record.now, &self.timing);
+        record.now = if sends_on { start + u64::from(self.timing.stage) } else { end };
+        record.takeable -= 1;
+        record.depth = record.depth.max(slot.depth);
+        let (depth, path) = (record.depth, lane.path);
+        lane.release(self.timing.lane_depth);
+        if lane.flags.has(LaneFlags::STARVED | LaneFlags::FOREIGN) {
+            self.tell_writer(from, freed);
+        }
+        Some(Taken { start, end, tail, depth, words, has_ctrl: false, ctrl: Ctrl::default(), rendezvous, payload, path })
+    }
+
+    /// The words go into the tile, and the sender or the buffer is done with them.
+    #[inline(always)]
+    fn consume(&mut self, taken: &Taken, fold: impl FnOnce(&mut S, u32)) {
+        if !self.dry && taken.words > 0 {
+            let place = self.place_of(taken);
+            fold(&mut self.store, place);
+        }
+        self.finish_take(taken);
+    }
+
+    /// A send departs, or is kept by its port until the lane that it enters has room.
+    #[inline(always)]
+    fn dispatch(&mut self, p: &Parcel) -> Sent {
+        let lane = &mut self.lanes[self.ports[p.port as usize].outs[0] as usize];
+        let sent = match lane.credit(self.timing.lane_depth) {
+            Some(credit) => self.depart_now(p, credit),
+            None => {
+                lane.flags.0 |= LaneFlags::STARVED;
+                self.ports[p.port as usize].keep(p.tile, p.min_tail.saturating_sub(p.ready));
+                Sent::Left
+            }
+        };
+        self.settle();
+        sent
+    }
+
+    #[inline(always)]
+    fn depart_now(&mut self, p: &Parcel, credit: u64) -> Sent {
+        let timing = &self.timing;
+        let wavelets = p.tile.words.max(1);
+        let (ser, rendezvous) = (timing.ser(wavelets), wavelets > timing.queue_wavelets);
+        let port = &mut self.ports[p.port as usize];
+        let (head, tail) = departs(port, (p.ready, p.min_tail), credit, ser, timing);
+        let (to, answers, end) = (port.outs[0], port.answers, tail - u64::from(timing.ramp));
+        let mut burst = Burst {
+            head: head + u64::from(timing.alpha),
+            span: (tail - head) as u32,
+            payload: p.port | BY_PORT,
+            depth: p.depth,
+            words: p.tile.words as u16,
+            has_ctrl: false,
+            rendezvous,
+            ctrl: Ctrl::default(),
+        };
+        let sent = if rendezvous {
+            port.account(p.tile, burst.span);
+            Sent::Left
+        } else {
+            port.previous_end = end;
+            burst.payload = self.buffered(p.tile.place, burst.words, answers);
+            Sent::Ended(end)
+        };
+        self.enter(to, burst, wavelets, ser);
+        sent
+    }
+
+    /// A burst enters a lane that has room; as `push`, shorter where the lane ends at a ramp.
+    #[inline(always)]
+    fn enter(&mut self, to: u32, burst: Burst, wavelets: u32, ser: u64) {
+        let depth = self.timing.lane_depth;
+        let lane = &mut self.lanes[to as usize];
+        if lane.n_outs > 0 || lane.unforwarded > 0 || lane.flags.has(LaneFlags::REMOTE) {
+            return self.push_on(to, burst);
+        }
+        let departure = burst.head.max(lane.tail_departure);
+        lane.tail_departure = (departure + ser).max(burst.tail());
+        let at = usize::from(lane.next_slot(depth)) % SLOTS;
+        lane.slots[at] = Burst { head: departure, span: (lane.tail_departure - departure) as u32, ..burst };
+        lane.used += 1;
+        lane.count(wavelets);
+        let (reader, posted) = (lane.reader, lane.posted);
+        self.arrived(to, reader, posted);
+    }
+
+    #[inline(never)]
+    fn push_on(&mut self, to: u32, burst: Burst) {
+        self.push(to, burst);
+    }
+
+    /// The send that a port keeps departs, if the lane that it enters has room now.
+    #[inline(never)]
+    pub(super) fn emit_kept(&mut self, id: u32) {
+        let port = &self.ports[id as usize];
+        let (pe, tile) = (port.pe, Span { place: port.place, words: u32::from(port.words) });
+        let lane = &mut self.lanes[port.outs[0] as usize];
+        let Some(credit) = lane.credit(self.timing.lane_depth) else {
+            lane.flags.0 |= LaneFlags::STARVED;
+            return;
+        };
+        // Its program waits, so the PE's clock and depth are still those of the send.
+        let record = &self.records[pe as usize];
+        let (ready, depth) = (record.now, record.depth + 1);
+        let min_tail = ready + u64::from(port.span);
+        self.ports[id as usize].first = NONE;
+        let sent = self.depart_now(&Parcel { port: id, tile, ready, min_tail, depth }, credit);
+        let port = &mut self.ports[id as usize];
+        if matches!(sent, Sent::Ended(_)) && std::mem::take(&mut port.awaited) {
+            self.wake(pe);
+        }
+    }
+}
