@@ -31,6 +31,8 @@ impl LaneFlags {
     pub const SIDE0: u16 = 64;
     /// Another worker writes here.
     pub const FOREIGN: u16 = 256;
+    /// Between two routers of this worker, one output, no slots but those beside the lane: what finds it empty passes.
+    pub(super) const WAY: u16 = 512;
 
     /// Is one of the bits of `flags` set?
     #[inline(always)]
@@ -164,12 +166,18 @@ impl Lane {
         self.has_room(depth).then(|| self.since(depth).unwrap_or_else(slot))
     }
 
-    /// Does a burst that comes now only pass, if the next lane has room? Between two routers of this worker, one
-    /// output, nothing before it; with slots that `since` answers for.
-    #[inline(always)]
-    pub(super) fn is_way(&self, depth: u8) -> bool {
+    /// Notes whether the lane is a way, once it is laid.
+    pub(super) fn name_way(&mut self, depth: u8) {
         const OTHERS: u16 = LaneFlags::RAMP | LaneFlags::REMOTE | LaneFlags::FOREIGN;
-        !self.flags.has(OTHERS) && self.n_outs == 1 && self.used == 0 && usize::from(depth) <= SLOTS
+        if !self.flags.has(OTHERS) && self.n_outs == 1 && usize::from(depth) <= SLOTS {
+            self.flags.0 |= LaneFlags::WAY;
+        }
+    }
+
+    /// Does a burst that comes now only pass, if the next lane has room?
+    #[inline(always)]
+    pub(super) fn is_way(&self) -> bool {
+        self.flags.has(LaneFlags::WAY) && self.used == 0
     }
 
     /// A tail departs over a lane between routers.

@@ -35,7 +35,7 @@ impl<S: Store> Net<S> {
                 if !next.has_room(depth) {
                     return self.stop(id, burst);
                 }
-                goes_on = next.is_way(depth);
+                goes_on = next.is_way();
                 credit = self.room_since(out);
                 self.warm_after(out);
             }
@@ -78,28 +78,30 @@ impl<S: Store> Net<S> {
     #[inline(never)]
     fn transit(&mut self, mut id: u32, (mut head, mut span): (u64, u32), wavelets: u32) -> (u32, u64, u32) {
         let (Timing { alpha, turn, lane_depth: depth, .. }, ser) = (self.timing, self.timing.ser(wavelets));
+        let (alpha, turn, is_double) = (u64::from(alpha), u64::from(turn), usize::from(depth) == SLOTS);
         let lanes = &mut self.lanes[..];
         let Lane { outs: [mut out, ..], mut flags, mut tail_departure, .. } = lanes[id as usize];
         loop {
             let next = &lanes[out as usize];
-            if !next.has_room(depth) {
-                break;
-            }
-            let credit = match next.since(depth) {
-                Some(time) => time,
-                None => next.slots[usize::from(next.next_slot(depth))].head,
+            let (goes_on, after) = (next.is_way(), (next.outs[0], next.flags, next.tail_departure));
+            // An empty way: `Lane::since`.
+            let credit = match goes_on {
+                true if is_double => next.take_end,
+                true => next.tail_departure,
+                false => match next.credit(depth) {
+                    Some(time) => time,
+                    None => break,
+                },
             };
-            let (goes_on, after) = (next.is_way(depth), (next.outs[0], next.flags, next.tail_departure));
             ask(lanes.as_ptr().wrapping_add(out as usize + 1));
             let lane = &mut lanes[id as usize];
             let departure = head.max(tail_departure).max(credit);
             let tail = (departure + ser).max(head + u64::from(span));
             lane.depart(tail);
             lane.count(wavelets);
-            let turn = if flags.has(LaneFlags::TURN0) { turn } else { 0 };
-            (head, span) = (departure + u64::from(alpha) + u64::from(turn), (tail - departure) as u32);
-            id = out;
-            (out, flags, tail_departure) = after;
+            head = departure + alpha + if flags.has(LaneFlags::TURN0) { turn } else { 0 };
+            span = (tail - departure) as u32;
+            (id, out, flags, tail_departure) = (out, after.0, after.1, after.2);
             if !goes_on {
                 break;
             }
