@@ -85,12 +85,17 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
         }
     }
 
-    /// Asks for the state of the PE that runs after this one: it comes in while this one computes.
+    /// The next thing to do; asks for the state of the PE that runs after this one: it comes in while this one computes.
     #[inline]
-    fn warm_next(&self, pe: u32) {
-        if let Some(next) = self.part.net.borrow().warm_next(pe) {
-            self.programs.warm(next);
+    fn next_work(&self) -> Option<Work> {
+        let mut net = self.part.net.borrow_mut();
+        let next = net.next_work();
+        if let Some(Work::Run(pe)) = next
+            && let Some(after) = net.warm_next(pe)
+        {
+            self.programs.warm(after);
         }
+        next
     }
 
     #[cold]
@@ -106,13 +111,11 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
 impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
     fn work(&mut self, budget: u32) -> bool {
         for _ in 0..budget {
-            let next = self.part.net.borrow_mut().next_work();
-            match next {
+            match self.next_work() {
                 None => return false,
                 Some(Work::Moved) => {}
                 Some(Work::Run(pe)) => {
                     self.warm(pe);
-                    self.warm_next(pe);
                     if self.programs.poll(pe) {
                         self.part.net.borrow_mut().records[pe as usize].block(Status::Finished, NONE);
                     }
@@ -200,7 +203,7 @@ fn pass<F: Future<Output = ()>>(
             places.push(place);
             Store::words_mut(&mut net.store, place, 1)[0] = inject.word;
         }
-        net.post_send(SendRequest {
+        net.open_send(SendRequest {
             pe: NONE,
             port,
             place,

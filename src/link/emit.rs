@@ -74,13 +74,23 @@ struct Departure {
 }
 
 impl<S: Store> Net<S> {
-    /// Queues a send; it is emitted as soon as its turn and credit have come.
+    /// Queues a send of a posted operation; it is emitted as soon as its turn and credit have come.
     #[inline(never)]
     pub fn post_send(&mut self, r: SendRequest) -> u32 {
-        let mut ticket = Ticket::of_send(&r);
-        ticket.tally = r.depth;
-        let id = self.tickets.open(ticket);
-        self.list_open(r.pe, id);
+        let id = self.open_posted(r.pe, Ticket::of_send(&r));
+        self.queue_send(&r, id);
+        id
+    }
+
+    /// The same of a send that its program waits for, or of the host.
+    #[inline(never)]
+    pub fn open_send(&mut self, r: SendRequest) -> u32 {
+        let id = self.tickets.open(Ticket::of_send(&r));
+        self.queue_send(&r, id);
+        id
+    }
+
+    fn queue_send(&mut self, r: &SendRequest, id: u32) {
         let port = &mut self.ports[r.port as usize];
         if port.first == NONE {
             port.first = id;
@@ -95,25 +105,24 @@ impl<S: Store> Net<S> {
             port.last = id;
         }
         self.settle();
-        id
     }
 
-    /// A send that its program waits for: as `post_send`, with less work where the way is free.
+    /// A send that its program waits for: as `open_send`, with less work where the way is free.
     #[inline(always)]
     pub fn send(&mut self, r: SendRequest) -> Sent {
         let port = &self.ports[r.port as usize];
         let (outs, n_outs) = (port.outs, usize::from(port.n_outs));
         if !port.is_idle() || self.schedule != Schedule::DepthFirst {
-            return Sent::Open(self.post_send(r));
+            return Sent::Open(self.open_send(r));
         }
         let free = match n_outs {
             1 => self.credit_of(outs[0]),
             _ => self.credit(&outs[..n_outs]),
         };
-        let Some(credit) = free else { return Sent::Open(self.post_send(r)) };
+        let Some(credit) = free else { return Sent::Open(self.open_send(r)) };
         let is_long = r.wavelets() > self.timing.queue_wavelets;
         if is_long && r.ctrl.is_some() {
-            return Sent::Open(self.post_send(r));
+            return Sent::Open(self.open_send(r));
         }
         let Departure { mut burst, tail } = self.depart(&r, credit);
         let port = &mut self.ports[r.port as usize];
@@ -153,21 +162,26 @@ impl<S: Store> Net<S> {
         self.records[pe as usize].block(Status::OnSend, port);
     }
 
-    pub(super) fn list_open(&mut self, pe: u32, id: u32) {
-        if pe == NONE {
-            return;
+    /// Opens a ticket of a posted operation.
+    #[inline(always)]
+    pub(super) fn open_posted(&mut self, pe: u32, mut ticket: Ticket) -> u32 {
+        let record = &mut self.records[pe as usize];
+        debug_assert!(record.may_post());
+        if record.tickets == NONE {
+            record.tickets = self.tickets.grow(Record::OPEN_MAX);
         }
-        let (record, ticket) = (&mut self.records[pe as usize], &mut self.tickets[id]);
         let [from, to] = [ticket.place, ticket.place + u32::from(ticket.words)];
-        record.hull = match record.n_open {
+        record.hull = match record.open {
             0 => [from, to],
             _ => [record.hull[0].min(from), record.hull[1].max(to)],
         };
-        ticket.next_open = record.open;
-        record.open = id;
-        record.n_open += 1;
-        // Posted ones, and the one blocking operation.
-        debug_assert!(record.n_open <= Record::OPEN_MAX + 1);
+        let at = (!record.open).trailing_zeros();
+        record.open |= 1 << at;
+        let id = record.tickets + at;
+        ticket.order = self.tickets.posted;
+        self.tickets.posted = ticket.order.wrapping_add(1);
+        self.tickets[id] = ticket;
+        id
     }
 
     /// Forgets a ticket that is done; its end.
@@ -175,22 +189,34 @@ impl<S: Store> Net<S> {
     pub fn close(&mut self, pe: u32, id: u32) -> u64 {
         let ticket = &self.tickets[id];
         debug_assert_eq!(ticket.state, TicketState::Done);
-        let (end, next_open) = (ticket.end, ticket.next_open);
-        if pe != NONE {
-            let record = &mut self.records[pe as usize];
-            record.n_open -= 1;
-            let mut at = record.open;
-            if at == id {
-                record.open = next_open;
-            } else {
-                while self.tickets[at].next_open != id {
-                    at = self.tickets[at].next_open;
-                }
-                self.tickets[at].next_open = next_open;
-            }
+        let end = ticket.end;
+        let record = &mut self.records[pe as usize];
+        match id.wrapping_sub(record.tickets) {
+            at @ 0..Record::OPEN_MAX => record.open &= !(1 << at),
+            _ => self.tickets.close(id),
         }
-        self.tickets.close(id);
         end
+    }
+
+    /// Forgets tickets that are all done, and moves the PE's clock and depth; `NONE`s count for nothing. `false`, and
+    /// nothing done, where one is not done, has another length than its tile, or every step is to be seen.
+    #[inline(always)]
+    pub fn end_all<const N: usize>(&mut self, pe: u32, ids: &[u32; N]) -> bool {
+        let record = &mut self.records[pe as usize];
+        let (mut now, mut depth, mut closed) = (record.now, record.depth, 0);
+        for &id in ids.iter().filter(|id| **id != NONE) {
+            let t = &self.tickets[id];
+            let receives = t.kind == TicketKind::Receive;
+            if !self.is_swift || t.state != TicketState::Done || receives && t.next != u32::from(t.words) {
+                return false;
+            }
+            now = now.max(t.end);
+            depth = if receives { depth.max(t.tally) } else { depth };
+            closed |= 1 << (id - record.tickets);
+        }
+        (record.now, record.depth) = (now, depth);
+        record.open &= !closed;
+        true
     }
 
     /// Emits the first queued send of a port if nothing is in flight and all outputs have room.

@@ -45,16 +45,16 @@ pub struct Record {
     /// The send that has to end before the wait for a lane begins, where a program waits for both at once: its ticket,
     /// or its port and `BY_PORT`.
     pub behind: u32,
-    /// First open ticket (newest first).
-    pub open: u32,
+    /// Its tickets of posted operations: `Record::OPEN_MAX` from here on, once it posted one.
+    pub tickets: u32,
     /// All tiles of open tickets lie in these words: what lies beside them needs no look at the tickets.
     pub hull: [u32; 2],
     /// The first lane that it will send into when it goes on, if that is known; for hints.
     pub way: u32,
     /// Bursts that wait to be taken, on any lane: with none, no lane has to be looked at.
     pub takeable: u16,
-    /// Open tickets.
-    pub n_open: u8,
+    /// Which of its tickets are open, a bit each.
+    pub open: u8,
     /// Tickets that have to end before it goes on, while it waits for tickets.
     pub awaits: u8,
     /// Doing what.
@@ -67,7 +67,7 @@ const _: () = assert!(std::mem::size_of::<Record>() == 64);
 
 impl Record {
     /// Most tickets that a PE may have open (design.md section 2).
-    pub const OPEN_MAX: u8 = 8;
+    pub const OPEN_MAX: u32 = u8::BITS;
 
     /// A PE at time zero, about to start.
     pub fn new() -> Self {
@@ -77,15 +77,38 @@ impl Record {
             depth: 0,
             wait_on: NONE,
             behind: NONE,
-            open: NONE,
+            tickets: NONE,
             hull: [0; 2],
             way: NONE,
             takeable: 0,
-            n_open: 0,
+            open: 0,
             awaits: 0,
             status: Status::Runnable,
             place: None,
         }
+    }
+
+    /// Is a posted operation open?
+    #[inline(always)]
+    pub fn is_open(&self) -> bool {
+        self.open != 0
+    }
+
+    /// May the PE post one more?
+    #[inline(always)]
+    pub fn may_post(&self) -> bool {
+        self.open != u8::MAX
+    }
+
+    /// The open tickets, in no order.
+    #[inline(always)]
+    pub fn open_tickets(&self) -> impl Iterator<Item = u32> + use<> {
+        let (first, mut open) = (self.tickets, self.open);
+        std::iter::from_fn(move || {
+            let at = open.trailing_zeros();
+            open &= open.wrapping_sub(1);
+            (at < 8).then_some(first + at)
+        })
     }
 
     /// Notes what the PE waits for.
@@ -107,17 +130,26 @@ impl<S: Store> Net<S> {
     /// program sees: the first open one, and the time when it comes to it.
     pub(super) fn waits_for_tickets(&self, pe: u32) -> (Status, u32, u64) {
         let r = &self.records[pe as usize];
-        let (mut at, mut first, mut before) = (r.open, r.wait_on, r.now);
-        while at != NONE {
-            let t = &self.tickets[at];
-            // The list is newest first.
+        let (mut first, mut before) = (r.wait_on, r.now);
+        for id in self.in_order(r) {
+            let t = &self.tickets[id];
             match t.state {
                 _ if !t.awaited => {}
                 TicketState::Done => before = before.max(t.end),
-                _ => (first, before) = (at, r.now),
+                _ => {
+                    first = id;
+                    break;
+                }
             }
-            at = t.next_open;
         }
         (r.status, first, before)
+    }
+
+    /// The open tickets of a PE in the order in which they were posted.
+    pub fn in_order(&self, record: &Record) -> impl Iterator<Item = u32> + use<S> {
+        let mut open: Vec<u32> = record.open_tickets().collect();
+        let newest = self.tickets.posted;
+        open.sort_unstable_by_key(|id| std::cmp::Reverse(newest.wrapping_sub(self.tickets[*id].order)));
+        open.into_iter()
     }
 }

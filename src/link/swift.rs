@@ -7,11 +7,11 @@
 //! Called by `pe::ops` and `pe::relay` before they do it step by step.
 
 use super::burst::{Burst, Ctrl};
-use super::emit::{Sent, departs};
+use super::emit::{SendRequest, Sent, departs};
 use super::lane::{LaneFlags, SLOTS};
 use super::net::{Net, Store};
 use super::take::{Taken, Times, begins};
-use super::ticket::{BY_PORT, NONE};
+use super::ticket::{BY_PORT, NONE, Ticket, TicketState};
 
 /// A tile of the store, in words.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ struct Parcel {
     ready: u64,
     min_tail: u64,
     depth: u32,
+    /// Of a posted one.
+    ticket: u32,
 }
 
 impl<S: Store> Net<S> {
@@ -49,7 +51,7 @@ impl<S: Store> Net<S> {
         self.consume(&taken, fold);
         let (ramp, stage) = (u64::from(self.timing.ramp), u64::from(self.timing.stage));
         let (ready, min_tail) = (taken.start + stage, taken.tail + 2 * ramp + stage);
-        Some(self.dispatch(&Parcel { port, tile, ready, min_tail, depth: taken.depth + 1 }))
+        Some(self.dispatch(&Parcel { port, tile, ready, min_tail, depth: taken.depth + 1, ticket: NONE }))
     }
 
     /// A receive: as the first half of `combine`. The PE's clock is then at its end.
@@ -65,7 +67,7 @@ impl<S: Store> Net<S> {
     #[inline(always)]
     pub fn send_tile(&mut self, pe: u32, port: u32, tile: Span) -> Option<Sent> {
         let record = &mut self.records[pe as usize];
-        if !self.is_swift || record.n_open > 0 {
+        if !self.is_swift || record.is_open() {
             return None;
         }
         let at = &self.ports[port as usize];
@@ -76,7 +78,25 @@ impl<S: Store> Net<S> {
         record.now += issue;
         record.busy += issue;
         let (ready, depth) = (record.now, record.depth + 1);
-        Some(self.dispatch(&Parcel { port, tile, ready, min_tail: 0, depth }))
+        Some(self.dispatch(&Parcel { port, tile, ready, min_tail: 0, depth, ticket: NONE }))
+    }
+
+    /// Posts a send: issue, ticket and departure.
+    #[inline(always)]
+    pub fn post_tile(&mut self, pe: u32, port: u32, tile: Span) -> Option<u32> {
+        if !self.is_plain(port) {
+            return None;
+        }
+        let issue = u64::from(self.timing.issue);
+        let record = &mut self.records[pe as usize];
+        record.now += issue;
+        record.busy += issue;
+        let (ready, depth) = (record.now, record.depth + 1);
+        let (place, words) = (tile.place, tile.words as u16);
+        let request = SendRequest { pe, port, place, words, ctrl: None, ready, min_tail: 0, depth };
+        let id = self.open_posted(pe, Ticket::of_send(&request));
+        self.dispatch(&Parcel { port, tile, ready, min_tail: 0, depth, ticket: id });
+        Some(id)
     }
 
     /// Does a send on this port find it without other work, and enter one lane?
@@ -92,7 +112,7 @@ impl<S: Store> Net<S> {
     #[inline(always)]
     fn take_front(&mut self, pe: u32, from: u32, tile: Span, sends_on: bool) -> Option<Taken> {
         let record = &mut self.records[pe as usize];
-        if !self.is_swift || record.takeable == 0 || record.n_open > 0 {
+        if !self.is_swift || record.takeable == 0 || record.is_open() {
             return None;
         }
         let lane = &mut self.lanes[from as usize];
@@ -131,7 +151,11 @@ impl<S: Store> Net<S> {
             Some(credit) => self.depart_now(p, credit),
             None => {
                 lane.flags.0 |= LaneFlags::STARVED;
-                self.ports[p.port as usize].keep(p.tile, p.min_tail.saturating_sub(p.ready));
+                let port = &mut self.ports[p.port as usize];
+                match p.ticket {
+                    NONE => port.keep(p.tile, p.min_tail.saturating_sub(p.ready)),
+                    id => (port.first, port.last) = (id, id),
+                }
                 Sent::Left
             }
         };
@@ -157,13 +181,26 @@ impl<S: Store> Net<S> {
             rendezvous,
             ctrl: Ctrl::default(),
         };
-        let sent = if rendezvous {
-            port.account(p.tile, burst.span);
-            Sent::Left
-        } else {
-            port.previous_end = end;
-            burst.payload = self.buffered(p.tile.place, burst.words, answers);
-            Sent::Ended(end)
+        let sent = match (rendezvous, p.ticket) {
+            (true, NONE) => {
+                port.account(p.tile, burst.span);
+                Sent::Left
+            }
+            (true, id) => {
+                (port.current, burst.payload) = (id, id);
+                let t = &mut self.tickets[id];
+                (t.state, t.next, t.tally, t.tail) = (TicketState::InFlight, burst.span, answers, tail);
+                Sent::Open(id)
+            }
+            (false, id) => {
+                port.previous_end = end;
+                burst.payload = self.buffered(p.tile.place, burst.words, answers);
+                if id != NONE {
+                    let t = &mut self.tickets[id];
+                    (t.state, t.end, t.tail) = (TicketState::Done, end, tail);
+                }
+                Sent::Ended(end)
+            }
         };
         self.enter(to, burst, wavelets, ser);
         sent
@@ -207,7 +244,7 @@ impl<S: Store> Net<S> {
         let (ready, depth) = (record.now, record.depth + 1);
         let min_tail = ready + u64::from(port.span);
         self.ports[id as usize].first = NONE;
-        let sent = self.depart_now(&Parcel { port: id, tile, ready, min_tail, depth }, credit);
+        let sent = self.depart_now(&Parcel { port: id, tile, ready, min_tail, depth, ticket: NONE }, credit);
         let port = &mut self.ports[id as usize];
         if matches!(sent, Sent::Ended(_)) && std::mem::take(&mut port.awaited) {
             self.wake(pe);

@@ -64,14 +64,14 @@ impl<S: Store> Net<S> {
         ticket.place = place;
         ticket.words = words;
         ticket.ready = self.records[pe as usize].now;
-        let id = self.tickets.open(ticket);
-        self.list_open(pe, id);
+        let id = self.open_posted(pe, ticket);
         let lane = &mut self.lanes[lane_id as usize];
         match lane.posted {
             NONE => lane.posted = id,
             oldest => self.queue_behind(oldest, id),
         }
         if self.lanes[lane_id as usize].takeable() > 0 {
+            self.records[pe as usize].takeable -= 1;
             self.take_posted(lane_id);
             self.settle();
         }
@@ -96,6 +96,14 @@ impl<S: Store> Net<S> {
     /// the payload was read.
     #[inline(always)]
     pub fn take(&mut self, lane_id: u32, t: u64) -> Taken {
+        let reader = self.lanes[lane_id as usize].reader;
+        self.records[reader as usize].takeable -= 1;
+        self.take_off(lane_id, t)
+    }
+
+    /// The same of a burst that its reader has not been told of.
+    #[inline(always)]
+    fn take_off(&mut self, lane_id: u32, t: u64) -> Taken {
         let depth = self.timing.lane_depth;
         let lane = &mut self.lanes[lane_id as usize];
         debug_assert!(lane.takeable() > 0);
@@ -108,12 +116,11 @@ impl<S: Store> Net<S> {
         let (depth, words, rendezvous, payload) = (slot.depth, slot.words, slot.rendezvous, slot.payload);
         let (has_ctrl, ctrl) = (slot.has_ctrl, slot.ctrl);
         let Times { start, end, tail, freed } = begins(slot, &mut lane.take_end, lane.n_outs, t, &self.timing);
-        let (path, reader) = (lane.path, lane.reader);
+        let path = lane.path;
         // A writer here that was not held up needs no visit.
         if lane.flags.has(LaneFlags::STARVED | LaneFlags::FOREIGN) {
             self.tell_writer(lane_id, freed);
         }
-        self.records[reader as usize].takeable -= 1;
         Taken { start, end, tail, depth, words, has_ctrl, ctrl, rendezvous, payload, path }
     }
 
@@ -180,41 +187,37 @@ impl<S: Store> Net<S> {
     /// A burst became takeable: the oldest posted receive takes it, or it wakes the waiting reader.
     #[inline(always)]
     pub(super) fn arrived(&mut self, lane: u32, reader: u32, posted: u32) {
+        if posted != NONE {
+            return self.take_posted(lane);
+        }
         let record = &mut self.records[reader as usize];
         record.takeable += 1;
-        if posted != NONE {
-            self.take_posted(lane);
-        } else if record.wait_on == lane && matches!(record.status, Status::OnLane | Status::OnPass) {
+        if record.wait_on == lane && matches!(record.status, Status::OnLane | Status::OnPass) {
             self.wake(reader);
         }
     }
 
-    /// Serves the posted receives of a lane, oldest first, while bursts last.
+    /// The oldest receive that is posted on a lane takes the one burst there, which its reader has not been told of.
     #[inline(never)]
     fn take_posted(&mut self, lane_id: u32) {
-        loop {
-            let lane = &mut self.lanes[lane_id as usize];
-            let id = lane.posted;
-            if id == NONE || lane.takeable() == 0 {
-                return;
-            }
-            let t = &self.tickets[id];
-            let (pe, ready, place, words) = (t.pe, t.ready, t.place, t.words);
-            lane.posted = t.next;
-            let taken = self.take(lane_id, ready);
-            if taken.words == words && !self.dry && words > 0 {
-                self.store.copy(self.place_of(&taken), place, usize::from(words));
-            }
-            self.finish_take(&taken);
-            let t = &mut self.tickets[id];
-            (t.state, t.next) = (TicketState::Done, u32::from(taken.words));
-            (t.end, t.tally, t.ctrl) = (taken.end, taken.depth, taken.ctrl);
-            match t.awaited {
-                true if taken.words == words => self.ended(pe),
-                // The program has to see this, whatever else it waits for.
-                true if self.records[pe as usize].status == Status::OnTicket => self.wake(pe),
-                _ => {}
-            }
+        let lane = &mut self.lanes[lane_id as usize];
+        let id = lane.posted;
+        let t = &self.tickets[id];
+        let (pe, ready, place, words) = (t.pe, t.ready, t.place, t.words);
+        lane.posted = t.next;
+        let taken = self.take_off(lane_id, ready);
+        if taken.words == words && !self.dry && words > 0 {
+            self.store.copy(self.place_of(&taken), place, usize::from(words));
+        }
+        self.finish_take(&taken);
+        let t = &mut self.tickets[id];
+        (t.state, t.next) = (TicketState::Done, u32::from(taken.words));
+        (t.end, t.tally, t.ctrl) = (taken.end, taken.depth, taken.ctrl);
+        match t.awaited {
+            true if taken.words == words => self.ended(pe),
+            // The program has to see this, whatever else it waits for.
+            true if self.records[pe as usize].status == Status::OnTicket => self.wake(pe),
+            _ => {}
         }
     }
 }

@@ -65,8 +65,8 @@ pub struct Ticket {
     /// The next one queued at the port or lane; of a rendezvous in flight, cycles from head to tail. Receives that are
     /// done: words of the burst. Of a free ticket: the next free one.
     pub next: u32,
-    /// Next open ticket of the PE.
-    pub next_open: u32,
+    /// Of a posted operation: how many were posted before it (wrapping).
+    pub order: u32,
     /// Depth of the message, while a send is queued and when a receive is done. In flight: answers outstanding.
     pub tally: u32,
     /// Control words (sends: to be sent; receives: received).
@@ -95,7 +95,7 @@ impl Ticket {
             at: NONE,
             place: 0,
             next: NONE,
-            next_open: NONE,
+            order: 0,
             tally: 0,
             ctrl: Ctrl::default(),
             ready: 0,
@@ -104,7 +104,7 @@ impl Ticket {
         }
     }
 
-    /// The account of a send, not emitted; its depth is not in it.
+    /// The account of a send, not emitted.
     #[inline(always)]
     pub fn of_send(r: &SendRequest) -> Self {
         Self {
@@ -114,6 +114,7 @@ impl Ticket {
             words: r.words,
             has_ctrl: r.ctrl.is_some(),
             ctrl: r.ctrl.unwrap_or_default(),
+            tally: r.depth,
             ready: r.ready,
             tail: r.min_tail,
             ..Self::new(TicketKind::Send)
@@ -220,25 +221,27 @@ impl Port {
     }
 }
 
-/// Tickets, reused last in first out so that the hot ones stay in cache.
+/// Tickets: of a PE that posts operations `Record::OPEN_MAX` side by side; the others are reused last in, first out.
 #[derive(Debug)]
 pub struct Tickets {
     all: Vec<Ticket>,
     free: u32,
+    /// Operations posted so far, wrapping.
+    pub(super) posted: u32,
 }
 
 impl Default for Tickets {
     fn default() -> Self {
-        Self { all: Vec::new(), free: NONE }
+        Self { all: Vec::new(), free: NONE, posted: 0 }
     }
 }
 
 impl Tickets {
-    /// Takes a free ticket and fills it in where it is: what is written field by field must not be copied next.
-    #[inline(always)]
-    pub fn open(&mut self, ticket: Ticket) -> u32 {
+    /// Takes a free ticket that is not of a posted operation.
+    #[inline]
+    pub(super) fn open(&mut self, ticket: Ticket) -> u32 {
         let id = match self.free {
-            NONE => self.grow(),
+            NONE => self.grow(1),
             id => id,
         };
         let t = &mut self.all[id as usize];
@@ -247,10 +250,12 @@ impl Tickets {
         id
     }
 
+    /// Room for `n` tickets side by side: the first one.
     #[cold]
-    fn grow(&mut self) -> u32 {
-        self.all.push(Ticket::new(TicketKind::Send));
-        (self.all.len() - 1) as u32
+    pub(super) fn grow(&mut self, n: u32) -> u32 {
+        let first = self.all.len() as u32;
+        self.all.extend((0..n).map(|_| Ticket::new(TicketKind::Send)));
+        first
     }
 
     /// Where a ticket lies, for hints.
@@ -259,9 +264,9 @@ impl Tickets {
         self.all.as_ptr().wrapping_add(id as usize)
     }
 
-    /// Gives a ticket back.
+    /// Gives a ticket back that is not of a posted operation.
     #[inline]
-    pub fn close(&mut self, id: u32) {
+    pub(super) fn close(&mut self, id: u32) {
         self.all[id as usize].next = self.free;
         self.free = id;
     }

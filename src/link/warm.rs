@@ -108,7 +108,7 @@ impl<S: Store> Net<S> {
                 _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
             });
             let record = &self.records[*pe as usize];
-            if !self.dry && record.n_open > 0 {
+            if !self.dry && record.is_open() {
                 let words = (record.hull[1] - record.hull[0]).min((TILE_LINES * LINE / 4) as u32);
                 warm(self.store.words(record.hull[0], words as usize));
             }
@@ -126,18 +126,17 @@ impl<S: Store> Net<S> {
         soon.get(3).copied()
     }
 
-    /// Asks for the open tickets of a PE: they are reused last in, first out, so they lie together.
+    /// Asks for the tickets of a PE: four are all that most programs have open at once.
     #[inline]
     fn warm_tickets(&self, pe: u32) {
-        let tickets = self.tickets.at(self.records[pe as usize].open & !3);
+        let tickets = self.tickets.at(self.records[pe as usize].tickets);
         (0..4).for_each(|i| ask(tickets.wrapping_add(i)));
     }
 
     /// The open tickets of a PE.
     #[inline]
     fn open(&self, pe: u32) -> impl Iterator<Item = &Ticket> {
-        let ticket = |at: u32| if at == NONE { None } else { Some(&self.tickets[at]) };
-        std::iter::successors(ticket(self.records[pe as usize].open), move |t| ticket(t.next_open))
+        self.records[pe as usize].open_tickets().map(|id| &self.tickets[id])
     }
 
     /// Asks for the lane after `lane`, not for its slots: along a way they lie one behind the other.

@@ -141,7 +141,7 @@ impl<'a> Pe<'a> {
     fn start_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, ctrl: Option<Ctrl>, min_tail: u64) -> Sent {
         let request = self.request(net, tx, tile, ctrl, min_tail);
         // What is recorded is read off the ticket.
-        if self.part.recorder.is_some() { Sent::Open(net.post_send(request)) } else { net.send(request) }
+        if self.part.recorder.is_some() { Sent::Open(net.open_send(request)) } else { net.send(request) }
     }
 
     /// Ends a blocking send that has ended at once.

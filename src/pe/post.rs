@@ -45,6 +45,9 @@ impl<'a> Pe<'a> {
         if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
             return Ticket(NONE);
         }
+        if let Some(ticket) = net.post_tile(self.id, tx.port, tile.span()) {
+            return Ticket(ticket);
+        }
         let request = self.request(&mut net, tx, tile, None, 0);
         let ticket = net.post_send(request);
         self.part.note(self.id, Asked::PostSend { port: tx.port, ticket }, Location::caller());
@@ -77,7 +80,7 @@ impl<'a> Pe<'a> {
 
     fn may_post(self, net: &mut Net<Memory>) -> bool {
         let record = &net.records[self.id as usize];
-        if record.status == Status::Failed || record.n_open < crate::link::Record::OPEN_MAX {
+        if record.status == Status::Failed || record.may_post() {
             return record.status != Status::Failed;
         }
         let now = record.now;
@@ -132,6 +135,9 @@ impl<const N: usize> Future for JoinAll<'_, N> {
         let mut net = pe.part.net.borrow_mut();
         if pe.is_failed(&net) {
             return Poll::Pending;
+        }
+        if net.end_all(pe.id, &self.tickets.map(|t| t.map_or(NONE, |t| t.0))) {
+            return Poll::Ready(());
         }
         for at in 0..N {
             let Some(Ticket(id)) = self.tickets[at] else { continue };

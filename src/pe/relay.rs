@@ -117,11 +117,10 @@ impl Relay<'_> {
     fn ends_first(&self, net: &mut Net<Memory>, back: Rx, into: Tile) -> bool {
         let record = &mut net.records[self.pe.id as usize];
         record.behind = NONE;
-        // Of the open tickets one may be that of the send itself.
-        let (takeable, others) = (record.takeable > 0, record.n_open > u8::from(self.open & BY_PORT == 0));
+        let (takeable, others) = (record.takeable > 0, record.is_open());
         if net.end_of(self.open).is_some()
             || takeable && net.front(back.0).is_some()
-            || others && is_open(net, self.pe.id, into, self.open)
+            || others && is_open(net, self.pe.id, into)
         {
             return true;
         }

@@ -5,7 +5,7 @@
 //! style.md multiplies by a tile while it is on its way).
 
 use crate::arena::{Memory, Tile};
-use crate::link::{NONE, Net, Ticket, TicketKind};
+use crate::link::{Net, Ticket, TicketKind};
 use crate::math::Kernels;
 
 use super::fault::{FaultKind, Span};
@@ -82,25 +82,18 @@ impl<'a> View<'a> {
 pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
     let record = &net.records[pe as usize];
     let hull = Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] };
-    record.n_open > 0 && hull.overlaps(tile) && any_open(net, pe, |_, t| opens(t, writes).overlaps(tile))
+    record.is_open() && hull.overlaps(tile) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))
 }
 
-/// Is a ticket other than `but` open on some words of `tile`?
+/// Is a posted operation open on some words of `tile`?
 #[inline(never)]
-pub(super) fn is_open(net: &Net<Memory>, pe: u32, tile: Tile, but: u32) -> bool {
-    any_open(net, pe, |id, t| id != but && opens(t, true).overlaps(tile))
+pub(super) fn is_open(net: &Net<Memory>, pe: u32, tile: Tile) -> bool {
+    any_open(net, pe, |t| opens(t, true).overlaps(tile))
 }
 
-fn any_open(net: &Net<Memory>, pe: u32, is_it: impl Fn(u32, &Ticket) -> bool) -> bool {
-    let mut at = net.records[pe as usize].open;
-    while at != NONE {
-        let t = &net.tickets[at];
-        if is_it(at, t) {
-            return true;
-        }
-        at = t.next_open;
-    }
-    false
+#[inline(always)]
+fn any_open(net: &Net<Memory>, pe: u32, is_it: impl Fn(&Ticket) -> bool) -> bool {
+    net.records[pe as usize].open_tickets().any(|id| is_it(&net.tickets[id]))
 }
 
 /// What must not be touched while a ticket is open; nothing if it is a send and `writes` is false.
@@ -113,16 +106,10 @@ fn opens(t: &Ticket, writes: bool) -> Tile {
 /// The fault of touching `tile` while a ticket on some of its words is open, if one is.
 #[cold]
 pub(super) fn touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> Option<FaultKind> {
-    let mut at = net.records[pe as usize].open;
-    let mut found = None;
-    while at != NONE {
-        let t = &net.tickets[at];
-        let open = opens(t, writes);
-        if open.overlaps(tile) {
-            // The list is newest first: the oldest is named.
-            found = Some(FaultKind::Touched { tile: Span::unresolved(tile), ticket: Span::unresolved(open) });
-        }
-        at = t.next_open;
-    }
-    found
+    // The oldest is named.
+    net.in_order(&net.records[pe as usize]).find_map(|id| {
+        let open = opens(&net.tickets[id], writes);
+        let touched = FaultKind::Touched { tile: Span::unresolved(tile), ticket: Span::unresolved(open) };
+        open.overlaps(tile).then_some(touched)
+    })
 }
