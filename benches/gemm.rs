@@ -147,6 +147,7 @@ fn prefill(threads: usize) {
             arena_full: false,
             random_schedule: None,
             spread: plummer::placement::Spread::default(),
+            in_chunks: plummer::placement::InChunks::default(),
             kernels: None,
             trees: None,
         };

@@ -170,6 +170,7 @@ fn layer(side: u32) {
         arena_full: false,
         random_schedule: None,
         spread: plummer::placement::Spread::default(),
+        in_chunks: plummer::placement::InChunks::default(),
         kernels: None,
         trees: None,
     };

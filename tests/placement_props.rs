@@ -290,6 +290,7 @@ proptest! {
         let request = plummer::placement::PlanRequest {
             straight_colors: 18,
             spread: plummer::placement::Spread::default(),
+            in_chunks: plummer::placement::InChunks::default(),
             mesh: Some((cols, rows)), context: 9, kv_bytes: 2, concat_prompt: None, k_tree: 2, trees: None,
         };
         if let Ok(plan) = plummer::placement::Plan::new(&shape, &chip, &request) {

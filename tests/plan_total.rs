@@ -51,6 +51,7 @@ fn request() -> impl Strategy<Value = PlanRequest> {
             trees: None,
             straight_colors: Decode::straight_colors(k_tree),
             spread: plummer::placement::Spread::default(),
+            in_chunks: plummer::placement::InChunks::default(),
         },
     )
 }
@@ -88,6 +89,7 @@ fn no_mesh_that_holds_a_model_is_missed() {
                     trees: None,
                     straight_colors,
                     spread: plummer::placement::Spread::default(),
+                    in_chunks: plummer::placement::InChunks::default(),
                 };
                 let on = |mesh| Plan::sketches(&shape, &chip, &PlanRequest { mesh: Some(mesh), ..r.clone() }).ok();
                 let all = (1..=13).flat_map(|cols| (1..=11).map(move |rows| (cols, rows)));

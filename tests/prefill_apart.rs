@@ -29,6 +29,7 @@ fn config(mesh: (u32, u32), bytes: u64) -> SessionConfig {
         arena_full: false,
         random_schedule: None,
         spread: plummer::placement::Spread::default(),
+        in_chunks: plummer::placement::InChunks::default(),
         kernels: None,
         trees: None,
     }

@@ -12,7 +12,7 @@ use crate::exec::WORKERS_MAX;
 use crate::host::{Kv, KvType, PrefillOptions, SessionConfig};
 use crate::model::Model;
 use crate::model::chat::Message;
-use crate::placement::Spread;
+use crate::placement::{InChunks, Spread};
 
 /// A run, decided.
 pub struct HiArgs {
@@ -69,6 +69,7 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     session.arena_full = args.arena == ArenaArg::Full;
     session.workers = args.workers.map_or(session.workers, usize::from);
     let mut prefill = prefill(args);
+    session.in_chunks = in_chunks(prefill, prompt_ids.len());
     if args.auto {
         let sizes = super::dry::sizes(args.model.as_deref())?;
         prefill = super::plan::auto(&sizes, &mut session, args)?;
@@ -86,6 +87,12 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
 pub fn prefill(args: &GenerateArgs) -> Option<PrefillOptions> {
     let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
     (args.prefill == PrefillArg::Mesh).then_some(how)
+}
+
+/// What of a prompt goes in chunks on decode's regions.
+pub fn in_chunks(prefill: Option<PrefillOptions>, positions: usize) -> InChunks {
+    let here = prefill.filter(|how| how.mesh.is_none());
+    here.map_or(InChunks::default(), |how| InChunks { positions, at_once: how.chunk.unwrap_or(0) })
 }
 
 /// The session that placement flags describe.

@@ -5,7 +5,7 @@
 use crate::fabric::Chip;
 use crate::kernels::decode::KvFormat;
 use crate::math::Kernels;
-use crate::placement::{Spread, Trees};
+use crate::placement::{InChunks, Spread, Trees};
 
 /// Where positions live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ pub struct SessionConfig {
     pub context: usize,
     /// Positions of the prompt (concat distributes them).
     pub prompt: usize,
+    /// Of the prompt, what goes in chunks on decode's regions: an automatic mesh has room for it.
+    pub in_chunks: InChunks,
     /// Worker threads.
     pub workers: usize,
     /// Back and poison whole arenas.
@@ -60,6 +62,7 @@ impl SessionConfig {
             spread: Spread::default(),
             context: 1,
             prompt: 1,
+            in_chunks: InChunks::default(),
             workers: 1,
             arena_full: false,
             random_schedule: None,

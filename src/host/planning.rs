@@ -28,6 +28,7 @@ pub(super) fn request(config: &SessionConfig) -> Result<PlanRequest, SessionErro
         trees: config.trees.clone(),
         straight_colors: Decode::straight_colors(config.k_tree),
         spread: config.spread,
+        in_chunks: config.in_chunks,
     })
 }
 

@@ -130,7 +130,18 @@ impl<S: Store> Net<S> {
         if lane.flags.has(LaneFlags::STARVED | LaneFlags::FOREIGN) {
             self.tell_writer(from, freed);
         }
-        Some(Taken { start, end, tail, depth, words, has_ctrl: false, ctrl: Ctrl::default(), rendezvous, payload, path })
+        Some(Taken {
+            start,
+            end,
+            tail,
+            depth,
+            words,
+            has_ctrl: false,
+            ctrl: Ctrl::default(),
+            rendezvous,
+            payload,
+            path,
+        })
     }
 
     /// The words go into the tile, and the sender or the buffer is done with them.

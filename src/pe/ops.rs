@@ -185,7 +185,8 @@ impl<'a> Pe<'a> {
         place: &'static Location<'static>,
     ) -> Option<(Sent, Ctrl)> {
         net.warm_way(tx.port, tx.way);
-        let swift = net.combine(self.id, (rx.0, tx.port), tile.span(), |store, from| self.fold(store, from, tile, fold));
+        let swift =
+            net.combine(self.id, (rx.0, tx.port), tile.span(), |store, from| self.fold(store, from, tile, fold));
         if let Some(sent) = swift {
             return Some((sent, Ctrl::default()));
         }
@@ -235,7 +236,13 @@ impl<'a> Pe<'a> {
 
     /// Polls the end of an open operation: a ticket, or a port and `BY_PORT`. The clock moves on the end.
     #[inline(always)]
-    pub(super) fn poll_end(self, net: &mut Net<Memory>, open: u32, did: Did, place: &'static Location<'static>) -> Poll<Ctrl> {
+    pub(super) fn poll_end(
+        self,
+        net: &mut Net<Memory>,
+        open: u32,
+        did: Did,
+        place: &'static Location<'static>,
+    ) -> Poll<Ctrl> {
         if open & BY_PORT == 0 {
             return self.poll_ticket(net, open, did, place);
         }
@@ -253,7 +260,13 @@ impl<'a> Pe<'a> {
     }
 
     /// Polls the end of a ticket: on the end the clock moves and the ticket closes.
-    fn poll_ticket(self, net: &mut Net<Memory>, ticket: u32, did: Did, place: &'static Location<'static>) -> Poll<Ctrl> {
+    fn poll_ticket(
+        self,
+        net: &mut Net<Memory>,
+        ticket: u32,
+        did: Did,
+        place: &'static Location<'static>,
+    ) -> Poll<Ctrl> {
         let t = &mut net.tickets[ticket];
         if t.state != TicketState::Done {
             t.awaited = true;

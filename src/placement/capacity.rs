@@ -77,6 +77,7 @@ mod tests {
                 trees: None,
                 straight_colors: 18,
                 spread: crate::placement::Spread::default(),
+                in_chunks: crate::placement::InChunks::default(),
             };
             let stages = 3;
             let c = Capacity::of(&shape, &chip, &r, mesh, stages);

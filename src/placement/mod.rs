@@ -14,5 +14,5 @@ mod sketch;
 pub use columns::{Columns, HeadSlice};
 pub use error::PlanError;
 pub use floor::{Floor, Place, Way, tree_root};
-pub use plan::{Plan, PlanRequest, Spread, Trees, groups};
+pub use plan::{InChunks, Plan, PlanRequest, Spread, Trees, groups};
 pub use sketch::Sketch;

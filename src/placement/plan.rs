@@ -72,6 +72,17 @@ pub struct PlanRequest {
     pub straight_colors: u32,
     /// On more cores than the arenas ask for.
     pub spread: Spread,
+    /// Of the prompt, what goes in chunks on these regions, where a mesh is searched for.
+    pub in_chunks: InChunks,
+}
+
+/// A prompt that goes through the layers in chunks; without positions: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InChunks {
+    /// Its length.
+    pub positions: usize,
+    /// Positions at once, at most; 0: as many as the arenas hold.
+    pub at_once: usize,
 }
 
 /// Stages and head columns, at least; 0: as few as the arenas hold. More stages take more tokens at once and longer

@@ -21,7 +21,7 @@ use super::whole::Whole;
 use crate::fabric::Chip;
 use crate::host::{Kv, KvType, PrefillOptions, SessionConfig, SessionError};
 use crate::model::sizes::Sizes;
-use crate::placement::{PlanError, Spread};
+use crate::placement::{InChunks, PlanError, Spread};
 use crate::plan::ask::{Ask, Objective, with_reserve};
 use crate::plan::confirm::{Choice, Step, Timed};
 use crate::plan::draw;
@@ -138,6 +138,7 @@ pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Resul
         arena_full: false,
         random_schedule: None,
         spread: Spread::default(),
+        in_chunks: InChunks::default(),
         kernels: None,
     };
     let objective = match args.objective {

@@ -14,7 +14,7 @@ use crate::fabric::Chip;
 use crate::kernels::decode::{Decode, KvFormat};
 use crate::model::sizes::Sizes;
 use crate::placement::capacity::Capacity;
-use crate::placement::{PlanRequest, Spread};
+use crate::placement::{InChunks, PlanRequest, Spread};
 use crate::workloads::line::TimedError;
 use crate::workloads::shape::PaperModel;
 
@@ -82,6 +82,7 @@ pub(super) fn ledger_capacity(chip: &Chip, model: &PaperModel, p: usize, shift: 
         trees: None,
         straight_colors: Decode::straight_colors(k_tree),
         spread: Spread::default(),
+        in_chunks: InChunks::default(),
     };
     let capacity = Capacity::of(&shape, chip, &request, (p, p), usize::MAX);
     Some(if shift { capacity.shift } else { capacity.concat } as f64)
