@@ -36,6 +36,7 @@ mod sync {
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use Op::{Receive, Send};
 use exec::idle::Idle;
 use exec::step::{Machine, run_pass};
 use link::{
@@ -221,17 +222,17 @@ fn bound() -> usize {
 
 /// Every interleaving of one program: verdict and clocks of all four PEs.
 fn explore(case: Case) {
-    static ITERATIONS: AtomicUsize = AtomicUsize::new(0);
-    ITERATIONS.store(0, Ordering::Relaxed);
     let Case { name, queue, programs, expect, most } = case;
     let bound = bound().min(most);
     let clocks: std::sync::Arc<Mutex<Option<[u64; 4]>>> = std::sync::Arc::default();
+    let iterations = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = std::sync::Arc::clone(&iterations);
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(bound);
     builder.max_branches = 20_000;
     let start = std::time::Instant::now();
     builder.check(move || {
-        ITERATIONS.fetch_add(1, Ordering::Relaxed);
+        counted.fetch_add(1, Ordering::Relaxed);
         let ((to_b, from_a), (to_a, from_b)) = (ring(8), ring(8));
         let idle = sync::Arc::new(Idle::new(2));
         let shared = sync::Arc::clone(&idle);
@@ -250,30 +251,48 @@ fn explore(case: Case) {
         let mut first = clocks.lock().expect("one model at a time");
         assert_eq!(*first.get_or_insert(now), now, "clocks do not depend on the interleaving");
     });
-    let (n, took) = (ITERATIONS.load(Ordering::Relaxed), start.elapsed().as_secs_f64());
+    let (n, took) = (iterations.load(Ordering::Relaxed), start.elapsed().as_secs_f64());
     println!("{name}: all {n} interleavings of preemption bound {bound}, {took:.1} s");
 }
 
-/// All explorations in one test: loom's executions do not share a process's threads well.
+const FINISHED: [Status; 4] = [Status::Finished; 4];
+const ROUND: [&[Op]; 4] = [&[Send, Receive], &[Receive, Send], &[Receive, Send], &[Receive, Send]];
+
+// One test a program, so that two run at a time, the longest first by name.
+
 #[test]
-fn a_routed_ring_finishes_or_stalls_alike_in_every_interleaving() {
-    use Op::{Receive, Send};
-    use Status::{Finished, OnLane, OnTicket};
-    let finished = [Finished; 4];
-    let round: [&[Op]; 4] = [&[Send, Receive], &[Receive, Send], &[Receive, Send], &[Receive, Send]];
-    let half_way: [&[Op]; 4] = [&[Send], &[Receive, Send], &[Receive], &[]];
-    let deadlock: [&[Op]; 4] = [&[Send, Receive]; 4];
-    let stream: [&[Op]; 4] = [&[], &[Send, Send], &[Receive, Receive], &[]];
-    for (name, queue, most, programs, expect) in [
-        ("everybody receives first", 0, 9, [&[Receive, Send][..]; 4], [OnLane; 4]),
-        ("everybody sends first, longer than the queues", 0, 9, deadlock, [OnTicket; 4]),
-        ("token half way, rendezvous", 0, 9, half_way, finished),
-        ("two short bursts on one credit", 8, 9, stream, finished),
-        ("token goes round, short", 8, 9, round, finished),
-        ("token goes round, rendezvous", 0, 2, round, finished),
-    ] {
-        explore(Case { name, queue, most, programs, expect });
-    }
+fn a_routed_ring_hands_two_short_bursts_on_with_one_credit() {
+    let programs: [&[Op]; 4] = [&[], &[Send, Send], &[Receive, Receive], &[]];
+    explore(Case { name: "two short bursts on one credit", queue: 8, most: 9, programs, expect: FINISHED });
+}
+
+#[test]
+fn a_routed_ring_passes_a_token_half_way_by_rendezvous() {
+    let programs: [&[Op]; 4] = [&[Send], &[Receive, Send], &[Receive], &[]];
+    explore(Case { name: "token half way, rendezvous", queue: 0, most: 9, programs, expect: FINISHED });
+}
+
+#[test]
+fn a_routed_ring_passes_a_token_round_by_rendezvous() {
+    let name = "token goes round, rendezvous";
+    explore(Case { name, queue: 0, most: 2, programs: ROUND, expect: FINISHED });
+}
+
+#[test]
+fn a_routed_ring_passes_a_token_round_in_short_bursts() {
+    explore(Case { name: "token goes round, short", queue: 8, most: 9, programs: ROUND, expect: FINISHED });
+}
+
+#[test]
+fn a_routed_ring_stalls_alike_where_everybody_receives_first() {
+    let (programs, expect) = ([&[Receive, Send][..]; 4], [Status::OnLane; 4]);
+    explore(Case { name: "everybody receives first", queue: 0, most: 9, programs, expect });
+}
+
+#[test]
+fn a_routed_ring_stalls_alike_where_everybody_sends_first() {
+    let (programs, expect) = ([&[Send, Receive][..]; 4], [Status::OnTicket; 4]);
+    explore(Case { name: "everybody sends first, longer than the queues", queue: 0, most: 9, programs, expect });
 }
 
 /// A message of several lines is seen whole or not at all, also when the ring wraps.

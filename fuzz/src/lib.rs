@@ -1,7 +1,7 @@
 //! What must hold whatever a file says: the bodies of the fuzz targets, one function each.
 //!
 //! Invariant: a body panics only when the crate breaks a promise: it panics, an error does not name its file, or what
-//! it accepts is not sound. Called by `fuzz_targets/*` and, on the seeds, by `tests/fuzz_seeds.rs`.
+//! it accepts is not sound. Called by `fuzz_targets/*` and, on the seeds, by `tests/model/fuzz_seeds.rs`.
 
 mod layouts;
 

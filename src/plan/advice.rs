@@ -1,7 +1,7 @@
 //! What to do where there is no plan.
 //!
 //! Invariant: what is named has been tried: its ways can be laid on some mesh, a prefill mesh has been chosen with. No
-//! cycle is counted but for that. Called by `app`; `tests/plan_advice.rs` follows it.
+//! cycle is counted but for that. Called by `app`; `tests/plan/plan_advice.rs` follows it.
 
 use serde::Serialize;
 

@@ -2,8 +2,8 @@
 //!
 //! The three do the same work, one layer of `waferllm-skeleton` (padded tiles, one head, paper numerics), on a square
 //! of isqrt(columns x rows) cores a side. WaferLLM's programs are executed on the row and the column that stand for the
-//! mesh; T10 and Ladder are the closed forms of `workloads::relay`, which `tests/relays.rs` holds equal to execution
-//! at small P. Equal work on equal cores: the ratio of utilisations is that of cycles.
+//! mesh; T10 and Ladder are the closed forms of `workloads::relay`, which `tests/kernels/relays.rs` holds equal to
+//! execution at small P. Equal work on equal cores: the ratio of utilisations is that of cycles.
 //!
 //! Invariant: nothing is said of a chip whose software costs of T10 and Ladder nobody has published. Called by `app`.
 

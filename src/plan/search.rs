@@ -21,7 +21,7 @@ use super::confirm::{Choice, Setting, Step, Timed, works};
 use super::prompt::{Form, kernel, least, moved_bytes, moving};
 use super::score::{Terms, copies};
 
-/// Closed forms are this near to executed layers (`tests/plan_forms.rs`), so nothing beyond can be the best.
+/// Closed forms are this near to executed layers (`tests/plan/plan_forms.rs`), so nothing beyond can be the best.
 const NEAR: f64 = 1.25;
 /// Meshes whose prompts are predicted before the ranking is taken as it is.
 const LOOKED_AT: usize = 2_000;

@@ -8,7 +8,8 @@
 //! Why: all PEs have equal tiles. An allreduce along y lifts the clocks of every column alike, by a function of the
 //! row, and one along x by a function of the column; so clocks stay a sum of both, and compute adds to either.
 //! A shift of blocks whose product outlasts every move waits for no neighbour, so its y moves are seen nowhere.
-//! `tests/workloads.rs` holds both against executed meshes; `Program::timed` refuses a shift that is not of this kind.
+//! `tests/kernels/workloads.rs` holds both against executed meshes; `Program::timed` refuses a shift that is not of
+//! this kind.
 //!
 //! | color        | carries                            |   | tile         | words                        |
 //! |--------------|------------------------------------|---|--------------|------------------------------|

@@ -3,27 +3,11 @@
 //! Invariant: the oracle gets the plain numbers of the session's plan and nothing else of it.
 //! Called by the tests on real models.
 
-#![allow(dead_code)]
-
-use std::io::Write as _;
-use std::path::Path;
-
 use plummer::fabric::Chip;
 use plummer::host::{KvType, Session, SessionConfig, Token};
 use plummer::math::reduce::argmax;
 use plummer::model::Model;
 use plummer::oracle::{Oracle, Recipe};
-
-/// The downloaded model, or a loud word on how to get it.
-pub fn smollm2() -> Option<Model> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/smollm2");
-    if path.exists() {
-        return Some(Model::open(&path).unwrap_or_else(|e| panic!("{e}")));
-    }
-    // Not `eprintln!`: the test runner would hide it.
-    writeln!(std::io::stderr(), "SKIPPED: SmolLM2 is not in weights/smollm2; fetch it with weights/fetch-smollm2").ok();
-    None
-}
 
 /// A configuration with the defaults of the command line.
 pub fn config(mesh: Option<(u32, u32)>, kv_type: KvType, context: usize, prompt: usize) -> SessionConfig {

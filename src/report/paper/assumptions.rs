@@ -11,9 +11,9 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
          V, no mask, no lm_head, nothing fused, paper numerics (f16 storage, transport and sums); not the \
          LLaMA that writes text",
         "WaferLLM cells are executed in virtual time on one row and one column of the mesh, which take the \
-         same cycles as the whole mesh (tests/workloads.rs)",
+         same cycles as the whole mesh (tests/kernels/workloads.rs)",
         "T10 and Ladder cells are closed forms that equal execution at small P, where results are exact \
-         (tests/relays.rs); a layer is the sum of its operations; empty on a chip that states no cost of \
+         (tests/kernels/relays.rs); a layer is the sum of its operations; empty on a chip that states no cost of \
          their software, or whose sends take time to issue",
         "Q K^T of prefill stands as a ring product: its row reductions are left out, about 1 % of a layer",
         "published values are those that the reference pages state; all but colors are calibration cells, other \
@@ -37,7 +37,7 @@ pub fn assumptions(chip: &Chip) -> Vec<String> {
          products and barriers",
         "34B and 72B do not fit one wafer in 16 bits: layer x number of layers, as in the paper",
         "Figure 6: MeshGEMM executed; Cannon in lockstep, SUMMA and Allgather by closed forms of their programs \
-         that equal execution (tests/gemm_forms.rs); an empty cell is a product whose tiles the arenas refuse \
+         that equal execution (tests/kernels/gemm_forms.rs); an empty cell is a product whose tiles the arenas refuse \
          (bench gemm says why). Multicasts of successive pieces overlap in the executed SUMMA, so it stays flat and \
          below MeshGEMM, where the paper's formula, which adds them up, grows with the mesh: that is SUMMA, steps \
          apart, the same clocks with a barrier after every step that takes no time, not executed. Figure 8: pipeline \

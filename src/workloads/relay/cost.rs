@@ -9,7 +9,7 @@
 //! After a barrier clocks are one number plus a function of the column plus one of the row, always the same two. So
 //! every step but the first begins alike, and T10's steps all take what the second takes.
 //!
-//! Invariant: equal to executed cycles (`tests/relays.rs`). Called by `layer`.
+//! Invariant: equal to executed cycles (`tests/kernels/relays.rs`). Called by `layer`.
 
 use crate::collectives::cost::{chain, tree_reduce};
 use crate::kernels::gemm::product_cycles;

@@ -15,7 +15,7 @@
 //! | 8 .. 17 | barrier                   |   | B, B next, B relayed; C               | k n / 2, m n / 2 |
 //!
 //! Order of a T10 core's two relays: by which block comes first, so that rows and columns do not wait for each other.
-//! Cycles: `cost`. Numerics: paper (f16). Invariant: C is exact on integers (`tests/relays.rs`).
+//! Cycles: `cost`. Numerics: paper (f16). Invariant: C is exact on integers (`tests/kernels/relays.rs`).
 
 use crate::arena::{Owner, Tile};
 use crate::exec::{LaunchError, PassError, RunOptions, Wafer};

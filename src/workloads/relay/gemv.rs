@@ -11,7 +11,7 @@
 //! | 4 .. 7  | to the neighbours in y    |   | W, W kept, relayed| k n / 2             |
 //! | 8 .. 10 | chain sum (Ladder)        |   | x, y              | k / 2, n / 2        |
 //!
-//! Cycles: `cost`. Numerics: paper (f16). Invariant: y is exact on integers (`tests/relays.rs`).
+//! Cycles: `cost`. Numerics: paper (f16). Invariant: y is exact on integers (`tests/kernels/relays.rs`).
 
 use crate::arena::{Owner, Tile};
 use crate::collectives::{Allreduce, Chain, allreduce};

@@ -4,7 +4,7 @@
 //! their loads. Of WaferLLM's own software neither rounds nor SiLU nor the layer constant is charged to the baselines:
 //! their constants were fitted to their own rows of the tables.
 //!
-//! Invariant: closed forms, equal to execution at small P (`tests/relays.rs`). Called by `report`.
+//! Invariant: closed forms, equal to execution at small P (`tests/kernels/relays.rs`). Called by `report`.
 
 use crate::fabric::Chip;
 use crate::math::gemm::Dims;

@@ -15,7 +15,7 @@
 //! |--------|-------------------------------------------------------------------------|
 //! | `gemm` | C = A B on P x P cores with both policies                               |
 //! | `gemv` | y = x W with both policies                                              |
-//! | `cost` | closed forms, equal to executed cycles (`tests/relays.rs`)              |
+//! | `cost` | closed forms, equal to executed cycles (`tests/kernels/relays.rs`)      |
 //! | `layer`| a layer of the skeleton as the sum of its operations                    |
 //!
 //! Sources: timing.md (policies, constants' names). Invariant: as for every kernel, cycles follow from shapes alone.

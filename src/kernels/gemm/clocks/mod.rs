@@ -15,7 +15,8 @@
 //! Rings are taken to have room in their lanes: where a lane holds one burst alone, executed cycles may be up to 1 %
 //! more.
 //!
-//! Invariant: nothing is executed, and nothing here knows the engine; equal to executed cycles (`tests/gemm_forms.rs`).
+//! Invariant: nothing is executed, and nothing here knows the engine; equal to executed cycles
+//! (`tests/kernels/gemm_forms.rs`).
 //! Called by `Gemm::closed_form`.
 
 mod gather;
