@@ -177,20 +177,14 @@ impl Half {
         let check = |store: &mut Words, from: u32| {
             assert_eq!(store.words(from, 1)[0], expect, "the neighbour's words, in order");
         };
-        if self.net.receive(pe, pe, tile, check).is_none() {
-            if self.net.front(pe).is_none() {
-                self.net.records[p].block(Status::OnLane, pe);
-                return false;
-            }
-            let taken = self.net.take(pe, self.net.records[p].now);
-            let from = self.net.place_of(&taken);
-            check(&mut self.net.store, from);
-            self.net.finish_take(&taken);
-            self.net.records[p].now = taken.end;
-            self.net.settle();
+        let got = self.net.receive(pe, pe, tile, check).is_some();
+        if got {
+            self.taken[p] += 1;
+        } else {
+            assert!(self.net.front(pe).is_none());
+            self.net.records[p].block(Status::OnLane, pe);
         }
-        self.taken[p] += 1;
-        true
+        got
     }
 
     /// Runs one PE until it blocks or ends.

@@ -234,7 +234,7 @@ impl<F: Future<Output = ()>> Run<'_, F> {
     /// Runs until nothing moves.
     fn dry(&mut self, injects: &[Inject], ports: &[u32]) {
         for (inject, port) in injects.iter().zip(ports) {
-            self.part.net.borrow_mut().post_send(SendRequest {
+            self.part.net.borrow_mut().open_send(SendRequest {
                 pe: NONE,
                 port: *port,
                 place: NONE, // a dry run moves no words

@@ -85,7 +85,7 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
         }
     }
 
-    /// The next thing to do; asks for the state of the PE that runs after this one: it comes in while this one computes.
+    /// The next thing to do. Asks for the state of the PE that runs after it, which comes in while this one computes.
     #[inline]
     fn next_work(&self) -> Option<Work> {
         let mut net = self.part.net.borrow_mut();

@@ -1,4 +1,4 @@
-//! What most messages are, in one piece: a burst that is here is taken; a tile is sent on a port that has no other work.
+//! What most messages are, in one piece: a burst that is here is taken; a tile is sent on a port without other work.
 //!
 //! `take`, `send` and `push` do the same one after the other. Here every record, port and lane is looked up once and
 //! little is carried from one to the next through memory. What is not as it mostly is, is left to them.

@@ -9,6 +9,7 @@ mod fault;
 mod fold;
 mod handle;
 mod ops;
+mod polls;
 mod post;
 mod probe;
 mod relay;

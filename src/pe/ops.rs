@@ -1,12 +1,10 @@
-//! The operations that block: send, receive, combine. Plain struct futures, so that a program stays small.
+//! The operations that block: send, receive, combine. Plain struct futures, so that a program stays small; how each is
+//! polled is in `polls`.
 //!
-//! Invariant: each is a sequence of fabric calls whose times depend on virtual time alone. A future is polled again
-//! only after the lane or ticket that it waits for has moved.
+//! Invariant: each is a sequence of fabric calls whose times depend on virtual time alone.
 
-use std::future::Future;
 use std::panic::Location;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use crate::arena::{Memory, Tile};
 use crate::link::{BY_PORT, Ctrl, NONE, Net, SendRequest, Sent, Status, Taken, TicketState};
@@ -21,37 +19,37 @@ use super::view::{is_touched, touched};
 /// A blocking send.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Send<'a> {
-    pe: Pe<'a>,
-    tx: Tx,
-    tile: Tile,
-    ctrl: Option<Ctrl>,
+    pub(super) pe: Pe<'a>,
+    pub(super) tx: Tx,
+    pub(super) tile: Tile,
+    pub(super) ctrl: Option<Ctrl>,
     /// What names it once it is open: a ticket, or the port and `BY_PORT`.
-    open: u32,
-    place: &'static Location<'static>,
+    pub(super) open: u32,
+    pub(super) place: &'static Location<'static>,
 }
 
 /// A blocking receive; gives the control words.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Recv<'a> {
-    pe: Pe<'a>,
-    rx: Rx,
-    tile: Tile,
-    fold: Fold,
-    pass: bool,
-    place: &'static Location<'static>,
+    pub(super) pe: Pe<'a>,
+    pub(super) rx: Rx,
+    pub(super) tile: Tile,
+    pub(super) fold: Fold,
+    pub(super) pass: bool,
+    pub(super) place: &'static Location<'static>,
 }
 
 /// A streaming combine: receive, fold into the tile, forward.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Combine<'a> {
-    pe: Pe<'a>,
-    rx: Rx,
-    tx: Tx,
-    tile: Tile,
-    fold: Fold,
+    pub(super) pe: Pe<'a>,
+    pub(super) rx: Rx,
+    pub(super) tx: Tx,
+    pub(super) tile: Tile,
+    pub(super) fold: Fold,
     /// As of a send.
-    open: u32,
-    place: &'static Location<'static>,
+    pub(super) open: u32,
+    pub(super) place: &'static Location<'static>,
 }
 
 impl<'a> Pe<'a> {
@@ -346,69 +344,5 @@ impl<'a> Pe<'a> {
 
     pub(super) fn is_failed(self, net: &Net<Memory>) -> bool {
         net.records[self.id as usize].status == Status::Failed
-    }
-}
-
-impl Future for Send<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let pe = self.pe;
-        let mut net = pe.part.net.borrow_mut();
-        if pe.is_failed(&net) {
-            return Poll::Pending;
-        }
-        if self.open == NONE {
-            match pe.begin_send(&mut net, self.tx, self.tile, self.ctrl, self.place) {
-                Some(Sent::Open(ticket)) => self.open = ticket,
-                Some(Sent::Left) => self.open = self.tx.port | BY_PORT,
-                Some(Sent::Ended(end)) => {
-                    pe.ends(&mut net, end);
-                    return Poll::Ready(());
-                }
-                None => return Poll::Pending,
-            }
-        }
-        pe.poll_end(&mut net, self.open, Did::Send, self.place).map(|_| ())
-    }
-}
-
-impl Future for Recv<'_> {
-    type Output = Ctrl;
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
-        let pe = self.pe;
-        let mut net = pe.part.net.borrow_mut();
-        if pe.is_failed(&net) {
-            return Poll::Pending;
-        }
-        let status = if self.pass { Status::OnPass } else { Status::OnLane };
-        pe.poll_recv(&mut net, self.rx, self.tile, self.fold, (status, self.place))
-    }
-}
-
-impl Future for Combine<'_> {
-    type Output = Ctrl;
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Ctrl> {
-        let pe = self.pe;
-        let mut net = pe.part.net.borrow_mut();
-        if pe.is_failed(&net) {
-            return Poll::Pending;
-        }
-        if self.open == NONE {
-            let lanes = (self.rx, self.tx);
-            match pe.start_combine(&mut net, lanes, self.tile, self.fold, self.place) {
-                Some((Sent::Open(ticket), _)) => self.open = ticket,
-                // Without control words: the default is what came.
-                Some((Sent::Left, _)) => self.open = self.tx.port | BY_PORT,
-                Some((Sent::Ended(end), ctrl)) => {
-                    pe.ends(&mut net, end);
-                    return Poll::Ready(ctrl);
-                }
-                None => return Poll::Pending,
-            }
-        }
-        pe.poll_end(&mut net, self.open, Did::Combine, self.place)
     }
 }
