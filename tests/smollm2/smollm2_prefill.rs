@@ -7,10 +7,13 @@ use plummer::oracle::{Chunks, Oracle};
 use crate::oracle_support::{config, recipe};
 use crate::support::{golden, ids, smollm2};
 
+/// Columns and rows.
+type Mesh = (u32, u32);
+
 const GOLDEN: &str = "smollm2_greedy_llamacpp_f32_kvf32.json";
 
 /// A prompt in the largest chunks that fit, on the mesh of decode or on another one.
-fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32], mesh: Option<(u32, u32)>) -> (Session, u32) {
+fn prefilled(model: &Model, config: &SessionConfig, prompt: &[u32], mesh: Option<Mesh>) -> (Session, u32) {
     let how = PrefillOptions { chunk: Some(usize::MAX), mesh };
     let session = Session::with_prefill(model, config.clone(), how, None, false);
     let mut session = session.unwrap_or_else(|e| panic!("{e}"));
@@ -28,16 +31,11 @@ fn by_decode(model: &Model, config: &SessionConfig, prompt: &[u32]) -> Vec<f32> 
     session.logits().unwrap_or_else(|e| panic!("{e}"))
 }
 
-#[test]
-fn greedy_ids_behind_a_prefill_equal_the_golden_ones() {
+/// The golden ids of one case behind a prefill on decode's mesh or on another one.
+fn golden_ids(case: &str, meshes: &[(Mesh, Option<Mesh>)]) {
     let Some(model) = smollm2() else { return };
     let all = golden(GOLDEN);
-    for (case, mesh, apart) in [
-        ("raw_capital", (16, 16), None),
-        ("raw_capital", (16, 16), Some((16, 18))),
-        ("chat_gravity", (16, 16), None),
-        ("chat_gravity", (53, 18), None),
-    ] {
+    for &(mesh, apart) in meshes {
         let (prompt, expect) = (ids(&all[case], "prompt_ids"), ids(&all[case], "greedy_ids"));
         let config = config(Some(mesh), KvType::F32, prompt.len() + expect.len(), prompt.len());
         let (mut session, first) = prefilled(&model, &config, &prompt, apart);
@@ -52,6 +50,16 @@ fn greedy_ids_behind_a_prefill_equal_the_golden_ones() {
         );
         assert_eq!(found, expect, "{case} on {mesh:?}, prefill on {apart:?}");
     }
+}
+
+#[test]
+fn greedy_ids_of_a_chat_behind_a_prefill_equal_the_golden_ones() {
+    golden_ids("chat_gravity", &[((16, 16), None), ((53, 18), None)]);
+}
+
+#[test]
+fn greedy_ids_of_a_raw_prompt_behind_a_prefill_equal_the_golden_ones() {
+    golden_ids("raw_capital", &[((16, 16), None), ((16, 16), Some((16, 18)))]);
 }
 
 #[test]
