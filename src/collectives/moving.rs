@@ -80,16 +80,20 @@ impl Moving {
 
     fn next(&self, way: Way) -> u32 {
         match way {
-            Way::Forward => (self.block + 1) % self.n,
-            Way::Reverse => (self.block + self.n - 1) % self.n,
+            Way::Forward if self.block + 1 == self.n => 0,
+            Way::Forward => self.block + 1,
+            Way::Reverse => self.block.checked_sub(1).unwrap_or(self.n - 1),
         }
     }
 
     /// Starts to pass the block on; `words(b)` is the length of block b.
     pub fn post(&self, pe: Pe<'_>, ring: RingEnds, way: Way, words: impl Fn(usize) -> usize) -> Exchange {
-        let next = self.next(way) as usize;
-        let into = self.buffers[usize::from(!self.second)].slice(0, words(next));
-        ring.exchange(pe, self.tile(words(self.block())), into)
+        self.exchange(pe, ring, words(self.block()), words(self.next(way) as usize))
+    }
+
+    /// Starts to pass the block on, of `here` words, and to take the one of `coming` words.
+    fn exchange(&self, pe: Pe<'_>, ring: RingEnds, here: usize, coming: usize) -> Exchange {
+        ring.exchange(pe, self.tile(here), self.buffers[usize::from(!self.second)].slice(0, coming))
     }
 
     /// After the exchange has been joined: the next block is here.
@@ -111,12 +115,14 @@ pub struct Tour {
     ring: Option<RingEnds>,
     left: u32,
     under_way: Option<Exchange>,
+    /// Words of what is under way.
+    coming: u32,
 }
 
 impl Tour {
     /// From the block that is here now.
     pub fn new(moving: Moving, ring: Option<RingEnds>) -> Self {
-        Self { moving, ring, left: moving.n, under_way: None }
+        Self { moving, ring, left: moving.n, under_way: None, coming: 0 }
     }
 
     /// The last block, after the tour.
@@ -132,15 +138,24 @@ impl Tour {
         words: impl Fn(usize) -> usize,
         software: impl FnOnce(usize),
     ) -> Option<(usize, Tile)> {
-        if let Some(exchange) = self.under_way.take() {
-            exchange.join(pe).await;
-            self.moving.turn(Way::Forward);
-        }
+        let came = match self.under_way.take() {
+            Some(exchange) => {
+                exchange.join(pe).await;
+                self.moving.turn(Way::Forward);
+                Some(self.coming as usize)
+            }
+            None => None,
+        };
         self.left = self.left.checked_sub(1)?;
         let block = self.moving.block();
+        let here = came.unwrap_or_else(|| words(block));
         let ring = self.ring.filter(|_| self.left > 0);
-        software(if ring.is_some() { words(block) } else { 0 });
-        self.under_way = ring.map(|ring| self.moving.post(pe, ring, Way::Forward, &words));
-        Some((block, self.moving.tile(words(block))))
+        software(if ring.is_some() { here } else { 0 });
+        if let Some(ring) = ring {
+            let coming = words(self.moving.next(Way::Forward) as usize);
+            self.coming = coming as u32;
+            self.under_way = Some(self.moving.exchange(pe, ring, here, coming));
+        }
+        Some((block, self.moving.tile(here)))
     }
 }

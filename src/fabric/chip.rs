@@ -97,7 +97,10 @@ pub struct Overheads {
 impl Overheads {
     /// Cycles of a round of asynchronous exchange in which a core sends so many words.
     pub fn round(&self, words: usize) -> Cycles {
-        Cycles(u64::from(self.exchange) + (words as f64 * self.exchange_word).round() as u64)
+        let by_word = words as f64 * self.exchange_word;
+        let floor = by_word as u64;
+        // To the nearest, as in `whole` without a call.
+        Cycles(u64::from(self.exchange) + floor + u64::from(by_word - floor as f64 >= 0.5))
     }
 }
 

@@ -31,6 +31,10 @@ const ROWS: usize = 96;
 const DEPTH: usize = 64;
 /// Elements of B that are widened at once, at most; else panel by panel.
 const WHOLE: usize = 4096;
+/// Rows of C, at most, for which binary16 is widened as it is read: two blocks.
+const FEW: usize = 12;
+/// Elements of C that are asked for at once, at most.
+const EXPECTED: usize = 2048;
 
 /// Shape of a product: C is `m x n`, A is `m x k`, B is `k x n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +138,17 @@ impl<'a> Operand<'a> {
         (out, Strides { row: 1, k: ROWS })
     }
 
+    /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and so few rows of C meet it that
+    /// widening it first would cost more.
+    fn in_place(&self, d: Dims) -> Option<&[u16]> {
+        match self.values {
+            Values::F16(bits) if self.stride == 1 && (1..=FEW).contains(&d.m) && d.k * d.n > 0 => {
+                (reach(d.k, d.n, self.k_stride) <= bits.len()).then_some(bits)
+            }
+            _ => None,
+        }
+    }
+
     /// Widens rows `k` of B, `n` columns each, into `out` by one call, if they are contiguous and not too many.
     fn whole(&self, kernels: Kernels, n: usize, k: Range<usize>, out: &mut [f32]) -> bool {
         let (len, is_contiguous) = (n * k.len(), self.stride == 1 && self.k_stride == n);
@@ -174,28 +189,31 @@ struct Strides {
     k: usize,
 }
 
-/// A chunk of A times a panel of B into at most 16 columns of C.
-pub(crate) struct Panel<'a> {
+/// A chunk of A times k-major columns of B, in f32 or (`B = u16`) in binary16, into as many columns of C.
+pub(crate) struct Panel<'a, B = f32> {
     m: usize,
     k: usize,
     n: usize,
     a: &'a [f32],
     strides: Strides,
-    b: &'a [f32],
+    b: &'a [B],
     b_stride: usize,
     c: &'a mut [f32],
     c_stride: usize,
 }
 
-impl Panel<'_> {
+impl<B> Panel<'_, B> {
     /// What the unsafe bodies rely on.
     fn check(&self) {
         let last = (self.m - 1) * self.strides.row + (self.k - 1) * self.strides.k;
-        // Whole vectors of B are read, whatever is left of C's columns.
-        let last_b = (self.k - 1) * self.b_stride + self.n.next_multiple_of(LANES);
-        assert!(last < self.a.len() && last_b <= self.b.len());
-        assert!((1..=PANEL).contains(&self.n) && (self.m - 1) * self.c_stride + self.n <= self.c.len());
+        assert!(last < self.a.len() && reach(self.k, self.n, self.b_stride) <= self.b.len());
+        assert!(self.n > 0 && (self.m - 1) * self.c_stride + self.n <= self.c.len());
     }
+}
+
+/// Elements of B that are read: whole vectors of columns, whatever is left of C's.
+fn reach(k: usize, n: usize, stride: usize) -> usize {
+    (k - 1) * stride + n.next_multiple_of(LANES)
 }
 
 thread_local! {
@@ -205,8 +223,15 @@ thread_local! {
         const { RefCell::new(([0.0; ROWS * DEPTH], [0.0; WHOLE + LANES])) };
 }
 
-/// Walks chunks and panels, k ascending; `each` gets a chunk of A and a panel of B for a block of C.
-fn walk(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, mut each: impl FnMut(usize, usize, Chunk<'_>)) {
+/// Walks chunks and panels, k ascending; `each` gets a chunk of A and at most `widest` columns of B for a block of C.
+fn walk(
+    kernels: Kernels,
+    d: Dims,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    widest: usize,
+    mut each: impl FnMut(usize, usize, Chunk<'_>),
+) {
     a.check(d.m, d.k);
     b.check(d.n, d.k);
     SCRATCH.with_borrow_mut(|(wide_a, wide_b)| {
@@ -216,14 +241,15 @@ fn walk(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, mut each: imp
             for m in (0..d.m).step_by(ROWS) {
                 let m = m..d.m.min(m + ROWS);
                 let (a, strides) = a.chunk(kernels, m.clone(), k.clone(), wide_a);
-                for n in (0..d.n).step_by(PANEL) {
-                    let n = n..d.n.min(n + PANEL);
+                let (stride, width) = if is_whole { (d.n, d.n.min(widest)) } else { (PANEL, PANEL) };
+                for n in (0..d.n).step_by(width.max(1)) {
+                    let n = n..d.n.min(n + width);
                     if !is_whole {
                         b.panel(kernels, n.clone(), k.clone(), &mut wide_b[..k.len() * PANEL]);
                     }
-                    let (b, b_stride) = if is_whole { (&wide_b[n.start..], d.n) } else { (&wide_b[..], PANEL) };
+                    let b = if is_whole { &wide_b[n.start..] } else { &wide_b[..] };
                     let (m_len, k_len, n_len) = (m.len(), k.len(), n.len());
-                    each(m.start, n.start, Chunk { m: m_len, k: k_len, n: n_len, a, strides, b, b_stride });
+                    each(m.start, n.start, Chunk { m: m_len, k: k_len, n: n_len, a, strides, b, b_stride: stride });
                 }
             }
         }
@@ -271,12 +297,38 @@ fn expect(slice: &[f32]) {
 /// As `gemm` with `c_stride` elements from one row of C to the next; what lies between is left alone.
 pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32], c_stride: usize) {
     assert!(d.n <= c_stride || d.m < 2, "gemm: {d:?} with {c_stride} elements a row of C");
-    // The first rows come in while the factors are widened.
-    expect(&c[..c.len().min(6 * c_stride)]);
-    walk(kernels, d, a, b, |m, n, chunk| {
+    // C comes in while the factors are widened.
+    expect(&c[..c.len().min(EXPECTED)]);
+    if let Some(b_in_place) = b.in_place(d) {
+        a.check(d.m, d.k);
+        return by_few_rows(kernels, d, a, (b_in_place, b.k_stride), c, c_stride);
+    }
+    walk(kernels, d, a, b, usize::MAX, |m, n, chunk| {
         let panel = chunk.times(&mut c[m * c_stride + n..], c_stride);
         // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.
         unsafe { (kernels.0.gemm_panel)(panel) }
+    });
+}
+
+/// `gemm_strided` with B read in place: rows of binary16, `b_stride` apart.
+fn by_few_rows(
+    kernels: Kernels,
+    d: Dims,
+    a: Operand<'_>,
+    (b, b_stride): (&[u16], usize),
+    c: &mut [f32],
+    c_stride: usize,
+) {
+    SCRATCH.with_borrow_mut(|(wide, _)| {
+        for k in (0..d.k).step_by(DEPTH) {
+            let k = k..d.k.min(k + DEPTH);
+            let (a, strides) = a.chunk(kernels, 0..d.m, k.clone(), wide);
+            let b = &b[k.start * b_stride..];
+            let panel = Panel { m: d.m, k: k.len(), n: d.n, a, strides, b, b_stride, c: &mut *c, c_stride };
+            panel.check();
+            // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.
+            unsafe { (kernels.0.gemm_panel_f16)(panel) }
+        }
     });
 }
 
@@ -284,7 +336,7 @@ pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c
 pub fn gemm_f16(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [u16]) {
     assert_eq!(c.len(), d.m * d.n, "gemm: C of {d:?}");
     let mut wide = [0.0; ROWS * PANEL];
-    walk(kernels, d, a, b, |m, n, chunk| {
+    walk(kernels, d, a, b, PANEL, |m, n, chunk| {
         let (rows, width) = (chunk.m, chunk.n);
         for (row, wide) in wide.chunks_exact_mut(PANEL).take(rows).enumerate() {
             Values::F16(c).widen(kernels, (m + row) * d.n + n, &mut wide[..width]);
@@ -300,6 +352,13 @@ pub fn gemm_f16(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &m
 
 pub(crate) fn widen_f16_scalar(x: &[u16], out: &mut [f32]) {
     x.iter().zip(out).for_each(|(x, out)| *out = f16::from_bits(*x).to_f32());
+}
+
+/// `panel_scalar` with B in binary16.
+pub(crate) fn panel_f16_scalar(p: Panel<'_, u16>) {
+    let b: Vec<f32> = p.b[..reach(p.k, p.n, p.b_stride)].iter().map(|x| f16::from_bits(*x).to_f32()).collect();
+    let Panel { m, k, n, a, strides, b_stride, c, c_stride, .. } = p;
+    panel_scalar::<false>(Panel { m, k, n, a, strides, b: &b, b_stride, c, c_stride });
 }
 
 pub(crate) fn panel_scalar<const ROUND: bool>(p: Panel<'_>) {

@@ -27,30 +27,51 @@ pub(crate) unsafe fn widen_f16(x: &[u16], out: &mut [f32]) {
     }
 }
 
-/// A chunk of A times a panel of B.
+/// A chunk of A times columns of B, 16 or 8 at a time; `B` is f32 or, for binary16, u16.
 ///
 /// # Safety
 /// The host has AVX2, FMA and F16C; `Panel::check` passed.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(crate) unsafe fn panel<const ROUND: bool>(p: Panel<'_>) {
-    let (mut a, mut c, mut left) = (p.a.as_ptr(), p.c.as_mut_ptr(), p.m);
+pub(crate) unsafe fn panel<B: Copy, const ROUND: bool>(p: Panel<'_, B>) {
+    for n in (0..p.n).step_by(16) {
+        // SAFETY: columns from `n < p.n` on lie inside B and C by `Panel::check`.
+        unsafe {
+            let (b, c) = (p.b.as_ptr().add(n), p.c.as_mut_ptr().add(n));
+            match p.n - n {
+                16.. => rows::<B, 2, true, ROUND>(&p, b, c, 16),
+                left @ 9.. => rows::<B, 2, false, ROUND>(&p, b, c, left),
+                8 => rows::<B, 1, true, ROUND>(&p, b, c, 8),
+                left => rows::<B, 1, false, ROUND>(&p, b, c, left),
+            }
+        }
+    }
+}
+
+/// `8 (V - 1) < n <= 8 V` columns from `b` and `c` on; if `FULL`, 8 V.
+///
+/// # Safety
+/// As `panel`.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn rows<B: Copy, const V: usize, const FULL: bool, const ROUND: bool>(
+    p: &Panel<'_, B>,
+    b: *const B,
+    c: *mut f32,
+    n: usize,
+) {
+    let (mut a, mut c, mut left) = (p.a.as_ptr(), c, p.m);
     while left > 0 {
         // As even as can be: 32 rows are 6 6 5 5 5 5, not 6 6 6 6 6 2.
         let rows = left.div_ceil(left.div_ceil(BLOCK));
-        // The next rows of C come in while these are computed: they were last used a whole step of the mesh ago.
-        for row in rows..left.min(rows + BLOCK) {
-            _mm_prefetch::<_MM_HINT_T0>(c.wrapping_add(row * p.c_stride).cast());
-        }
         // SAFETY: rows `0 .. rows` from here lie inside A and C by `Panel::check`; so do the pointers moved on by them,
         // which are used only while rows are left (`wrapping_add`: the last step may leave the slice).
         unsafe {
             match rows {
-                6 => block::<6, ROUND>(&p, a, c),
-                5 => block::<5, ROUND>(&p, a, c),
-                4 => block::<4, ROUND>(&p, a, c),
-                3 => block::<3, ROUND>(&p, a, c),
-                2 => block::<2, ROUND>(&p, a, c),
-                _ => block::<1, ROUND>(&p, a, c),
+                6 => block::<B, 6, V, FULL, ROUND>(p, a, b, (c, n)),
+                5 => block::<B, 5, V, FULL, ROUND>(p, a, b, (c, n)),
+                4 => block::<B, 4, V, FULL, ROUND>(p, a, b, (c, n)),
+                3 => block::<B, 3, V, FULL, ROUND>(p, a, b, (c, n)),
+                2 => block::<B, 2, V, FULL, ROUND>(p, a, b, (c, n)),
+                _ => block::<B, 1, V, FULL, ROUND>(p, a, b, (c, n)),
             }
         }
         (a, c) = (a.wrapping_add(rows * p.strides.row), c.wrapping_add(rows * p.c_stride));
@@ -58,33 +79,29 @@ pub(crate) unsafe fn panel<const ROUND: bool>(p: Panel<'_>) {
     }
 }
 
-/// One or two vectors of columns, as the panel's width asks.
+/// `R` rows of A from `a`, columns of B from `b`, `n` of them in V vectors, into C from `c`.
 ///
 /// # Safety
-/// As `panel`; `a` and `c` point at `R` rows of A and C.
+/// As `rows`; `a` and `c` point at `R` rows of A and C.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn block<const R: usize, const ROUND: bool>(p: &Panel<'_>, a: *const f32, c: *mut f32) {
-    // SAFETY: handed on.
-    unsafe { if p.n > 8 { accumulate::<R, 2, ROUND>(p, a, c) } else { accumulate::<R, 1, ROUND>(p, a, c) } }
-}
-
-/// # Safety
-/// As `block`; `8 (V - 1) < p.n <= 8 V`.
-#[target_feature(enable = "avx2,fma,f16c")]
-#[inline]
-unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Panel<'_>, a: *const f32, c: *mut f32) {
+unsafe fn block<B: Copy, const R: usize, const V: usize, const FULL: bool, const ROUND: bool>(
+    p: &Panel<'_, B>,
+    a: *const f32,
+    b: *const B,
+    (c, n): (*mut f32, usize),
+) {
+    let n = if FULL { 8 * V } else { n };
     let mut acc = [[_mm256_setzero_ps(); V]; R];
     for (r, row) in acc.iter_mut().enumerate() {
         for (v, acc) in row.iter_mut().enumerate() {
-            // SAFETY: at most the row's `p.n` elements are read.
-            *acc = unsafe { load(c.add(r * p.c_stride + 8 * v), p.n - 8 * v) };
+            // SAFETY: at most the row's `n` elements are read.
+            *acc = unsafe { load(c.add(r * p.c_stride + 8 * v), n - 8 * v) };
         }
     }
-    let b = p.b.as_ptr();
     for k in 0..p.k {
         // SAFETY: `k < p.k`, and B is readable for V whole vectors from the start of each row.
-        let b: [__m256; V] = std::array::from_fn(|v| unsafe { _mm256_loadu_ps(b.add(k * p.b_stride + 8 * v)) });
+        let b: [__m256; V] = std::array::from_fn(|v| unsafe { eight(b.add(k * p.b_stride + 8 * v)) });
         for (r, row) in acc.iter_mut().enumerate() {
             // SAFETY: `r < R` rows and `k < p.k` lie inside A.
             let x = unsafe { _mm256_broadcast_ss(&*a.add(r * p.strides.row + k * p.strides.k)) };
@@ -96,9 +113,20 @@ unsafe fn accumulate<const R: usize, const V: usize, const ROUND: bool>(p: &Pane
     for (r, row) in acc.iter().enumerate() {
         for (v, acc) in row.iter().enumerate() {
             // SAFETY: as the load.
-            unsafe { store(c.add(r * p.c_stride + 8 * v), p.n - 8 * v, *acc) };
+            unsafe { store(c.add(r * p.c_stride + 8 * v), n - 8 * v, *acc) };
         }
     }
+}
+
+/// Eight elements in f32.
+///
+/// # Safety
+/// Eight elements are readable at `b`; `B` is f32, or u16 for binary16.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn eight<B: Copy>(b: *const B) -> __m256 {
+    // SAFETY: the caller's; the instructions take any alignment.
+    unsafe { if size_of::<B>() == 2 { _mm256_cvtph_ps(_mm_loadu_si128(b.cast())) } else { _mm256_loadu_ps(b.cast()) } }
 }
 
 /// `a * b + c` rounded once to binary16, operands being binary16 widened.

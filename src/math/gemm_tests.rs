@@ -35,13 +35,16 @@ impl Case {
 fn shapes() -> impl Iterator<Item = Dims> {
     let small = [0, 1, 2, 5, 6, 7, 8, 9, 16, 17];
     let small = small.into_iter().flat_map(move |m| small.into_iter().map(move |n| Dims { m, k: 3 + m % 3, n }));
-    small.chain([(13, 0, 9), (97, 65, 17), (64, 64, 64), (100, 130, 33)].map(|(m, k, n)| Dims { m, k, n }))
+    let large = [(13, 0, 9), (97, 65, 17), (64, 64, 64), (100, 130, 33), (5, 130, 33), (12, 70, 48), (3, 65, 8)];
+    small.chain(large.map(|(m, k, n)| Dims { m, k, n }))
 }
 
 #[test]
 fn every_level_gives_the_bits_of_the_definition() {
     for d in shapes() {
-        let (a, b, c) = (Case::new(1, d.m * d.k), Case::new(2, d.k * d.n), values(3, d.m * d.n));
+        // Where more follows, whole vectors can be read behind the last row of B.
+        let behind = (d.m + d.n) % 2 * 8;
+        let (a, b, c) = (Case::new(1, d.m * d.k), Case::new(2, d.k * d.n + behind), values(3, d.m * d.n));
         for (a_rows, b_rows) in [(true, true), (false, true), (true, false), (false, false)] {
             let strides = |rows, i: usize, k: usize| if rows { (k, 1) } else { (1, i) };
             let ((sa, ka), (sb, kb)) = (strides(a_rows, d.m, d.k), strides(!b_rows, d.n, d.k));

@@ -70,6 +70,7 @@ pub(crate) struct Table {
     pub(crate) f32_to_f16: unsafe fn(&[f32], &mut [u16]) -> bool,
     pub(crate) widen_f16: unsafe fn(&[u16], &mut [f32]),
     pub(crate) gemm_panel: unsafe fn(Panel<'_>),
+    pub(crate) gemm_panel_f16: unsafe fn(Panel<'_, u16>),
     pub(crate) gemm_panel_rounded: unsafe fn(Panel<'_>),
 }
 
@@ -93,6 +94,7 @@ static SCALAR: Table = Table {
     f32_to_f16: vector::scalar::f32_to_f16,
     widen_f16: gemm::widen_f16_scalar,
     gemm_panel: gemm::panel_scalar::<false>,
+    gemm_panel_f16: gemm::panel_f16_scalar,
     gemm_panel_rounded: gemm::panel_scalar::<true>,
 };
 
@@ -116,8 +118,9 @@ static AVX2: Table = Table {
     exp_sub_sum: vector::avx2::exp_sub_sum,
     f32_to_f16: vector::avx2::f32_to_f16,
     widen_f16: gemm::avx2::widen_f16,
-    gemm_panel: gemm::avx2::panel::<false>,
-    gemm_panel_rounded: gemm::avx2::panel::<true>,
+    gemm_panel: gemm::avx2::panel::<f32, false>,
+    gemm_panel_f16: gemm::avx2::panel::<u16, false>,
+    gemm_panel_rounded: gemm::avx2::panel::<f32, true>,
 };
 
 /// The hot loops of one level that this host has; a pointer, copied freely.

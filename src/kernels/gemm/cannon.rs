@@ -22,7 +22,7 @@
 
 use crate::arena::Tile;
 use crate::collectives::cost::tree_reduce;
-use crate::collectives::{Tree, reduce};
+use crate::collectives::{Cycle, Tree, reduce};
 use crate::fabric::{Chip, Direction, Layout, LayoutError, Tx as Ports};
 use crate::pe::{Fold, Pe, Role, Rx, Tx};
 use crate::units::{Color, Coord};
@@ -42,6 +42,12 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout, lockstep: bool) -> Result<(
         Barrier::lay_out(layout, g.spec.cols, g.spec.rows, &g.chip, BARRIER_BASE)?;
     }
     Ok(())
+}
+
+/// The program of a PE with a barrier after each step.
+pub(super) async fn in_lockstep(g: &Gemm, pe: Pe<'_>) {
+    let barrier = Barrier::new(pe, g.spec.cols, g.spec.rows, &g.chip, BARRIER_BASE);
+    mesh::program(g, pe, Cycle::Wrap, Some(&barrier)).await;
 }
 
 /// A barrier over the mesh, as one PE sees it.

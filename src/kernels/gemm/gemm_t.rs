@@ -122,9 +122,8 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     let mut b = Box::new(Side {
         moving: Moving::new([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows),
         forward: ORDER.ends(pe, rows, at.row as usize, B_BASE, Way::Forward),
-        reverse: None,
         len: &g.map.b_len,
-        width: k,
+        width: k as u32,
         format: g.b_format(),
     });
     let a = Factor::k_major(pe.tile(tile::A), g.spec.a, m, 0);

@@ -26,8 +26,8 @@ use crate::units::Coord;
 use super::cannon::Barrier;
 use super::pieces::Piece;
 use super::point;
-use super::product::{Factor, Storage, multiply, product_cycles};
-use super::shift::{Side, align, cyclic};
+use super::product::{Factor, multiply, product_cycles};
+use super::shift::{Side, Turn, align, cyclic};
 use super::spec::{Finish, Gemm, Load, tile};
 
 /// First color of every ring.
@@ -54,19 +54,16 @@ pub(super) fn lay_out(g: &Gemm, layout: &mut Layout) -> Result<(), LayoutError> 
     Ok(())
 }
 
-/// What the program of a PE keeps.
-struct State<'a> {
-    g: &'a Gemm,
+/// What the program of a PE begins with.
+struct Start<'a> {
     a: Side<'a>,
     b: Side<'a>,
-    turns: [(Way, usize); 2],
-    moves: [usize; 2],
+    turns: [Turn; 2],
+    moves: [u32; 2],
     first: (usize, u64),
-    dims: Dims,
-    c: Tile,
 }
 
-impl<'a> State<'a> {
+impl<'a> Start<'a> {
     fn new(g: &'a Gemm, pe: Pe<'_>, order: Cycle) -> Self {
         let at = pe.coord();
         let (cols, rows) = (g.spec.cols, g.spec.rows);
@@ -79,49 +76,62 @@ impl<'a> State<'a> {
         let a_ends = |base, way| order.ends(pe, cols, at.col as usize, base, way);
         let b_ends = |base, way| order.ends(pe, rows, at.row as usize, base, way);
         // At the edge of a block the last move is not needed: it would bring the first block again.
-        let moves = |n: usize, edge: bool| n - usize::from(edge && g.spec.finish == Finish::Lean);
+        let moves = |n: usize, edge: bool| n as u32 - u32::from(edge && g.spec.finish == Finish::Lean);
+        let turn = |(way, rounds): (Way, usize), forward, reverse| Turn {
+            way,
+            rounds: rounds as u32,
+            ends: if way == Way::Forward { forward } else { reverse },
+        };
+        let (a_forward, b_forward) = (a_ends(A_FORWARD, Way::Forward), b_ends(B_FORWARD, Way::Forward));
+        let (a_reverse, b_reverse) = (a_ends(A_REVERSE, Way::Reverse), b_ends(B_REVERSE, Way::Reverse));
+        let b_turn = if aligned { 0 } else { b_turn };
         Self {
             a: Side {
                 moving: Moving::new(pair(tile::A, tile::A_NEXT, cols > 1), i, cols),
-                forward: a_ends(A_FORWARD, Way::Forward),
-                reverse: a_ends(A_REVERSE, Way::Reverse),
+                forward: a_forward,
                 len: &g.map.a_len,
-                width: m,
+                width: m as u32,
                 format: g.spec.a,
             },
             b: Side {
                 moving: Moving::new(pair(tile::B, tile::B_NEXT, rows > 1), b_start, rows),
-                forward: b_ends(B_FORWARD, Way::Forward),
-                reverse: b_ends(B_REVERSE, Way::Reverse),
+                forward: b_forward,
                 len: &g.map.b_len,
-                width: n,
+                width: n as u32,
                 format: g.b_format(),
             },
-            turns: [shortest(cols, a_turn), shortest(rows, if aligned { 0 } else { b_turn })],
+            turns: [
+                turn(shortest(cols, a_turn), a_forward, a_reverse),
+                turn(shortest(rows, b_turn), b_forward, b_reverse),
+            ],
             moves: [moves(cols, a_edge), moves(rows, b_edge)],
             first: g.map.first(i, j),
-            dims: Dims { m, k: 0, n },
-            c: pe.tile(tile::C),
-            g,
         }
     }
 }
 
 /// The program of a PE, for every ring order.
-pub(super) async fn program(g: &Gemm, pe: Pe<'_>, order: Cycle, barrier: Option<Barrier>) {
-    let mut s = State::new(g, pe, order);
-    let State { g, a, b, turns, moves, first, dims, c } = &mut s;
-    let software = &g.chip.overheads;
-    align(pe, a, b, *turns, software).await;
-    pe.mark(0, point::ALIGNED);
-    let (a_format, b_format, c_format): (Storage, _, _) = (a.format, b.format, g.c_format());
-    let (c, dims, rates) = (*c, *dims, g.rates());
-    let product = |piece: &Piece, a: Tile, b: Tile| {
-        let a = Factor::k_major(a, a_format, dims.m, piece.a_at);
-        let b = Factor::k_major(b, b_format, dims.n, piece.b_at);
-        multiply(pe, rates, Dims { k: piece.k.len(), ..dims }, a, b, (c, c_format));
-    };
-    cyclic(pe, (&g.map, *first), (a, b), *moves, (barrier.as_ref(), software), product).await;
+pub(super) fn program<'a>(
+    g: &'a Gemm,
+    pe: Pe<'a>,
+    order: Cycle,
+    barrier: Option<&'a Barrier>,
+) -> impl Future<Output = ()> {
+    let Start { mut a, mut b, turns, moves, first } = Start::new(g, pe, order);
+    let c = pe.tile(tile::C);
+    async move {
+        align(pe, &mut a, &mut b, turns, &g.chip.overheads).await;
+        pe.mark(0, point::ALIGNED);
+        let (m, n) = (a.width, b.width);
+        let product = move |piece: &Piece, a: Tile, b: Tile| {
+            let d = Dims { m: m as usize, k: piece.k.len(), n: n as usize };
+            let a = Factor::k_major(a, g.spec.a, d.m, piece.a_at);
+            let b = Factor::k_major(b, g.b_format(), d.n, piece.b_at);
+            multiply(pe, g.rates(), d, a, b, (c, g.c_format()));
+        };
+        let how = (barrier, &g.chip.overheads);
+        cyclic(pe, (&g.map, first), (&mut a, &mut b), moves, how, product).await;
+    }
 }
 
 /// Cycles on P x P PEs with equal blocks, in the contract's terms. With S = Ser(w), a round of neighbours takes

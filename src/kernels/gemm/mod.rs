@@ -44,7 +44,7 @@ pub use cannon::Barrier;
 pub use gemm_t::transposed;
 pub use pieces::{KMap, Piece, balanced};
 pub use product::{Factor, Storage, clear, multiply, product_cycles};
-pub use shift::{Side, align, cyclic};
+pub use shift::{Side, Turn, align, cyclic};
 pub use spec::{Algo, Finish, Gemm, Load, Matrices, Spec, tile};
 
 /// Points that programs mark.
@@ -134,16 +134,14 @@ impl Gemm {
 impl Kernel for Gemm {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         clear(pe, pe.tile(tile::C));
+        // Boxed but for MeshGEMM's, whose small tiles ask for a small program.
         match self.spec.algo {
             Algo::Mesh => mesh::program(self, pe, Cycle::Interleave, None).await,
-            Algo::Cannon => mesh::program(self, pe, Cycle::Wrap, None).await,
-            Algo::CannonLockstep => {
-                let barrier = Barrier::new(pe, self.spec.cols, self.spec.rows, &self.chip, cannon::BARRIER_BASE);
-                mesh::program(self, pe, Cycle::Wrap, Some(barrier)).await;
-            }
-            Algo::Summa => summa::program(self, pe).await,
-            Algo::Allgather => allgather::program(self, pe).await,
-            Algo::GemmT => gemm_t::program(self, pe).await,
+            Algo::Cannon => Box::pin(mesh::program(self, pe, Cycle::Wrap, None)).await,
+            Algo::CannonLockstep => Box::pin(cannon::in_lockstep(self, pe)).await,
+            Algo::Summa => Box::pin(summa::program(self, pe)).await,
+            Algo::Allgather => Box::pin(allgather::program(self, pe)).await,
+            Algo::GemmT => Box::pin(gemm_t::program(self, pe)).await,
         }
         pe.mark(0, point::DONE);
     }

@@ -20,25 +20,23 @@ use super::cannon::Barrier;
 use super::pieces::{KMap, Piece};
 use super::product::Storage;
 
-/// A factor on its ring, as one PE sees it.
+/// A factor on its ring, as one PE sees it. Small, for there is one a program.
 pub struct Side<'a> {
     /// Its block and buffers.
     pub moving: Moving,
     /// Ends of the forward way; `None` in a ring of one.
     pub forward: Option<RingEnds>,
-    /// Ends of the reverse way, where alignment has one.
-    pub reverse: Option<RingEnds>,
     /// Lengths of the blocks, by place on the ring.
     pub len: &'a [usize],
     /// Elements per unit of length.
-    pub width: usize,
+    pub width: u32,
     /// Format.
     pub format: Storage,
 }
 
 impl Side<'_> {
     pub(super) fn words(&self, block: usize) -> usize {
-        self.format.words(self.len[block] * self.width)
+        self.format.words(self.len[block] * self.width as usize)
     }
 
     /// The block that is here.
@@ -51,19 +49,15 @@ impl Side<'_> {
         if is_left && self.forward.is_some() { self.words(self.moving.block()) } else { 0 }
     }
 
-    /// Starts one move.
-    pub fn post(&self, pe: Pe<'_>, way: Way) -> Option<Exchange> {
-        let ring = if way == Way::Forward { self.forward } else { self.reverse };
+    /// Starts one move on the ring of that way.
+    fn post(&self, pe: Pe<'_>, ring: Option<RingEnds>, way: Way) -> Option<Exchange> {
         ring.map(|ring| self.moving.post(pe, ring, way, |b| self.words(b)))
     }
 
     /// Starts the next move of the tour if one is left.
-    fn post_left(&self, pe: Pe<'_>, left: &mut usize) -> Option<Exchange> {
-        if *left == 0 {
-            return None;
-        }
-        *left -= 1;
-        self.post(pe, Way::Forward)
+    fn post_left(&self, pe: Pe<'_>, left: &mut u32) -> Option<Exchange> {
+        *left = left.checked_sub(1)?;
+        self.post(pe, self.forward, Way::Forward)
     }
 
     /// After a move, if there was one, has been joined.
@@ -79,66 +73,87 @@ fn round(pe: Pe<'_>, software: &Overheads, words: usize) {
     pe.compute(software.round(words), |_| {});
 }
 
-/// Brings A and B into alignment, both at once; `(way, rounds)` of each. `software` is charged a round.
-pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [(Way, usize); 2], software: &Overheads) {
-    let [(a_way, a_rounds), (b_way, b_rounds)] = turns;
-    for n in 0..a_rounds.max(b_rounds) {
-        let words = a.next_words(n < a_rounds) + b.next_words(n < b_rounds);
-        round(pe, software, words);
-        let a_move = if n < a_rounds { a.post(pe, a_way) } else { None };
-        let b_move = if n < b_rounds { b.post(pe, b_way) } else { None };
+/// How a block comes into alignment: the ring of its way, and how many rounds.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// Which way.
+    pub way: Way,
+    /// Moves.
+    pub rounds: u32,
+    /// The ends of that way; `None` in a ring of one.
+    pub ends: Option<RingEnds>,
+}
+
+/// Brings A and B into alignment, both at once. `software` is charged a round.
+pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn; 2], software: &Overheads) {
+    let [a_turn, b_turn] = turns;
+    for n in 0..a_turn.rounds.max(b_turn.rounds) {
+        let (a_moves, b_moves) = (n < a_turn.rounds, n < b_turn.rounds);
+        round(pe, software, a.next_words(a_moves) + b.next_words(b_moves));
+        let a_move = if a_moves { a.post(pe, a_turn.ends, a_turn.way) } else { None };
+        let b_move = if b_moves { b.post(pe, b_turn.ends, b_turn.way) } else { None };
         Exchange::join_two(pe, a_move, b_move).await;
-        a.arrived(a_move.is_some(), a_way);
-        b.arrived(b_move.is_some(), b_way);
+        a.arrived(a_move.is_some(), a_turn.way);
+        b.arrived(b_move.is_some(), b_turn.way);
     }
 }
 
 /// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply`
 /// gets each piece and the blocks that it lies in. `software` is charged a step, before its posts. A barrier stands
 /// between fine blocks: on a square mesh, between steps.
-pub async fn cyclic(
-    pe: Pe<'_>,
-    (map, (first, mut late)): (&KMap, (usize, u64)),
-    (a, b): (&mut Side<'_>, &mut Side<'_>),
-    mut left: [usize; 2],
-    (barrier, software): (Option<&Barrier>, &Overheads),
-    mut multiply: impl FnMut(&Piece, Tile, Tile),
-) {
-    let n = map.pieces.len();
-    let mut barriers = map.fine_blocks() - 1;
-    round(pe, software, a.next_words(left[0] > 0) + b.next_words(left[1] > 0));
-    let mut a_move = a.post_left(pe, &mut left[0]);
-    let mut b_move = b.post_left(pe, &mut left[1]);
-    let mut b_is_older = false;
-    for step in 0..n {
-        let piece = &map.pieces[(first + step) % n];
-        multiply(piece, a.tile(), b.tile());
-        let of_a = if piece.ends.0 { a_move.take() } else { None };
-        let of_b = if piece.ends.1 { b_move.take() } else { None };
-        let (first, second) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
-        Exchange::join_two(pe, first, second).await;
-        a.arrived(of_a.is_some(), Way::Forward);
-        b.arrived(of_b.is_some(), Way::Forward);
+///
+/// One block, not an `async fn` (which would keep its arguments twice), and few words live across its waits: a step of
+/// a small tile costs the host less than bringing a large program into its cache.
+pub fn cyclic<'a>(
+    pe: Pe<'a>,
+    (map, (first, mut late)): (&'a KMap, (usize, u64)),
+    (a, b): (&'a mut Side<'_>, &'a mut Side<'_>),
+    mut left: [u32; 2],
+    (barrier, software): (Option<&'a Barrier>, &'a Overheads),
+    mut multiply: impl FnMut(&Piece, Tile, Tile) + 'a,
+) -> impl Future<Output = ()> {
+    let mut barriers = if barrier.is_some() { map.fine_blocks() - 1 } else { 0 };
+    let mut at = first as u32;
+    async move {
+        round(pe, software, a.next_words(left[0] > 0) + b.next_words(left[1] > 0));
+        let mut a_move = a.post_left(pe, &mut left[0]);
+        let mut b_move = b.post_left(pe, &mut left[1]);
+        let mut b_is_older = false;
+        let mut to_do = map.pieces.len() as u32;
+        while to_do > 0 {
+            let piece = &map.pieces[at as usize];
+            multiply(piece, a.tile(), b.tile());
+            let of_a = if piece.ends.0 { a_move.take() } else { None };
+            let of_b = if piece.ends.1 { b_move.take() } else { None };
+            let moved = [of_a.is_some(), of_b.is_some()];
+            let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
+            Exchange::join_two(pe, older, newer).await;
+            a.arrived(moved[0], Way::Forward);
+            b.arrived(moved[1], Way::Forward);
+            let piece = &map.pieces[at as usize];
+            if let Some(barrier) = barrier {
+                let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
+                (late, barriers) = (0, barriers - passed);
+                Box::pin(barrier.pass(pe, passed)).await;
+            }
+            let ends = piece.ends;
+            (at, to_do) = ((at + 1) % map.pieces.len() as u32, to_do - 1);
+            if to_do > 0 {
+                let [of_a, of_b] = [ends.0 && left[0] > 0, ends.1 && left[1] > 0];
+                round(pe, software, a.next_words(of_a) + b.next_words(of_b));
+            }
+            if ends.0 {
+                a_move = a.post_left(pe, &mut left[0]);
+            }
+            if ends.0 || ends.1 {
+                b_is_older = !ends.1;
+            }
+            if ends.1 {
+                b_move = b.post_left(pe, &mut left[1]);
+            }
+        }
         if let Some(barrier) = barrier {
-            let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
-            (late, barriers) = (0, barriers - passed);
-            barrier.pass(pe, passed).await;
+            Box::pin(barrier.pass(pe, barriers)).await;
         }
-        if step + 1 < n {
-            let [of_a, of_b] = [piece.ends.0 && left[0] > 0, piece.ends.1 && left[1] > 0];
-            round(pe, software, a.next_words(of_a) + b.next_words(of_b));
-        }
-        if piece.ends.0 {
-            a_move = a.post_left(pe, &mut left[0]);
-        }
-        if piece.ends.0 || piece.ends.1 {
-            b_is_older = !piece.ends.1;
-        }
-        if piece.ends.1 {
-            b_move = b.post_left(pe, &mut left[1]);
-        }
-    }
-    if let Some(barrier) = barrier {
-        barrier.pass(pe, barriers).await;
     }
 }

@@ -1,5 +1,6 @@
 //! Attention of a chunk: q stays on its row, blocks of K and V pass on the column's ring.
 //!
+//! A block is K with its positions side by side, as products and KV tiles have it, then V position by position.
 //! Blocks of earlier chunks come from the KV tiles of the rows where decode will look for them, as many positions at a
 //! time as the tiles have room for; then those of this chunk, which each row keeps as far as they will be its own.
 //!
@@ -21,7 +22,7 @@ use crate::kernels::decode::point::{self, Part};
 use crate::kernels::decode::stage::check;
 use crate::math::gemm::{Dims, Operand, Values, gemm};
 use crate::math::reduce::fmax;
-use crate::math::{exp, vector};
+use crate::math::vector;
 use crate::pe::{FaultKind, Fold, View};
 use crate::units::Cycles;
 
@@ -79,7 +80,7 @@ impl Stage<'_> {
 
     /// Blocks once round the column, `from(row)` the positions of a row's; this row's is in the first passing tile.
     async fn tour(&self, layer: &Layer, chunk: Chunk, fresh: bool, from: impl Fn(usize) -> Range<usize>) {
-        let (pe, rows) = (self.pe, self.d.plan.rows);
+        let (pe, rows, own) = (self.pe, self.d.plan.rows, chunk.of_row(self.row).len());
         let mut tour = Tour::new(Moving::new(self.t.passing, RING.pos(rows, self.row), rows), self.y_ring);
         let words = |block: usize| self.p.kv_words(&self.local, from(RING.at(rows, block)).len());
         self.mark(point::AV, Part::Compute);
@@ -92,7 +93,6 @@ impl Stage<'_> {
                 self.keep_own(layer, block);
             }
             self.mark(point::AV, Part::Compute);
-            let own = chunk.of_row(self.row).len();
             if own > 0 && block.len > 0 && !(fresh && row > self.row) {
                 self.attend(chunk, own, block).await;
             }
@@ -135,7 +135,7 @@ impl Stage<'_> {
     /// Partial scores over this column's dimensions, `[head][position][key]`.
     fn score(&self, v: &mut View<'_>, own: usize, block: Block, scores: Tile) {
         let kernels = v.kernels();
-        let (group, dims, kv, n) = (self.local.group, self.local.dims, self.local.kv(), block.len);
+        let (group, dims, n) = (self.local.group, self.local.dims, block.len);
         let stride = self.local.qkv() + 1;
         let ([product, block], scores) = v.read_write([self.t.product.slice(0, own * stride), block.tile], scores);
         let (product, scores): (&[f32], &mut [f32]) = (bytemuck::cast_slice(product), bytemuck::cast_slice_mut(scores));
@@ -143,17 +143,25 @@ impl Stage<'_> {
         if dims == 0 {
             return;
         }
-        for (h, out) in scores.chunks_exact_mut(own * n).enumerate() {
-            let (head, i) = (h / group, h % group);
-            let q = &product[head * (group + 2) * dims + i * dims..];
-            let q = Operand { values: Values::F32(q), stride, k_stride: 1 };
-            let k = Operand { values: self.values(block, head * dims), stride: kv, k_stride: 1 };
-            gemm(kernels, Dims { m: own, k: dims, n }, q, k, out);
+        for (head, out) in scores.chunks_exact_mut(group * own * n).enumerate() {
+            let q = &product[head * (group + 2) * dims..];
+            let k = Operand { values: self.values(block, head * dims * n), stride: 1, k_stride: n };
+            if own == 1 {
+                // The heads that share a K are neighbours.
+                let q = Operand { values: Values::F32(q), stride: dims, k_stride: 1 };
+                gemm(kernels, Dims { m: group, k: dims, n }, q, k, out);
+                continue;
+            }
+            for (i, out) in out.chunks_exact_mut(own * n).enumerate() {
+                let q = Operand { values: Values::F32(&q[i * dims..]), stride, k_stride: 1 };
+                gemm(kernels, Dims { m: own, k: dims, n }, q, k, out);
+            }
         }
     }
 
     /// At the band's root: masks, moves the maximum, exp(s - m) in place of the scores, exp(m_before - m) behind them.
     fn soften(&self, v: &mut View<'_>, chunk: Chunk, own: usize, block: Block, both: Tile) {
+        let kernels = v.kernels();
         let (heads, n) = (self.local.q_heads(), block.len);
         let at = own * (self.local.att() + heads);
         let [maxima, both] = v.f32_mut([self.t.work.slice(at, own * heads), both]);
@@ -162,16 +170,17 @@ impl Stage<'_> {
         let mut nan = false;
         for (i, s) in scores.chunks_exact_mut(n).enumerate() {
             let position = first + i % own;
-            nan |= s.iter().any(|s| s.is_nan());
+            nan |= s.iter().fold(false, |nan, s| nan | s.is_nan());
             if block.is_diagonal {
                 let visible = (position + 1 - block.first).min(n);
                 s[visible..].fill(f32::NEG_INFINITY);
             }
             let m = s.iter().fold(maxima[i], |m, s| fmax(m, *s));
-            fades[i] = exp(maxima[i] - m);
+            fades[i] = maxima[i] - m;
             maxima[i] = m;
-            s.iter_mut().for_each(|s| *s = exp(*s - m));
+            vector::exp_sub_sum(kernels, m, s);
         }
+        vector::exp_assign(kernels, fades);
         if nan {
             v.raise(FaultKind::Numeric { phase: "score" });
         }
@@ -188,18 +197,16 @@ impl Stage<'_> {
         let (o, l) = state.split_at_mut(own * self.local.att());
         let (weights, fades) = both.split_at(heads * own * n);
         for (i, (weights, fade)) in weights.chunks_exact(n).zip(fades).enumerate() {
-            l[i] *= fade;
-            weights.iter().for_each(|e| l[i] += e);
+            l[i] = weights.iter().fold(l[i] * fade, |l, e| l + e);
             vector::scale(kernels, *fade, &mut o[i * dims..(i + 1) * dims]);
         }
         if dims == 0 {
             return;
         }
-        for (h, o) in o.chunks_exact_mut(own * dims).enumerate() {
-            let e = Operand { values: Values::F32(&weights[h * own * n..]), stride: n, k_stride: 1 };
-            let first = n * kv + h / group * dims;
-            let values = Operand { values: self.values(block, first), stride: 1, k_stride: kv };
-            gemm(kernels, Dims { m: own, k: n, n: dims }, e, values, o);
+        for (head, o) in o.chunks_exact_mut(group * own * dims).enumerate() {
+            let e = Operand { values: Values::F32(&weights[head * group * own * n..]), stride: n, k_stride: 1 };
+            let values = Operand { values: self.values(block, n * kv + head * dims), stride: 1, k_stride: kv };
+            gemm(kernels, Dims { m: group * own, k: n, n: dims }, e, values, o);
         }
     }
 
@@ -264,7 +271,7 @@ impl Stage<'_> {
         });
     }
 
-    /// This row's new K and V, rounded once, where the ring takes them from: K of all positions, then V.
+    /// This row's new K and V, rounded once, where the ring takes them from.
     fn load_fresh(&self, chunk: Chunk) {
         let own = chunk.of_row(self.row).len();
         let (dims, group, kv, stride) = (self.local.dims, self.local.group, self.local.kv(), self.local.qkv() + 1);
@@ -276,7 +283,7 @@ impl Stage<'_> {
             for (t, qkv) in product.chunks_exact(stride).enumerate() {
                 for i in 0..kv {
                     let base = i / dims * (group + 2) * dims + group * dims + i % dims;
-                    for (at, x) in [(t * kv + i, qkv[base]), ((own + t) * kv + i, qkv[base + dims])] {
+                    for (at, x) in [(i * own + t, qkv[base]), ((own + t) * kv + i, qkv[base + dims])] {
                         match self.d.kv {
                             KvFormat::F32 => out[at] = x.to_bits(),
                             KvFormat::F16 => {
@@ -295,12 +302,13 @@ impl Stage<'_> {
     }
 }
 
-/// Positions from slot `slot` on of the KV tiles (K `[kv][cap]`, V `[cap][kv]`) to a block (K `[n][kv]`, V `[n][kv]`).
+/// Positions from slot `slot` on of the KV tiles (K `[kv][cap]`, V `[cap][kv]`) to a block (K `[kv][n]`, V `[n][kv]`).
 fn copy<T: Copy>([keys, values, block]: [&mut [T]; 3], (kv, cap): (usize, usize), slot: usize, n: usize) {
-    for (t, i) in (0..n).flat_map(|t| (0..kv).map(move |i| (t, i))) {
-        block[t * kv + i] = keys[i * cap + slot + t];
-        block[(n + t) * kv + i] = values[(slot + t) * kv + i];
+    let (k, v) = block[..2 * n * kv].split_at_mut(n * kv);
+    for (to, from) in k.chunks_exact_mut(n.max(1)).zip(keys.chunks_exact(cap.max(1))) {
+        to.copy_from_slice(&from[slot..slot + n]);
     }
+    v.copy_from_slice(&values[slot * kv..][..n * kv]);
 }
 
 /// Positions `from .. from + count` of a block of `n` to the slots from `slot` on of the K or the V tile.
@@ -312,11 +320,11 @@ fn store<T: Copy>(
     (from, count, n): (usize, usize, usize),
     is_value: bool,
 ) {
-    for (t, i) in (0..count).flat_map(|t| (0..kv).map(move |i| (t, i))) {
-        if is_value {
-            tile[(slot + t) * kv + i] = block[(n + from + t) * kv + i];
-        } else {
-            tile[i * cap + slot + t] = block[(from + t) * kv + i];
-        }
+    if is_value {
+        tile[slot * kv..][..count * kv].copy_from_slice(&block[(n + from) * kv..][..count * kv]);
+        return;
+    }
+    for (to, k) in tile.chunks_exact_mut(cap.max(1)).zip(block.chunks_exact(n.max(1))).take(kv) {
+        to[slot..slot + count].copy_from_slice(&k[from..from + count]);
     }
 }

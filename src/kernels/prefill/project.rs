@@ -203,7 +203,7 @@ fn by_weights(
     let w: &[u16] = bytemuck::cast_slice(w);
     if d.m <= ROWS_BY_GEMV && d.k * d.n > 0 {
         for (a, out) in a.chunks(a_stride).zip(out.chunks_mut(out_stride)) {
-            gemv(kernels, (format, Stream::Restarted), packed(d.k, d.n), &w[..d.k * d.n], &a[..d.k], &mut out[..d.n]);
+            gemv(kernels, (format, Stream::Scattered), packed(d.k, d.n), &w[..d.k * d.n], &a[..d.k], &mut out[..d.n]);
         }
         return;
     }
