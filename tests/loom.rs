@@ -2,7 +2,7 @@
 //!
 //! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst. Where every send is a
 //! rendezvous, credits and ends cross the workers; where bursts are short, credits alone. Every interleaving must give
-//! the same verdict, words in the same order, and clocks: all interleavings within the preemption bound, whose number is
+//! the same verdict, words in the same order, and clocks: all interleavings within the preemption bound; their number is
 //! printed. `PLUMMER_LOOM_BOUND` sets another bound. `.ci/mutants` runs this file over planted defects.
 
 #[path = "../src/link/mod.rs"]
