@@ -2,7 +2,7 @@
 //!
 //! Two workers own two PEs each of a ring of four (0 -> 1 -> 2 -> 3 -> 0); lanes hold one burst. Where every send is a
 //! rendezvous, credits and ends cross the workers; where bursts are short, credits alone. Every interleaving must give
-//! the same verdict, words in the same order, and clocks: all interleavings within the preemption bound; their number is
+//! the same verdict, words in the same order, and clocks: all interleavings within the preemption bound, their number
 //! printed. `PLUMMER_LOOM_BOUND` sets another bound. `.ci/mutants` runs this file over planted defects.
 
 #[path = "../src/link/mod.rs"]
@@ -133,16 +133,16 @@ fn half(
 impl Half {
     /// A send, or what is left of it; `false` while it has not ended.
     fn send(&mut self, pe: u32) -> bool {
-        let p = pe as usize;
+        let (p, tile) = (pe as usize, Span { place: pe, words: 1 });
         let open = self.open[p].unwrap_or_else(|| {
             self.net.store.0[p] = word(pe, self.sent[p]);
             self.sent[p] += 1;
             let (ready, depth) = (self.net.records[p].now, self.net.records[p].depth + 1);
             let request = SendRequest { pe, port: pe, place: pe, words: 1, ctrl: None, ready, min_tail: 0, depth };
             if self.posts {
-                return self.net.post_send(request);
+                return self.net.post_tile(pe, pe, tile).unwrap_or_else(|| self.net.post_send(request));
             }
-            match self.net.send_tile(pe, pe, Span { place: pe, words: 1 }).unwrap_or_else(|| self.net.send(request)) {
+            match self.net.send_tile(pe, pe, tile).unwrap_or_else(|| self.net.send(request)) {
                 Sent::Open(ticket) => ticket,
                 Sent::Left | Sent::Ended(_) => pe | BY_PORT,
             }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
 use super::count;
-use super::resolve::session;
+use super::resolve::{in_chunks, session};
 use crate::exec::{CheckReport, LoadReport, StallReport, Verdict, WINDOW, WaitCycle};
 use crate::host::{
     Checked, Launch, PlacementSummary, PrefillOptions, Session, SessionConfig, SessionError, check_decode,
@@ -47,7 +47,12 @@ impl Found {
 pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     let model = super::model::open(args.model.as_deref())?;
     let context = args.place.context.unwrap_or(model.config.context.min(CONTEXT));
-    let config = session(&args.place, context, args.prompt.map_or(context, |n| n as usize))?;
+    let mut config = session(&args.place, context, args.prompt.map_or(context, |n| n as usize))?;
+    if let Some(prompt) = args.prompt {
+        // The mesh that `generate` takes for such a prompt and as many tokens as there are positions left.
+        let prompt = prompt as usize;
+        config.in_chunks = in_chunks(Some(how(args)), prompt, context.saturating_sub(prompt));
+    }
     let (decode, layout) = Session::plan_only(&model, &config)?;
     let placed = Session::summarise(&decode, &layout);
     let positions = context.min(placed.capacity);
@@ -68,6 +73,11 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     Ok((text, u8::from(!found.worst().0.verdict.is_strict())))
 }
 
+/// How a prompt goes by the flags.
+fn how(args: &CheckArgs) -> PrefillOptions {
+    PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh }
+}
+
 /// Checks the prompt that was asked for; or the longest, then three shorter ones: a single position, a full chunk, one
 /// position behind a full chunk.
 fn prefills(
@@ -77,7 +87,7 @@ fn prefills(
     found: &mut Found,
     bar: &ProgressBar,
 ) -> Result<()> {
-    let how = PrefillOptions { chunk: args.chunk.map(|n| n as usize), mesh: args.prefill_mesh };
+    let how = how(args);
     let longest = args.prompt.map_or(found.positions, |n| n as usize);
     let mut prompts = vec![longest];
     while let Some(prompt) = prompts.pop() {

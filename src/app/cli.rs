@@ -104,7 +104,7 @@ pub struct PlaceArgs {
     /// Chip: a preset (see `plummer chips`) or a TOML file.
     #[arg(long, default_value = "wse2", value_name = "NAME|FILE")]
     pub chip: String,
-    /// Columns x rows of a stage [default: least estimated host time of prompt and answer].
+    /// Columns x rows of a stage [default: least estimated host time; with a prompt, of that and the answer].
     #[arg(long, value_name = "COLSxROWS", value_parser = mesh)]
     pub mesh: Option<(u32, u32)>,
     /// How the KV cache grows.

@@ -69,7 +69,7 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     session.arena_full = args.arena == ArenaArg::Full;
     session.workers = args.workers.map_or(session.workers, usize::from);
     let mut prefill = prefill(args);
-    session.in_chunks = in_chunks(prefill, prompt_ids.len());
+    session.in_chunks = in_chunks(prefill, prompt_ids.len(), args.n);
     if args.auto {
         let sizes = super::dry::sizes(args.model.as_deref())?;
         prefill = super::plan::auto(&sizes, &mut session, args)?;
@@ -89,10 +89,10 @@ pub fn prefill(args: &GenerateArgs) -> Option<PrefillOptions> {
     (args.prefill == PrefillArg::Mesh).then_some(how)
 }
 
-/// What of a prompt goes in chunks on decode's regions.
-pub fn in_chunks(prefill: Option<PrefillOptions>, positions: usize) -> InChunks {
+/// What of a prompt goes in chunks on decode's regions, before so many tokens.
+pub fn in_chunks(prefill: Option<PrefillOptions>, positions: usize, answer: usize) -> InChunks {
     let here = prefill.filter(|how| how.mesh.is_none());
-    here.map_or(InChunks::default(), |how| InChunks { positions, at_once: how.chunk.unwrap_or(0) })
+    here.map_or(InChunks::default(), |how| InChunks { positions, at_once: how.chunk.unwrap_or(0), answer })
 }
 
 /// The session that placement flags describe.

@@ -43,7 +43,7 @@ pub(super) fn remains(part: &Part) -> Remains {
         }
         for &(color, port) in ends.tx {
             let p = &net.ports[port as usize];
-            out.sent.push((coord, color, u64::from(p.emitted), p.queued() != NONE));
+            out.sent.push((coord, color, u64::from(p.emitted), p.is_queued()));
         }
         let r = &net.records[pe as usize];
         let (status, on, since) = net.waits(pe);
@@ -88,8 +88,8 @@ fn send(net: &Net, ends: Ends<'_>, port: u32) -> (bool, Color, (u32, u32)) {
         add(p.current);
     }
     let mut at = p.queued();
-    while at != NONE {
-        at = add(at);
+    while let Some(id) = at {
+        at = Some(add(id)).filter(|next| *next != NONE);
     }
     (true, color_of(ends.tx, port), held)
 }

@@ -60,7 +60,7 @@ pub struct Burst {
     pub head: u64,
     /// Tail minus head.
     pub span: u32,
-    /// Short burst: its buffer. Rendezvous: the ticket (on this worker) whose tile it is.
+    /// Short burst: its buffer. Rendezvous: whose tile it is, a ticket of this worker, or a port and `BY_PORT`.
     pub payload: u32,
     /// Dependent messages up to and including this one.
     pub depth: u32,

@@ -47,7 +47,7 @@ impl SendRequest {
 pub enum Sent {
     /// A short burst left at once: when the send ended. It needs no account.
     Ended(u64),
-    /// A rendezvous left at once; its port keeps the account.
+    /// Its port keeps the account: of a rendezvous that left, or of a send that waits for room.
     Left,
     /// Its ticket.
     Open(u32),
@@ -191,8 +191,8 @@ impl<S: Store> Net<S> {
         debug_assert_eq!(ticket.state, TicketState::Done);
         let end = ticket.end;
         let record = &mut self.records[pe as usize];
-        match id.wrapping_sub(record.tickets) {
-            at @ 0..Record::OPEN_MAX => record.open &= !(1 << at),
+        match id.checked_sub(record.tickets) {
+            Some(at @ 0..Record::OPEN_MAX) => record.open &= !(1 << at),
             _ => self.tickets.close(id),
         }
         end

@@ -59,7 +59,7 @@ pub enum Upstream {
 pub struct Lane {
     /// Next lanes, `n_outs` of them.
     pub outs: [u32; 3],
-    /// Ramp, remote, turns, starved, side.
+    /// Ramp, remote, turns, starved, side, foreign, way.
     pub flags: LaneFlags,
     /// Outputs other than the ramp.
     pub n_outs: u8,

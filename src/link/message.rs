@@ -10,7 +10,7 @@ pub const HEADER_WORDS: usize = 12;
 /// A message to another worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A burst enters lane `lane` of the receiver. `burst.payload` is the sender's ticket (rendezvous).
+    /// A burst enters lane `lane` of the receiver. `burst.payload` names the sender's send (rendezvous).
     Burst {
         /// Lane id at the receiver.
         lane: u32,
@@ -28,9 +28,9 @@ pub enum Message {
         /// When.
         time: u64,
     },
-    /// All sinks of ticket `ticket` over here have begun; `begun` is the largest start of take minus path.
+    /// All sinks of the send `ticket` over here have begun; `begun` is the largest start of take minus path.
     Answer {
-        /// Ticket id at the receiver.
+        /// What names it at the receiver: a ticket, or a port and `BY_PORT`.
         ticket: u32,
         /// Cycles.
         begun: u64,

@@ -114,7 +114,7 @@ impl<S: Store> Net<S> {
             lanes: parts.lanes,
             ports: parts.ports,
             records,
-            tickets: Tickets::default(),
+            tickets: Tickets::of(parts.pes),
             store,
             dry,
             deep,

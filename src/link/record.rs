@@ -107,7 +107,7 @@ impl Record {
         std::iter::from_fn(move || {
             let at = open.trailing_zeros();
             open &= open.wrapping_sub(1);
-            (at < 8).then_some(first + at)
+            (at < Self::OPEN_MAX).then(|| first + at)
         })
     }
 

@@ -4,7 +4,7 @@
 //! little is carried from one to the next through memory. What is not as it mostly is, is left to them.
 //!
 //! Invariant: `None` changes nothing; anything else leaves behind what `take`, `send` and `settle` would.
-//! Called by `pe::ops` and `pe::relay` before they do it step by step.
+//! Called by `pe::ops` and `pe::post` before they do it step by step.
 
 use super::burst::{Burst, Ctrl};
 use super::emit::{SendRequest, Sent, departs};
@@ -22,7 +22,7 @@ pub struct Span {
     pub words: u32,
 }
 
-/// A send without control words, the PE's only open operation.
+/// A send without control words.
 struct Parcel {
     port: u32,
     tile: Span,
@@ -35,7 +35,7 @@ struct Parcel {
 
 impl<S: Store> Net<S> {
     /// A streaming combine: takes the burst at the front of lane `from`, lets `fold(store, place)` put its words into
-    /// the tile, and sends the tile on `port`. A send that has ended has moved the PE's clock.
+    /// the tile, and sends the tile on `port`. The PE's clock is then where the send is ready.
     #[inline(always)]
     pub fn combine(
         &mut self,
@@ -63,7 +63,7 @@ impl<S: Store> Net<S> {
         Some(())
     }
 
-    /// A blocking send: issue and departure. A send that has ended has moved the PE's clock.
+    /// A blocking send: issue and departure. The PE's clock is then past the issue.
     #[inline(always)]
     pub fn send_tile(&mut self, pe: u32, port: u32, tile: Span) -> Option<Sent> {
         let record = &mut self.records[pe as usize];

@@ -3,6 +3,7 @@
 //! ```text
 //!   send:    Queued --emit--> InFlight --last sink began--> Done --await--> (free)
 //!            Queued --emit (short burst)------------------> Done
+//!   a send that its program waits for, on a port without other work: the same states, in the port, without a ticket
 //!   receive: Queued --take-------------------------------> Done
 //!   stand-in (a rendezvous that came from another worker): InFlight --last answer--> (free, answered)
 //! ```
@@ -11,7 +12,9 @@
 
 use super::burst::Ctrl;
 use super::emit::SendRequest;
+use super::record::Record;
 use super::swift::Span;
+use super::warm::vec_on_large_pages;
 
 /// "No index".
 pub const NONE: u32 = u32::MAX;
@@ -65,7 +68,7 @@ pub struct Ticket {
     /// The next one queued at the port or lane; of a rendezvous in flight, cycles from head to tail. Receives that are
     /// done: words of the burst. Of a free ticket: the next free one.
     pub next: u32,
-    /// Of a posted operation: how many were posted before it (wrapping).
+    /// Of a posted operation: how many were posted before it, modulo 2^32; only those of one PE are compared.
     pub order: u32,
     /// Depth of the message, while a send is queued and when a receive is done. In flight: answers outstanding.
     pub tally: u32,
@@ -185,9 +188,14 @@ impl Port {
         self.n_outs += 1;
     }
 
-    /// A send that was posted and not emitted.
-    pub fn queued(&self) -> u32 {
-        self.first
+    /// Is a send here that was not emitted?
+    pub fn is_queued(&self) -> bool {
+        self.first != NONE
+    }
+
+    /// Its ticket, if it has one: the first of those queued.
+    pub fn queued(&self) -> Option<u32> {
+        (self.first != NONE && self.first != Self::DIRECT).then_some(self.first)
     }
 
     /// Nothing is queued and nothing in flight.
@@ -230,13 +238,13 @@ pub struct Tickets {
     pub(super) posted: u32,
 }
 
-impl Default for Tickets {
-    fn default() -> Self {
-        Self { all: Vec::new(), free: NONE, posted: 0 }
-    }
-}
-
 impl Tickets {
+    /// None yet, with address space for those of posted operations of so many PEs; the host backs what is used.
+    pub(super) fn of(pes: usize) -> Self {
+        let all = vec_on_large_pages(pes * Record::OPEN_MAX as usize);
+        Self { all, free: NONE, posted: 0 }
+    }
+
     /// Takes a free ticket that is not of a posted operation.
     #[inline]
     pub(super) fn open(&mut self, ticket: Ticket) -> u32 {

@@ -65,6 +65,14 @@ through_table!(
     sum_squares(x: &[f32]) -> f32, same length x
 );
 through_table!(
+    /// Is one of them a NaN?
+    has_nan(x: &[f32]) -> bool, same length x
+);
+through_table!(
+    /// Is none of them infinite or a NaN?
+    all_finite(x: &[f32]) -> bool, same length x
+);
+through_table!(
     /// `out[i] = silu(gate[i]) * up[i]`, `silu(z) = z / (1 + exp(-z))`.
     silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]), same length gate, up, out
 );
@@ -152,6 +160,17 @@ mod body {
         sum
     }
 
+    // Without an early end, so that they vectorise: nearly always all are looked at.
+    #[inline(always)]
+    pub(super) fn has_nan<F: FusedMultiplyAdd>(x: &[f32]) -> bool {
+        x.iter().fold(false, |found, x| found | x.is_nan())
+    }
+
+    #[inline(always)]
+    pub(super) fn all_finite<F: FusedMultiplyAdd>(x: &[f32]) -> bool {
+        x.iter().fold(true, |finite, x| finite & x.is_finite())
+    }
+
     #[inline(always)]
     pub(super) fn silu_mul<F: FusedMultiplyAdd>(gate: &[f32], up: &[f32], out: &mut [f32]) {
         for ((out, gate), up) in out.iter_mut().zip(gate).zip(up) {
@@ -196,6 +215,8 @@ macro_rules! compile {
         compile!($from, $attrs div_assign(d: f32, y: &mut [f32]));
         compile!($from, $attrs mul(x: &[f32], g: &[f32], out: &mut [f32]));
         compile!($from, $attrs sum_squares(x: &[f32]) -> f32);
+        compile!($from, $attrs has_nan(x: &[f32]) -> bool);
+        compile!($from, $attrs all_finite(x: &[f32]) -> bool);
         compile!($from, $attrs silu_mul(gate: &[f32], up: &[f32], out: &mut [f32]));
         compile!($from, $attrs exp_assign(y: &mut [f32]));
         compile!($from, $attrs exp_sub_sum(m: f32, y: &mut [f32]) -> f32);

@@ -149,3 +149,21 @@ fn rounding_to_f16_reports_overflow_wherever_it_is() {
         }
     }
 }
+
+#[test]
+fn a_number_that_is_none_is_found_wherever_it_stands() {
+    for kernels in SimdLevel::available().filter_map(Kernels::for_level) {
+        for n in 0..40 {
+            let mut x = vec![-1.5; n];
+            assert!(!has_nan(kernels, &x) && all_finite(kernels, &x));
+            for at in 0..n {
+                for (odd, is_nan) in [(f32::NAN, true), (-f32::NAN, true), (f32::INFINITY, false), (f32::MAX, false)] {
+                    x[at] = odd;
+                    assert_eq!(has_nan(kernels, &x), is_nan, "{odd} at {at} of {n}");
+                    assert_eq!(all_finite(kernels, &x), odd == f32::MAX, "{odd} at {at} of {n}");
+                }
+                x[at] = -1.5;
+            }
+        }
+    }
+}

@@ -83,6 +83,8 @@ pub struct InChunks {
     pub positions: usize,
     /// Positions at once, at most; 0: as many as the arenas hold.
     pub at_once: usize,
+    /// Tokens that follow.
+    pub answer: usize,
 }
 
 /// Stages and head columns, at least; 0: as few as the arenas hold. More stages take more tokens at once and longer

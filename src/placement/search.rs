@@ -14,7 +14,7 @@
 //! A prompt in chunks goes round the rings of every layer once a chunk, whatever the chunk's length:
 //!
 //! ```text
-//!   cost = (context - prompt) x cost of a token  +  chunks x layers x (cols x rows) x (cols + rows) x 40
+//!   cost = answer x cost of a token  +  chunks x layers x (cols x rows) x (cols + rows) x 40
 //! ```
 //! What a position computes is the same on all meshes and left out. Measured on SmolLM2, 480 positions, one worker:
 //! 5.4 us for a core's share of one step of a ring, within 20 % on 12x17, 18x16, 24x12, 24x16, 24x24 and 32x16, where
@@ -51,7 +51,7 @@ pub(super) fn fastest(shape: &ModelShape, chip: &Chip, r: &PlanRequest, room: Ro
     let cost = |s: &Sketch| cost((shape, chip, r), s);
     let mut costed: Vec<(usize, Sketch)> = sketches.into_iter().map(|s| (cost(&s), s)).collect();
     let least = costed.iter().map(|c| c.0).min().unwrap_or(0);
-    let equal = least + least / EQUAL_PARTS;
+    let equal = least.saturating_add(least / EQUAL_PARTS);
     costed.sort_by_key(|(cost, s)| {
         let (lines, far) = (s.cols + s.rows, *cost > equal);
         if far { (far, *cost, lines, s.rows) } else { (far, lines, *cost, s.rows) }
@@ -62,16 +62,22 @@ pub(super) fn fastest(shape: &ModelShape, chip: &Chip, r: &PlanRequest, room: Ro
 /// The estimate of a whole request, in message-hops.
 fn cost((shape, chip, r): (&ModelShape, &Chip, &PlanRequest), s: &Sketch) -> usize {
     let token = s.pes() * PE_IN_HOPS + hops(shape, s, r.k_tree);
-    let InChunks { positions, at_once } = r.in_chunks;
-    let most = if at_once == 0 { positions } else { at_once.min(positions) };
-    let chunk = if positions == 0 { 0 } else { s.chunk_room(shape, chip, r.kv_bytes, most) };
-    let tokens = r.context.saturating_sub(positions).max(1);
-    if chunk == 0 {
+    let InChunks { positions, answer, .. } = r.in_chunks;
+    let Some(chunks) = chunks((shape, chip, r), s) else {
         // The prompt goes token by token, if there is one.
-        return (tokens + positions).saturating_mul(token);
-    }
-    let steps = shape.n_layers * s.cols * s.rows * (s.cols + s.rows) * STEP_IN_HOPS;
-    tokens.saturating_mul(token).saturating_add(positions.div_ceil(chunk).saturating_mul(steps))
+        return answer.saturating_add(positions).max(1).saturating_mul(token);
+    };
+    let times = |n: usize, by: usize| n.saturating_mul(by);
+    let steps = times(times(shape.n_layers, s.cols * s.rows), (s.cols + s.rows) * STEP_IN_HOPS);
+    times(answer.max(1), token).saturating_add(times(chunks, steps))
+}
+
+/// In how many chunks the prompt of a request goes, if it does.
+fn chunks((shape, chip, r): (&ModelShape, &Chip, &PlanRequest), s: &Sketch) -> Option<usize> {
+    let InChunks { positions, at_once, .. } = r.in_chunks;
+    let most = if at_once == 0 { positions } else { at_once.min(positions) };
+    let room = if positions == 0 { 0 } else { s.chunk_room(shape, chip, r.kv_bytes, most) };
+    (room > 0).then(|| positions.div_ceil(room))
 }
 
 /// The mesh with the fewest PEs, whether or not a prefill has room; of equal ones that with the fewest hops.
@@ -167,19 +173,21 @@ fn first(
     found.ok_or_else(|| no_mesh(chip, r, last))
 }
 
-/// Meshes worth a thought: for every number of rows the fewest columns for each number of stages (more columns only
-/// add PEs and hops), and where the floorplan turns for each number of tracks. And why the last one did not fit.
+/// Meshes worth a thought: for every number of rows the fewest columns for each number of stages and of chunks (more
+/// columns only add PEs and hops), and where the floorplan turns for each number of tracks. And why the last one did
+/// not fit.
 fn sketches(shape: &ModelShape, chip: &Chip, r: &PlanRequest, room: Room) -> (Vec<Sketch>, Option<PlanError>) {
     let (mut found, mut last) = (Vec::new(), None);
     for rows in 1..=chip.rows as usize {
         let head_cols = budget::head_cols(shape, chip, rows);
-        let (mut stages, mut tracks) = (usize::MAX, usize::MAX);
+        let (mut stages, mut tracks, mut fewest) = (usize::MAX, usize::MAX, usize::MAX);
         for cols in 1..=chip.cols as usize {
             match Sketch::new(shape, chip, r, (cols, rows), head_cols, room) {
                 Ok(s) => {
                     let turns = rows.div_ceil(cols);
-                    if s.stages < stages || s.bands > 1 && turns < tracks {
-                        (stages, tracks) = (stages.min(s.stages), turns);
+                    let chunks = chunks((shape, chip, r), &s).unwrap_or(usize::MAX);
+                    if s.stages < stages || s.bands > 1 && turns < tracks || chunks < fewest {
+                        (stages, tracks, fewest) = (stages.min(s.stages), tracks.min(turns), chunks);
                         found.push(s);
                     }
                 }
@@ -269,7 +277,7 @@ mod tests {
     #[test]
     fn a_long_prompt_gets_room_for_long_chunks_and_a_long_answer_fewer_cores() {
         let plan = |positions, context| {
-            let in_chunks = InChunks { positions, at_once: 0 };
+            let in_chunks = InChunks { positions, at_once: 0, answer: context - positions };
             Plan::new(&smollm2(), &wse2(), &PlanRequest { in_chunks, ..request(context) }).unwrap()
         };
         let room = |plan: &Plan| {

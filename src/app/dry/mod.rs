@@ -76,7 +76,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     }
     let mut config = resolve::session(&args.place, context, prompt)?;
     let mut prefill = resolve::prefill(args);
-    config.in_chunks = resolve::in_chunks(prefill, prompt);
+    config.in_chunks = resolve::in_chunks(prefill, prompt, args.n);
     if args.auto {
         prefill = super::plan::auto(&sizes, &mut config, args)?;
     }

@@ -185,8 +185,7 @@ impl<'a> Head<'a> {
         let (logit, id) = crate::math::reduce::argmax(&logits[..n]).unwrap_or((f32::NEG_INFINITY, 0));
         best[0] = logit;
         best[1] = f32::from_bits(first as u32 + id);
-        let nan = logits[..n].iter().any(|l| l.is_nan());
-        if nan {
+        if vector::has_nan(kernels, &logits[..n]) {
             v.raise(FaultKind::Numeric { phase: "logits" });
         }
     }

@@ -199,8 +199,9 @@ impl Gemv {
 
     /// An uncharged check: a sum that overflowed or is no number stops the PE.
     fn check_finite(&self, view: &mut View<'_>, y: crate::arena::Tile) {
+        let kernels = view.kernels();
         let finite = match self.numerics {
-            Numerics::Default => view.f32(y).iter().all(|v| v.is_finite()),
+            Numerics::Default => crate::math::vector::all_finite(kernels, view.f32(y)),
             Numerics::Paper => {
                 let halves: &[u16] = bytemuck::cast_slice(view.words(y));
                 halves.iter().all(|bits| f16::from_bits(*bits).is_finite())

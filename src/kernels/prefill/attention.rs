@@ -170,7 +170,7 @@ impl Stage<'_> {
         let mut nan = false;
         for (i, s) in scores.chunks_exact_mut(n).enumerate() {
             let position = first + i % own;
-            nan |= s.iter().fold(false, |nan, s| nan | s.is_nan());
+            nan |= vector::has_nan(kernels, s);
             if block.is_diagonal {
                 let visible = (position + 1 - block.first).min(n);
                 s[visible..].fill(f32::NEG_INFINITY);

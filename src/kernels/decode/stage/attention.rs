@@ -51,12 +51,13 @@ impl Stage<'_> {
         let score = self.t.score.slice(0, q_heads * n);
         if self.band.is_root {
             self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
+                let kernels = v.kernels();
                 let [score, max] = v.f32_mut([score, self.t.max]);
                 for (h, m) in max.iter_mut().enumerate() {
                     let row = &score[h * n..(h + 1) * n];
                     *m = row.iter().fold(f32::NEG_INFINITY, |m, s| crate::math::reduce::fmax(m, *s));
                 }
-                if score.iter().any(|s| s.is_nan()) {
+                if vector::has_nan(kernels, score) {
                     v.raise(FaultKind::Numeric { phase: "score" });
                 }
             });

@@ -119,7 +119,8 @@ pub(in crate::kernels) fn inverse_rms(sum_squares: f32, hidden: usize, eps: f32)
 
 /// A NaN (or an infinity, which becomes one in the next step) stops the PE.
 pub(in crate::kernels) fn check(v: &mut View<'_>, tile: Tile, phase: &'static str) {
-    if v.f32(tile).iter().any(|x| x.is_nan()) {
+    let kernels = v.kernels();
+    if vector::has_nan(kernels, v.f32(tile)) {
         v.raise(FaultKind::Numeric { phase });
     }
 }
