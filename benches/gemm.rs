@@ -126,7 +126,7 @@ fn against_flat(rounds: usize, side: usize, threads: usize) {
     }
 }
 
-/// SmolLM2 with its automatic mesh and chunk, and on a large mesh with the largest chunk.
+/// SmolLM2 on the automatic mesh of such a prompt, and on that of decode, each with the chunk that fits.
 fn prefill(threads: usize) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("weights/smollm2");
     let Ok(model) = Model::open(&path) else {
@@ -134,10 +134,10 @@ fn prefill(threads: usize) {
         return;
     };
     let ids: Vec<u32> = (0..PROMPT as u32).map(|i| 100 + i * 7919 % 40_000).collect();
-    for (mesh, chunk) in [(None, None), (Some((24, 16)), Some(PROMPT))] {
+    for positions in [PROMPT, 0] {
         let config = SessionConfig {
             chip: Chip::preset("wse2").expect("a preset"),
-            mesh,
+            mesh: None,
             kv: Kv::Shift,
             kv_type: KvType::F16,
             k_tree: 2,
@@ -147,11 +147,11 @@ fn prefill(threads: usize) {
             arena_full: false,
             random_schedule: None,
             spread: plummer::placement::Spread::default(),
-            in_chunks: plummer::placement::InChunks::default(),
+            in_chunks: plummer::placement::InChunks { positions, at_once: 0, answer: 16 },
             kernels: None,
             trees: None,
         };
-        let how = PrefillOptions { chunk, mesh: None };
+        let how = PrefillOptions { chunk: None, mesh: None };
         let mut session = Session::with_prefill(&model, config, how, None, false).expect("the prompt fits");
         let (placed, at_once) = (session.placement(), session.chunk().unwrap_or(0));
         let start = Instant::now();
