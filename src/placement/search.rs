@@ -185,9 +185,11 @@ fn sketches(shape: &ModelShape, chip: &Chip, r: &PlanRequest, room: Room) -> (Ve
             match Sketch::new(shape, chip, r, (cols, rows), head_cols, room) {
                 Ok(s) => {
                     let turns = rows.div_ceil(cols);
-                    let chunks = chunks((shape, chip, r), &s).unwrap_or(usize::MAX);
+                    // Fewer than one there cannot be: most meshes are not asked.
+                    let asked = if fewest > 1 { chunks((shape, chip, r), &s) } else { None };
+                    let chunks = asked.unwrap_or(fewest);
                     if s.stages < stages || s.bands > 1 && turns < tracks || chunks < fewest {
-                        (stages, tracks, fewest) = (stages.min(s.stages), tracks.min(turns), chunks);
+                        (stages, tracks, fewest) = (stages.min(s.stages), tracks.min(turns), fewest.min(chunks));
                         found.push(s);
                     }
                 }
