@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use crate::fabric::{Direction, Ends, Layout, Route};
-use crate::link::{NONE, Status, TicketKind};
+use crate::link::{NONE, Status, TicketKind, wavelets};
 use crate::pe::Part;
 use crate::units::{Color, Coord};
 
@@ -77,12 +77,11 @@ fn send(net: &Net, ends: Ends<'_>, port: u32) -> (bool, Color, (u32, u32)) {
     let mut held = (0, 0);
     let mut add = |id: u32| {
         let t = &net.tickets[id];
-        let control = if t.has_ctrl { crate::link::Ctrl::WAVELETS } else { 0 };
-        held = (held.0 + 1, held.1 + (u32::from(t.words) + control).max(1));
+        held = (held.0 + 1, held.1 + wavelets(t.words, t.has_ctrl));
         t.next
     };
     if let Some(words) = p.direct() {
-        return (true, color_of(ends.tx, port), (1, u32::from(words).max(1)));
+        return (true, color_of(ends.tx, port), (1, wavelets(words, false)));
     }
     if p.current != NONE {
         add(p.current);

@@ -74,11 +74,17 @@ pub struct Burst {
     pub ctrl: Ctrl,
 }
 
+/// Wavelets of so many payload words, with or without a `Ctrl` in front, on a link: at least one.
+#[inline(always)]
+pub fn wavelets(words: u16, has_ctrl: bool) -> u32 {
+    (u32::from(words) + if has_ctrl { Ctrl::WAVELETS } else { 0 }).max(1)
+}
+
 impl Burst {
     /// Wavelets on a link, at least one.
     #[inline(always)]
     pub fn wavelets(&self) -> u32 {
-        (u32::from(self.words) + if self.has_ctrl { Ctrl::WAVELETS } else { 0 }).max(1)
+        wavelets(self.words, self.has_ctrl)
     }
 
     /// Time of the last wavelet.

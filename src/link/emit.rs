@@ -6,7 +6,7 @@
 //!
 //! Invariant: a ticket's end is final when it is set; nothing here looks at a clock of the host.
 
-use super::burst::{Burst, Ctrl, Timing};
+use super::burst::{Burst, Ctrl, Timing, wavelets};
 use super::message::Message;
 use super::net::{Net, Schedule, Store};
 use super::record::{Record, Status};
@@ -38,7 +38,7 @@ impl SendRequest {
     /// Wavelets on a link, at least one.
     #[inline(always)]
     fn wavelets(&self) -> u32 {
-        (u32::from(self.words) + if self.ctrl.is_some() { Ctrl::WAVELETS } else { 0 }).max(1)
+        wavelets(self.words, self.ctrl.is_some())
     }
 }
 
@@ -115,11 +115,7 @@ impl<S: Store> Net<S> {
         if !port.is_idle() || self.schedule != Schedule::DepthFirst {
             return Sent::Open(self.open_send(r));
         }
-        let free = match n_outs {
-            1 => self.credit_of(outs[0]),
-            _ => self.credit(&outs[..n_outs]),
-        };
-        let Some(credit) = free else { return Sent::Open(self.open_send(r)) };
+        let Some(credit) = self.credit(&outs[..n_outs]) else { return Sent::Open(self.open_send(r)) };
         let is_long = r.wavelets() > self.timing.queue_wavelets;
         if is_long && r.ctrl.is_some() {
             return Sent::Open(self.open_send(r));
@@ -136,10 +132,7 @@ impl<S: Store> Net<S> {
             burst.payload = self.buffered(r.place, r.words, answers);
             Sent::Ended(end)
         };
-        match n_outs {
-            1 => self.push(outs[0], burst),
-            _ => self.push_all(&outs[..n_outs], burst),
-        }
+        self.push_all(&outs[..n_outs], burst);
         self.settle();
         sent
     }
@@ -353,7 +346,7 @@ impl<S: Store> Net<S> {
         }
     }
 
-    /// The stand-in of ticket `theirs` of worker `from`, whose payload was copied to `place`. The buffer is given
+    /// The stand-in of the send `theirs` of worker `from`, whose payload was copied to `place`. The buffer is given
     /// back once, when the last of `answers` has come.
     pub(super) fn open_stand_in(&mut self, from: u8, theirs: u32, place: u32, words: u16, answers: u32) -> u32 {
         let mut ticket = Ticket::new(TicketKind::StandIn);

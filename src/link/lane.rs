@@ -31,7 +31,7 @@ impl LaneFlags {
     pub const SIDE0: u16 = 64;
     /// Another worker writes here.
     pub const FOREIGN: u16 = 256;
-    /// Between two routers of this worker, one output, no slots but those beside the lane: what finds it empty passes.
+    /// Between two routers of this worker, one output: what finds it empty passes.
     pub(super) const WAY: u16 = 512;
 
     /// Is one of the bits of `flags` set?
@@ -135,13 +135,19 @@ impl Lane {
         (self.flags.0 / LaneFlags::SIDE0 % 4) as u8
     }
 
-    /// Adds a next lane; `turns` when the burst changes direction here.
+    /// Adds a next lane, once the reader and the writer are named; `turns` when the burst changes direction here.
     pub fn add_out(&mut self, lane: u32, turns: bool) {
         let at = usize::from(self.n_outs);
         self.outs[at] = lane;
         self.n_outs += 1;
         if turns {
             self.flags.0 |= LaneFlags::TURN0 << at;
+        }
+        const OTHERS: u16 = LaneFlags::RAMP | LaneFlags::REMOTE | LaneFlags::FOREIGN;
+        if self.n_outs == 1 && !self.flags.has(OTHERS) {
+            self.flags.0 |= LaneFlags::WAY;
+        } else {
+            self.flags.0 &= !LaneFlags::WAY;
         }
     }
 
@@ -166,18 +172,10 @@ impl Lane {
         self.has_room(depth).then(|| self.since(depth).unwrap_or_else(slot))
     }
 
-    /// Notes whether the lane is a way, once it is laid.
-    pub(super) fn name_way(&mut self, depth: u8) {
-        const OTHERS: u16 = LaneFlags::RAMP | LaneFlags::REMOTE | LaneFlags::FOREIGN;
-        if !self.flags.has(OTHERS) && self.n_outs == 1 && usize::from(depth) <= SLOTS {
-            self.flags.0 |= LaneFlags::WAY;
-        }
-    }
-
-    /// Does a burst that comes now only pass, if the next lane has room?
+    /// Does a burst that comes now only pass, if the next lane has room? (`since` answers for its slots.)
     #[inline(always)]
-    pub(super) fn is_way(&self) -> bool {
-        self.flags.has(LaneFlags::WAY) && self.used == 0
+    pub(super) fn is_way(&self, depth: u8) -> bool {
+        self.flags.has(LaneFlags::WAY) && self.used == 0 && usize::from(depth) <= SLOTS
     }
 
     /// A tail departs over a lane between routers.

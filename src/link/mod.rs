@@ -26,7 +26,7 @@ mod take;
 mod ticket;
 mod warm;
 
-pub use burst::{Burst, Ctrl, Timing};
+pub use burst::{Burst, Ctrl, Timing, wavelets};
 pub use emit::{SendRequest, Sent};
 pub use lane::{Lane, LaneFlags, Upstream};
 pub use load::{LinkLoad, Loads, WINDOW};

@@ -102,8 +102,7 @@ pub struct Net<S> {
 
 impl<S: Store> Net<S> {
     /// A part at time zero; every PE is runnable, the last one first.
-    pub fn new(timing: Timing, schedule: Schedule, dry: bool, store: S, mut parts: NetBuilder) -> Self {
-        parts.lanes.iter_mut().for_each(|lane| lane.name_way(timing.lane_depth));
+    pub fn new(timing: Timing, schedule: Schedule, dry: bool, store: S, parts: NetBuilder) -> Self {
         let deep = vec![Burst::default(); parts.lanes.len() * usize::from(timing.lane_depth).saturating_sub(SLOTS)];
         let mut records = vec_on_large_pages(parts.pes);
         records.resize(parts.pes, Record::new());

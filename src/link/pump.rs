@@ -35,7 +35,7 @@ impl<S: Store> Net<S> {
                 if !next.has_room(depth) {
                     return self.stop(id, burst);
                 }
-                goes_on = next.is_way();
+                goes_on = next.is_way(depth);
                 credit = self.room_since(out);
                 self.warm_after(out);
             }
@@ -83,7 +83,7 @@ impl<S: Store> Net<S> {
         let Lane { outs: [mut out, ..], mut flags, mut tail_departure, .. } = lanes[id as usize];
         loop {
             let next = &lanes[out as usize];
-            let (goes_on, after) = (next.is_way(), (next.outs[0], next.flags, next.tail_departure));
+            let (goes_on, after) = (next.is_way(depth), (next.outs[0], next.flags, next.tail_departure));
             // An empty way: `Lane::since`.
             let credit = match goes_on {
                 true if is_double => next.take_end,
@@ -174,12 +174,6 @@ impl<S: Store> Net<S> {
             credit = self.room_since(out).max(credit);
         }
         Some(credit)
-    }
-
-    /// The credit of a burst that would enter lane `id`, or `None` while it is full.
-    #[inline(always)]
-    pub(super) fn credit_of(&self, id: u32) -> Option<u64> {
-        self.lanes[id as usize].has_room(self.timing.lane_depth).then(|| self.room_since(id))
     }
 
     /// The credit of a burst that would enter a lane, which has room.

@@ -3,7 +3,8 @@
 //! `take`, `send` and `push` do the same one after the other. Here every record, port and lane is looked up once and
 //! little is carried from one to the next through memory. What is not as it mostly is, is left to them.
 //!
-//! Invariant: `None` changes nothing; anything else leaves behind what `take`, `send` and `settle` would.
+//! Invariant: the caller has held the tile against open tickets. `None` changes nothing; anything else leaves behind
+//! what `take`, `send` and `settle` would.
 //! Called by `pe::ops` and `pe::post` before they do it step by step.
 
 use super::burst::{Burst, Ctrl};
@@ -66,18 +67,10 @@ impl<S: Store> Net<S> {
     /// A blocking send: issue and departure. The PE's clock is then past the issue.
     #[inline(always)]
     pub fn send_tile(&mut self, pe: u32, port: u32, tile: Span) -> Option<Sent> {
-        let record = &mut self.records[pe as usize];
-        if !self.is_swift || record.is_open() {
+        if !self.is_plain(port) {
             return None;
         }
-        let at = &self.ports[port as usize];
-        if !at.is_idle() || at.n_outs != 1 {
-            return None;
-        }
-        let issue = u64::from(self.timing.issue);
-        record.now += issue;
-        record.busy += issue;
-        let (ready, depth) = (record.now, record.depth + 1);
+        let (ready, depth) = self.issue(pe);
         Some(self.dispatch(&Parcel { port, tile, ready, min_tail: 0, depth, ticket: NONE }))
     }
 
@@ -87,16 +80,22 @@ impl<S: Store> Net<S> {
         if !self.is_plain(port) {
             return None;
         }
-        let issue = u64::from(self.timing.issue);
-        let record = &mut self.records[pe as usize];
-        record.now += issue;
-        record.busy += issue;
-        let (ready, depth) = (record.now, record.depth + 1);
+        let (ready, depth) = self.issue(pe);
         let (place, words) = (tile.place, tile.words as u16);
         let request = SendRequest { pe, port, place, words, ctrl: None, ready, min_tail: 0, depth };
         let id = self.open_posted(pe, Ticket::of_send(&request));
         self.dispatch(&Parcel { port, tile, ready, min_tail: 0, depth, ticket: id });
         Some(id)
+    }
+
+    /// Charges a send: when it is ready, and its depth.
+    #[inline(always)]
+    fn issue(&mut self, pe: u32) -> (u64, u32) {
+        let issue = u64::from(self.timing.issue);
+        let record = &mut self.records[pe as usize];
+        record.now += issue;
+        record.busy += issue;
+        (record.now, record.depth + 1)
     }
 
     /// Does a send on this port find it without other work, and enter one lane?
@@ -106,19 +105,20 @@ impl<S: Store> Net<S> {
         self.is_swift && port.is_idle() && port.n_outs == 1
     }
 
-    /// Begins to take the burst at the front of a lane, if it has the tile's words and no control words, and no ticket
-    /// of the PE is open. The PE's clock moves to where it sends on, or to the end of the take; its depth becomes the
-    /// larger one, which is what `Taken` then says.
+    /// Begins to take the burst at the front of a lane, if it has the tile's words and no control words, and no posted
+    /// receive is to have it. The PE's clock moves to where it sends on, or to the end of the take; its depth becomes
+    /// the larger one, which is what `Taken` then says.
     #[inline(always)]
     fn take_front(&mut self, pe: u32, from: u32, tile: Span, sends_on: bool) -> Option<Taken> {
         let record = &mut self.records[pe as usize];
-        if !self.is_swift || record.takeable == 0 || record.is_open() {
+        if !self.is_swift || record.takeable == 0 {
             return None;
         }
         let lane = &mut self.lanes[from as usize];
         let slot = &mut lane.slots[usize::from(lane.free_at) % SLOTS];
         let (words, rendezvous, payload) = (slot.words, slot.rendezvous, slot.payload);
-        if lane.used == lane.unforwarded || u32::from(words) != tile.words || slot.has_ctrl {
+        let is_here = lane.used > lane.unforwarded && lane.posted == NONE;
+        if !is_here || u32::from(words) != tile.words || slot.has_ctrl {
             return None;
         }
         let Times { start, end, tail, freed } = begins(slot, &mut lane.take_end, lane.n_outs, record.now, &self.timing);

@@ -354,19 +354,21 @@ pub(crate) fn widen_f16_scalar(x: &[u16], out: &mut [f32]) {
     x.iter().zip(out).for_each(|(x, out)| *out = f16::from_bits(*x).to_f32());
 }
 
-/// `panel_scalar` with B in binary16.
-pub(crate) fn panel_f16_scalar(p: Panel<'_, u16>) {
-    let b: Vec<f32> = p.b[..reach(p.k, p.n, p.b_stride)].iter().map(|x| f16::from_bits(*x).to_f32()).collect();
-    let Panel { m, k, n, a, strides, b_stride, c, c_stride, .. } = p;
-    panel_scalar::<false>(Panel { m, k, n, a, strides, b: &b, b_stride, c, c_stride });
+pub(crate) fn panel_scalar<const ROUND: bool>(p: Panel<'_>) {
+    products::<_, ROUND>(p, |b| b);
 }
 
-pub(crate) fn panel_scalar<const ROUND: bool>(p: Panel<'_>) {
+/// `panel_scalar` with B in binary16.
+pub(crate) fn panel_f16_scalar(p: Panel<'_, u16>) {
+    products::<_, false>(p, |b| f16::from_bits(b).to_f32());
+}
+
+fn products<B: Copy, const ROUND: bool>(p: Panel<'_, B>, widen: impl Fn(B) -> f32) {
     for row in 0..p.m {
         for n in 0..p.n {
             let c = &mut p.c[row * p.c_stride + n];
             for k in 0..p.k {
-                let (a, b) = (p.a[row * p.strides.row + k * p.strides.k], p.b[k * p.b_stride + n]);
+                let (a, b) = (p.a[row * p.strides.row + k * p.strides.k], widen(p.b[k * p.b_stride + n]));
                 *c = if ROUND {
                     fma_f16(f16::from_f32(a), f16::from_f32(b), f16::from_f32(*c)).to_f32()
                 } else {

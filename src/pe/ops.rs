@@ -159,13 +159,13 @@ impl<'a> Pe<'a> {
         ctrl: Option<Ctrl>,
         place: &'static Location<'static>,
     ) -> Option<Sent> {
+        if !self.may_touch(net, tile) {
+            return None;
+        }
         if ctrl.is_none()
             && let Some(sent) = net.send_tile(self.id, tx.port, tile.span())
         {
             return Some(sent);
-        }
-        if !self.may_touch(net, tile) {
-            return None;
         }
         let sent = self.start_send(net, tx, tile, ctrl, 0);
         self.part.note(self.id, Asked::Send(tx.port), place);
@@ -183,6 +183,9 @@ impl<'a> Pe<'a> {
         place: &'static Location<'static>,
     ) -> Option<(Sent, Ctrl)> {
         net.warm_way(tx.port, tx.way);
+        if !self.may_touch(net, tile) {
+            return None;
+        }
         let swift =
             net.combine(self.id, (rx.0, tx.port), tile.span(), |store, from| self.fold(store, from, tile, fold));
         if let Some(sent) = swift {
@@ -214,6 +217,9 @@ impl<'a> Pe<'a> {
         fold: Fold,
         (status, place): (Status, &'static Location<'static>),
     ) -> Poll<Ctrl> {
+        if !self.may_touch(net, tile) {
+            return Poll::Pending;
+        }
         if net.receive(self.id, rx.0, tile.span(), |store, from| self.fold(store, from, tile, fold)).is_some() {
             return Poll::Ready(Ctrl::default());
         }
@@ -292,7 +298,7 @@ impl<'a> Pe<'a> {
         Poll::Ready(ctrl)
     }
 
-    /// Takes the burst at the front of a lane into a tile, or notes that the program waits for it.
+    /// Takes the burst at the front of a lane into a tile that it may touch, or notes that the program waits for it.
     #[inline(always)]
     fn poll_take(
         self,
@@ -302,9 +308,6 @@ impl<'a> Pe<'a> {
         fold: Fold,
         wait: (Status, &'static Location<'static>),
     ) -> Poll<Option<Taken>> {
-        if !self.may_touch(net, tile) {
-            return Poll::Ready(None);
-        }
         let record = &mut net.records[self.id as usize];
         let (now, takeable) = (record.now, record.takeable > 0);
         let front = if takeable && !net.is_posted(rx.0) { net.front(rx.0) } else { None };
