@@ -2,19 +2,27 @@
 //!
 //! Flat: the same GEMV kernel over the matrix in panels, k-major inside, columns shared out among the threads. Both run
 //! at the speed of the memory; a higher ratio means that state of PEs and messages cost more, or that streams of
-//! weights restart badly between tiles. Rounds of both alternate; a pass on the wafer is the difference between runs of
-//! many and of few passes.
+//! weights restart badly between tiles. Rounds of both alternate; a product on the wafer is the difference between runs
+//! of many and of few.
+//!
+//! Between two products the roots of the columns meet, as they do in a norm: no column begins the next product before
+//! all have ended this one, so every product takes all weights from memory. (Columns that go on as soon as they can are
+//! run one after the other, all products of one while its weights are in cache.)
 
 use std::hint::black_box;
 use std::time::Instant;
 
+use plummer::arena::Owner;
+use plummer::collectives::{Allreduce, Chain, Seat, Tree, allreduce, answer, give, reduce};
 use plummer::exec::{RunOptions, Wafer};
-use plummer::fabric::Chip;
+use plummer::fabric::{Chip, Layout, TileId};
 use plummer::kernels::Numerics;
-use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
+use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands, tile};
 use plummer::math::Kernels;
 use plummer::math::checkpoint::WeightFormat;
 use plummer::math::gemv::{PackedShape, Stream, gemv};
+use plummer::pe::{Fold, Kernel, Pe};
+use plummer::units::Coord;
 
 use super::round_trip::round_trip;
 
@@ -22,6 +30,64 @@ const SIDE: usize = 16384;
 const MESH: usize = 512;
 const PASSES: (usize, usize) = (1, 5);
 const ROUNDS: usize = 3;
+
+/// What roots of columns meet with.
+const MET: TileId = TileId(3);
+
+/// One product after the other.
+struct Sequence {
+    gemv: Gemv,
+    column: Tree,
+    products: usize,
+}
+
+impl Sequence {
+    fn new(gemv: Gemv, products: usize) -> Self {
+        let Allreduce::Tree(column) = gemv.column(0) else { panic!("MeshGEMV has a tree") };
+        Self { gemv, column, products }
+    }
+
+    /// The row of the roots; its colors are those behind a column's.
+    fn roots(&self) -> Allreduce {
+        let row = self.column.root() as u32;
+        let line = (0..MESH as u32).map(|col| Coord::new(col, row)).collect();
+        Allreduce::Chain(Chain { line, base: Tree::colors(self.column.levels()) })
+    }
+
+    fn layout(&self) -> Layout {
+        let mut layout = self.gemv.layout().expect("its own colors");
+        let roots = self.roots();
+        roots.lay_out(&mut layout).expect("colors of its own");
+        layout.words(roots.line(), MET, "met", Owner::Activations, 1);
+        layout
+    }
+}
+
+impl Kernel for Sequence {
+    async fn program<'a>(&'a self, pe: Pe<'a>) {
+        let (at, y, local) = (pe.coord(), pe.tile(tile::Y), self.gemv.local(pe));
+        let seat = self.gemv.column(at.col as usize).seat(pe, at.row as usize);
+        let Seat::Staged { roles, ends } = seat else { return };
+        if at.row as usize != self.column.root() {
+            for _ in 0..self.products {
+                self.gemv.product(pe, &local);
+                pe.relay(&roles, y, Fold::Add, answer(&ends, y)).await;
+            }
+            return;
+        }
+        Box::pin(async {
+            let (roots, met) = (self.roots().seat(pe, at.col as usize), pe.tile(MET));
+            for _ in 0..self.products {
+                self.gemv.product(pe, &local);
+                reduce(pe, &roles, y, Fold::Add).await;
+                self.gemv.check(pe, &local);
+                allreduce(pe, &roots, met, Fold::Add).await;
+                give(pe, &ends, y).await;
+            }
+        })
+        .await;
+    }
+}
 
 /// Seconds of one flat product on `threads` threads.
 fn flat(kernels: Kernels, threads: usize, w: &[u16], x: &[f32], y: &mut [f32]) -> f64 {
@@ -38,10 +104,10 @@ fn flat(kernels: Kernels, threads: usize, w: &[u16], x: &[f32], y: &mut [f32]) -
 fn mesh(chip: &Chip, workers: usize, passes: usize, x: &[f32]) -> (f64, u64) {
     let shape = GemvShape { cols: MESH, rows: MESH, m: SIDE, n: SIDE };
     let algo = GemvAlgo::ktree(2, shape, Numerics::Default, chip);
-    let kernel = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone(), passes };
+    let filled = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone(), passes: 1 };
     let operands = Operands { x, w: &|_, _| 0x3c00 };
-    let layout = kernel.layout().expect("its own colors");
-    let filled = kernel.clone();
+    let kernel = Sequence::new(filled.clone(), passes);
+    let layout = kernel.layout();
     let fill = |at, id, words: &mut [u32]| filled.fill(&operands, at, id, words);
     let mut wafer = Wafer::launch(kernel, layout, chip, &RunOptions::new(workers), fill).expect("the chip runs it");
     let start = Instant::now();

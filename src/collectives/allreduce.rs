@@ -57,6 +57,14 @@ impl Allreduce {
         }
     }
 
+    /// Index in the line of the member that has the sum first (a ring's: the last one).
+    pub fn root(&self) -> usize {
+        match self {
+            Self::Tree(t) => t.root(),
+            Self::Chain(_) | Self::Ring(_) => self.line().len() - 1,
+        }
+    }
+
     /// Adds the routes.
     ///
     /// # Errors
@@ -95,7 +103,9 @@ pub async fn allreduce(pe: Pe<'_>, seat: &Seat, tile: Tile, fold: Fold) {
         Seat::Alone => {}
         Seat::Staged { roles, ends } => {
             pe.relay(roles, tile, fold, answer(ends, tile)).await;
-            give(pe, ends, tile).await;
+            if let Some(Role::Leaf(_)) = ends {
+                give(pe, ends, tile).await;
+            }
         }
         Seat::Ring(seat) => ring::run(pe, *seat, tile, fold).await,
     }

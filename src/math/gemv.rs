@@ -74,8 +74,9 @@ pub enum Stream {
     /// One tile of many, with other work between: the stream begins anew with every tile, so the loop asks ahead.
     /// (Measured in decode, SmolLM2 on 12 x 16 PEs: 32.7 ms a token to 30.4. A flat loop becomes a tenth slower.)
     Restarted,
-    /// As `Restarted`, with another tile next than the one that lies behind. (Measured in prefill, two layers of
-    /// SmolLM2's shape on 12 x 17 PEs, medians of three: 0.67 s to 0.56.)
+    /// As `Restarted`, where nothing is asked for behind the tile: another one comes next (measured in prefill, two
+    /// layers of SmolLM2's shape on 12 x 17 PEs, medians of three: 0.67 s to 0.56), or tiles are so small that what
+    /// the loop asks for ahead is the next ones.
     Scattered,
 }
 

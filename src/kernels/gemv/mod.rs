@@ -27,13 +27,13 @@ mod ring;
 use half::f16;
 
 use crate::arena::Owner;
-use crate::collectives::{Allreduce, RingOrder, allreduce};
+use crate::collectives::{Allreduce, RingOrder, Seat, allreduce, answer, give};
 use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
 use crate::math::binary16::gemv_f16;
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemv::{PackedShape, Stream, gemv, pack};
 use crate::math::split::part;
-use crate::pe::{FaultKind, Fold, Kernel, Pe, View};
+use crate::pe::{FaultKind, Fold, Kernel, Pe, Role, View};
 use crate::units::{Coord, Cycles};
 
 use super::Numerics;
@@ -88,6 +88,14 @@ pub struct Gemv {
     pub passes: usize,
 }
 
+/// See `Gemv::local`.
+pub struct Local {
+    shape: PackedShape,
+    /// W, x, y.
+    tiles: [crate::arena::Tile; 3],
+    cycles: Cycles,
+}
+
 /// x and W in plain numbers.
 pub struct Operands<'a> {
     /// M values (rounded to f16 in paper numerics).
@@ -121,7 +129,14 @@ impl Gemv {
         }
     }
 
-    /// Routes and tiles.
+    /// Rows from the two ends of a column toward the root of its allreduce: the order in which the host comes to them,
+    /// for a PE runs on as soon as what it waits for has come from outside.
+    fn inward(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + use<> {
+        let (rows, root) = (self.shape.rows, self.column(0).root());
+        (0..rows).map(move |place| if place <= root { place } else { rows - place + root })
+    }
+
+    /// Routes and tiles; tiles lie in the order in which the host comes to them.
     ///
     /// # Errors
     /// A defect in the coloring (two writers).
@@ -129,11 +144,13 @@ impl Gemv {
         let mut layout = Layout::default();
         let GemvShape { cols, rows, .. } = self.shape;
         for col in 0..cols {
-            for row in 0..rows {
+            // A worker begins with the PE that was laid out last.
+            for (place, row) in self.inward().enumerate().rev() {
                 let at = Coord::new(col as u32, row as u32);
+                let visit = ((cols - 1 - col) * rows + place) as u64;
                 let PackedShape { k, n } = self.tile_shape(at);
                 layout.pe(at).share = (col * 65536 / cols) as u16;
-                let (words, visit) = (self.numerics.travel_words(&self.chip, n), 0);
+                let words = self.numerics.travel_words(&self.chip, n);
                 let x_bytes = if self.numerics == Numerics::Paper { 2 * k } else { 4 * k };
                 for (id, name, owner, bytes) in [
                     (tile::W, "W", Owner::Weights, 2 * k * n),
@@ -197,7 +214,23 @@ impl Gemv {
         self.numerics.rates(&self.chip).gemv(shape.k, shape.n) + Cycles(u64::from(self.chip.overheads.call))
     }
 
-    /// An uncharged check: a sum that overflowed or is no number stops the PE.
+    /// What a core's products have in common, looked up once.
+    pub fn local(&self, pe: Pe<'_>) -> Local {
+        let shape = self.tile_shape(pe.coord());
+        let tiles = [tile::W, tile::X, tile::Y].map(|id| pe.tile(id));
+        Local { shape, tiles, cycles: self.multiply_cycles(shape) }
+    }
+
+    /// The product of a core's tiles.
+    pub fn product(&self, pe: Pe<'_>, local: &Local) {
+        pe.compute(local.cycles, |view| self.multiply(view, local.shape, local.tiles));
+    }
+
+    /// An uncharged check of the sum: one that overflowed or is no number stops the PE.
+    pub fn check(&self, pe: Pe<'_>, local: &Local) {
+        pe.compute(Cycles(0), |view| self.check_finite(view, local.tiles[2]));
+    }
+
     fn check_finite(&self, view: &mut View<'_>, y: crate::arena::Tile) {
         let kernels = view.kernels();
         let finite = match self.numerics {
@@ -212,6 +245,14 @@ impl Gemv {
         }
     }
 
+    async fn by_ring(&self, pe: Pe<'_>, seat: Seat, local: Local, fold: Fold) {
+        for _pass in 0..self.passes {
+            self.product(pe, &local);
+            allreduce(pe, &seat, local.tiles[2], fold).await;
+            self.check(pe, &local);
+        }
+    }
+
     /// The local product, in the numerics of the kernel.
     fn multiply(&self, view: &mut View<'_>, shape: PackedShape, [w, x, y]: [crate::arena::Tile; 3]) {
         let kernels = view.kernels();
@@ -219,7 +260,7 @@ impl Gemv {
         let w = &bytemuck::cast_slice(w)[..shape.len()];
         if self.numerics == Numerics::Default {
             let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-            return gemv(kernels, (WeightFormat::F16, Stream::Restarted), shape, w, x, y);
+            return gemv(kernels, (WeightFormat::F16, Stream::Scattered), shape, w, x, y);
         }
         let x = &bytemuck::cast_slice(x)[..shape.k];
         y.fill(0);
@@ -235,14 +276,26 @@ impl Gemv {
 impl Kernel for Gemv {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         let at = pe.coord();
-        let seat = self.column(at.col as usize).seat(pe, at.row as usize);
-        let (shape, y) = (self.tile_shape(at), pe.tile(tile::Y));
-        let tiles = [pe.tile(tile::W), pe.tile(tile::X), y];
+        let column = self.column(at.col as usize);
+        let seat = column.seat(pe, at.row as usize);
+        // All members of a column end with the same bits.
+        let checks = at.row as usize == column.root();
+        let (local, y) = (self.local(pe), pe.tile(tile::Y));
         let fold = if self.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
+        drop(column);
+        // Rings are boxed: the programs of trees are small without theirs.
+        let Seat::Staged { roles, ends } = seat else {
+            return Box::pin(self.by_ring(pe, seat, local, fold)).await;
+        };
         for _pass in 0..self.passes {
-            pe.compute(self.multiply_cycles(shape), |view| self.multiply(view, shape, tiles));
-            allreduce(pe, &seat, y, fold).await;
-            pe.compute(Cycles(0), |view| self.check_finite(view, y));
+            self.product(pe, &local);
+            pe.relay(&roles, y, fold, answer(&ends, y)).await;
+            if let Some(Role::Leaf(_)) = ends {
+                give(pe, &ends, y).await;
+            }
+            if checks {
+                self.check(pe, &local);
+            }
         }
     }
 }
