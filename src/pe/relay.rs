@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{BY_PORT, NONE, Net, Sent, Status};
+use crate::link::{BY_PORT, NONE, Net, Record, Sent, Status};
 
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
@@ -67,34 +67,71 @@ impl<'a> Pe<'a> {
 }
 
 impl Relay<'_> {
-    /// Plays the role it is at; `None` while it waits (or for ever, if the PE was stopped).
+    /// Plays the role it is at, or waits for its end; `None` while it waits (or for ever, if the PE was stopped).
     #[inline]
-    fn play(&mut self, net: &mut Net<Memory>) -> Option<()> {
+    fn play(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
+        if self.open != NONE {
+            return self.end(net, role);
+        }
+        match role {
+            Role::Inner(rx, _) | Role::Root(rx) if self.waits(net, role, rx) => None,
+            _ => self.begin(net, role),
+        }
+    }
+
+    /// Nothing is here to be taken: waits, as the take would find out with more work.
+    #[inline]
+    fn waits(&self, net: &mut Net<Memory>, role: Role, rx: Rx) -> bool {
+        let record = &mut net.records[self.pe.id as usize];
+        if record.takeable > 0 || record.is_open() {
+            return false;
+        }
+        record.block(Status::OnLane, rx.0);
+        record.place = Some(self.place);
+        if let Role::Inner(_, tx) = role {
+            record.way = tx.way;
+        }
+        true
+    }
+
+    /// Begins the role; waits for its end where that is not known yet.
+    fn begin(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
         let (pe, tile, fold, place) = (self.pe, self.tile, self.fold, self.place);
-        let role = self.roles[usize::from(self.at)];
-        if self.open == NONE {
-            let (sent, tx) = match role {
-                Role::Root(rx) => {
-                    let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
-                    self.at += u8::from(got.is_ready());
-                    return got.is_ready().then_some(());
-                }
-                Role::Inner(rx, tx) => {
-                    net.records[pe.id as usize].way = tx.way;
-                    (pe.start_combine(net, (rx, tx), tile, fold, place)?.0, tx)
-                }
-                Role::Leaf(tx) => (pe.begin_send(net, tx, tile, None, place)?, tx),
-            };
-            match sent {
-                Sent::Open(ticket) => self.open = ticket,
-                Sent::Left => self.open = tx.port | BY_PORT,
-                Sent::Ended(end) => {
-                    pe.ends(net, end);
-                    net.records[pe.id as usize].way = NONE;
-                    self.at += 1;
-                    return Some(());
-                }
+        let (sent, tx) = match role {
+            Role::Root(rx) => {
+                let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
+                self.at += u8::from(got.is_ready());
+                return got.is_ready().then_some(());
             }
+            Role::Inner(rx, tx) => {
+                net.records[pe.id as usize].way = tx.way;
+                (pe.start_combine(net, (rx, tx), tile, fold, place)?.0, tx)
+            }
+            Role::Leaf(tx) => (pe.begin_send(net, tx, tile, None, place)?, tx),
+        };
+        match sent {
+            Sent::Open(ticket) => self.open = ticket,
+            Sent::Left => self.open = tx.port | BY_PORT,
+            Sent::Ended(end) => {
+                pe.ends(net, end);
+                net.records[pe.id as usize].way = NONE;
+                self.at += 1;
+                return Some(());
+            }
+        }
+        self.end(net, role)
+    }
+
+    /// The end of the open send, and of the answer where the PE waits for both at once.
+    #[inline]
+    fn end(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
+        let (pe, place) = (self.pe, self.place);
+        if self.open & BY_PORT != 0
+            && let Some(end) = net.end_of(self.open)
+        {
+            let record = &mut net.records[pe.id as usize];
+            record.now = record.now.max(end);
+            return self.ended(record);
         }
         if let After::Back(rx, into) = self.after
             && usize::from(self.at) + 1 == self.roles.len()
@@ -106,7 +143,12 @@ impl Relay<'_> {
         if pe.poll_end(net, self.open, did, place).is_pending() {
             return None;
         }
-        net.records[pe.id as usize].way = NONE;
+        self.ended(&mut net.records[pe.id as usize])
+    }
+
+    #[inline(always)]
+    fn ended(&mut self, record: &mut Record) -> Option<()> {
+        (record.way, record.behind) = (NONE, NONE);
         (self.open, self.at) = (NONE, self.at + 1);
         Some(())
     }
@@ -145,7 +187,7 @@ impl Future for Relay<'_> {
                 drop(net);
                 return Poll::Ready(Some(pe.post_send(tx, self.tile)));
             }
-            if self.play(&mut net).is_none() {
+            if self.play(&mut net, role).is_none() {
                 return Poll::Pending;
             }
         }

@@ -27,7 +27,7 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
         if let Some(tx) = h.hand_out {
             pe.send_ctrl(tx, ctrl, x).await;
         }
-        if h.x.is_root {
+        if h.x.is_root() {
             pe.probe(0, point::EMBEDDING, x);
         }
         if ctrl.kind_slot & pass::WANT_LOGITS == 0 {
@@ -48,7 +48,7 @@ pub(in crate::kernels) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, col: usize, r
         h.mark(Marker::Corner, point::HEAD, Part::Compute);
         h.y.reduce(pe, logits, Fold::Add).await;
         h.mark(Marker::YRoot, point::HEAD, Part::Reduce);
-        if h.y.is_root {
+        if h.y.is_root() {
             let first = d.vocab_of(col).start;
             pe.compute(chip.elementwise(n) + chip.elementwise(n), |v| h.finish(v, first, n));
             h.mark(Marker::YRoot, point::HEAD, Part::Compute);
@@ -103,7 +103,6 @@ impl<'a> Head<'a> {
         let axis = |tree: &crate::collectives::Tree, member| Axis {
             roles: smallvec::SmallVec::from_slice(&tree.roles(pe, member)),
             ends: None,
-            is_root: tree.root() == member,
         };
         let (x, y) = (axis(&x_tree, col), axis(&y_tree, row));
         let is_root = pe.coord() == d.head_root();
@@ -123,7 +122,7 @@ impl<'a> Head<'a> {
         Self {
             commands: pe.rx(if is_root { d.host_color() } else { d.command_color() }),
             onward: (is_root && many).then(|| pe.tx(d.command_color())),
-            hand_out: x.is_root.then(|| pe.tx(d.leave_color(0, row))),
+            hand_out: x.is_root().then(|| pe.tx(d.leave_color(0, row))),
             back: pe.rx(way_home.map_or(d.return_color(), |w| d.track_color(w.track))),
             back_onward: (way_home.is_some() && d.plan.head_cols > 1).then(|| pe.tx(d.return_color())),
             is_root,

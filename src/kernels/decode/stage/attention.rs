@@ -9,17 +9,17 @@ use crate::units::Cycles;
 
 use super::super::KvFormat;
 use super::super::point::{self, Marker, Part};
+use super::Stage;
 use super::kv::Held;
 use super::norm_qkv::check;
-use super::{Layer, Stage};
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     /// Partial scores of this column, summed over the band.
-    pub(super) async fn score(&self, layer: &Layer, held: Held) {
-        let (q_heads, dims, cap) = (self.local.q_heads(), self.local.dims, self.d.plan.cap);
-        let score = self.t.score.slice(0, q_heads * held.count);
-        let [keys, _] = layer.kv;
-        let cost = Cycles(self.d.chip.gemv(dims, held.count).0 * q_heads as u64);
+    pub(super) fn score(&self, at: usize, held: Held) -> impl Future<Output = ()> + use<'_, 'a> {
+        let (q_heads, dims, cap, n) = (self.local.q_heads(), self.local.dims, self.d.plan.cap, held.count());
+        let score = self.scores(held);
+        let [keys, _] = self.layers[at].kv;
+        let cost = Cycles(self.d.chip.gemv(dims, n).0 * q_heads as u64);
         self.band.ahead(self.pe);
         self.pe.compute(cost, |v| {
             let kernels = v.kernels();
@@ -32,71 +32,95 @@ impl Stage<'_> {
             for h in 0..q_heads {
                 let (head, i) = (h / group, h % group);
                 let q = &wide[head * (group + 2) * dims + i * dims..][..dims];
-                let (old, new) = score[h * held.count..(h + 1) * held.count].split_at_mut(older.len());
+                let (old, new) = score[h * n..(h + 1) * n].split_at_mut(older.len());
                 let first = head * dims * cap;
                 axpy_rows(kernels, kv, cap, q, keys, first + older.start, old);
                 axpy_rows(kernels, kv, cap, q, keys, first, new);
             }
         });
         self.mark(Marker::Corner, point::SCORE, Part::Compute);
-        // Only the root's column goes on with the sums; the others get the probabilities back.
-        self.band.gather(self.pe, score, Fold::Add, score).await;
-        self.mark(Marker::BandRoot, point::SCORE, Part::Reduce);
+        async move {
+            let score = self.scores(held);
+            // Only the root's column goes on with the sums; the others get the probabilities back.
+            self.band.gather(self.pe, score, Fold::Add, score).await;
+            self.mark(Marker::BandRoot, point::SCORE, Part::Reduce);
+        }
+    }
+
+    /// A score of every head and position.
+    fn scores(&self, held: Held) -> Tile {
+        self.t.score.slice(0, self.local.q_heads() * held.count())
     }
 
     /// Max and sum over the rows in the band roots' columns, probabilities to the band.
-    pub(super) async fn softmax(&self, held: Held) {
-        let q_heads = self.local.q_heads();
-        let n = held.count;
-        let score = self.t.score.slice(0, q_heads * n);
-        if self.band.is_root {
-            self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
-                let kernels = v.kernels();
-                let [score, max] = v.f32_mut([score, self.t.max]);
-                for (h, m) in max.iter_mut().enumerate() {
-                    let row = &score[h * n..(h + 1) * n];
-                    *m = row.iter().fold(f32::NEG_INFINITY, |m, s| crate::math::reduce::fmax(m, *s));
-                }
-                if vector::has_nan(kernels, score) {
-                    v.raise(FaultKind::Numeric { phase: "score" });
-                }
-            });
-            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
-            self.over_rows(self.t.max, Fold::Max).await;
-            self.pe.compute(self.d.chip.special(q_heads * n), |v| {
-                let kernels = v.kernels();
-                let [score, max, sum] = v.f32_mut([score, self.t.max, self.t.sum]);
-                for h in 0..q_heads {
-                    sum[h] = vector::exp_sub_sum(kernels, max[h], &mut score[h * n..(h + 1) * n]);
-                }
-            });
-            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
-            self.over_rows(self.t.sum, Fold::Add).await;
-            self.pe.compute(self.d.chip.elementwise(q_heads * n), |v| {
-                let kernels = v.kernels();
-                let [score, sum] = v.f32_mut([score, self.t.sum]);
-                for h in 0..q_heads {
-                    vector::div_assign(kernels, sum[h], &mut score[h * n..(h + 1) * n]);
-                }
-            });
-            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
+    pub(super) fn softmax(&self, held: Held) -> impl Future<Output = ()> + use<'_, 'a> {
+        async move {
+            if self.band.is_root() {
+                self.largest(held);
+                self.over_rows(self.t.max, Fold::Max).await;
+                self.exponentials(held);
+                self.over_rows(self.t.sum, Fold::Add).await;
+                self.probabilities(held);
+            }
+            self.band.give(self.pe, self.scores(held)).await;
         }
-        self.band.give(self.pe, score).await;
+    }
+
+    fn largest(&self, held: Held) {
+        let (n, score) = (held.count(), self.scores(held));
+        self.pe.compute(self.d.chip.elementwise(score.words()), |v| {
+            let kernels = v.kernels();
+            let [score, max] = v.f32_mut([score, self.t.max]);
+            for (h, m) in max.iter_mut().enumerate() {
+                let row = &score[h * n..(h + 1) * n];
+                *m = row.iter().fold(f32::NEG_INFINITY, |m, s| crate::math::reduce::fmax(m, *s));
+            }
+            if vector::has_nan(kernels, score) {
+                v.raise(FaultKind::Numeric { phase: "score" });
+            }
+        });
+        self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
+    }
+
+    fn exponentials(&self, held: Held) {
+        let (n, score) = (held.count(), self.scores(held));
+        self.pe.compute(self.d.chip.special(score.words()), |v| {
+            let kernels = v.kernels();
+            let [score, max, sum] = v.f32_mut([score, self.t.max, self.t.sum]);
+            for h in 0..self.local.q_heads() {
+                sum[h] = vector::exp_sub_sum(kernels, max[h], &mut score[h * n..(h + 1) * n]);
+            }
+        });
+        self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
+    }
+
+    fn probabilities(&self, held: Held) {
+        let (n, score) = (held.count(), self.scores(held));
+        self.pe.compute(self.d.chip.elementwise(score.words()), |v| {
+            let kernels = v.kernels();
+            let [score, sum] = v.f32_mut([score, self.t.sum]);
+            for h in 0..self.local.q_heads() {
+                vector::div_assign(kernels, sum[h], &mut score[h * n..(h + 1) * n]);
+            }
+        });
+        self.mark(Marker::BandRoot, point::SOFTMAX, Part::Compute);
     }
 
     /// The fold of a tile over the rows of a column, in every row.
-    async fn over_rows(&self, tile: Tile, fold: Fold) {
-        self.y.gather(self.pe, tile, fold, tile).await;
-        self.mark(Marker::BandYRoot, point::SOFTMAX, Part::Reduce);
-        self.y.give(self.pe, tile).await;
-        self.mark(Marker::BandRoot, point::SOFTMAX, Part::Broadcast);
+    fn over_rows(&self, tile: Tile, fold: Fold) -> impl Future<Output = ()> + use<'_, 'a> {
+        async move {
+            self.y.gather(self.pe, tile, fold, tile).await;
+            self.mark(Marker::BandYRoot, point::SOFTMAX, Part::Reduce);
+            self.y.give(self.pe, tile).await;
+            self.mark(Marker::BandRoot, point::SOFTMAX, Part::Broadcast);
+        }
     }
 
     /// Weighted sum of values, over all rows.
-    pub(super) async fn values(&self, layer: &Layer, held: Held) {
-        let (q_heads, dims, cap, n) = (self.local.q_heads(), self.local.dims, self.d.plan.cap, held.count);
-        let score = self.t.score.slice(0, q_heads * n);
-        let [_, values] = layer.kv;
+    pub(super) fn values(&self, at: usize, held: Held) -> impl Future<Output = ()> + use<'_, 'a> {
+        let (q_heads, dims, cap, n) = (self.local.q_heads(), self.local.dims, self.d.plan.cap, held.count());
+        let score = self.scores(held);
+        let [_, values] = self.layers[at].kv;
         let cost = Cycles(self.d.chip.gemv(n, dims).0 * q_heads as u64);
         self.y.ahead(self.pe);
         self.pe.compute(cost, |v| {
@@ -116,12 +140,14 @@ impl Stage<'_> {
             }
         });
         self.mark(Marker::Corner, point::AV, Part::Compute);
-        self.y.gather(self.pe, self.t.att, Fold::Add, self.t.att).await;
-        self.mark(Marker::YRoot, point::AV, Part::Reduce);
-        if self.y.is_root {
-            self.pe.compute(Cycles::ZERO, |v| check(v, self.t.att, "AV"));
+        async move {
+            self.y.gather(self.pe, self.t.att, Fold::Add, self.t.att).await;
+            self.mark(Marker::YRoot, point::AV, Part::Reduce);
+            if self.y.is_root() {
+                self.pe.compute(Cycles::ZERO, |v| check(v, self.t.att, "AV"));
+            }
+            self.y.give(self.pe, self.t.att).await;
         }
-        self.y.give(self.pe, self.t.att).await;
     }
 }
 

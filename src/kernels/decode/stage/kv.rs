@@ -5,6 +5,7 @@
 use crate::arena::Tile;
 use crate::math::split::part;
 use crate::pe::{FaultKind, Ticket, View};
+use crate::units::Cycles;
 
 use super::super::point::{self, Marker, Part};
 use super::super::{Decode, KvFormat};
@@ -13,90 +14,125 @@ use super::{Layer, Stage};
 /// Positions of one row: a ring of `cap` slots, the oldest at `start`.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Held {
-    pub(super) start: usize,
-    pub(super) count: usize,
+    start: u32,
+    count: u32,
 }
 
 impl Held {
     /// What row `row` holds of the first `n` positions before decode begins: all at the start of the ring.
     pub(super) fn of_prompt(d: &Decode, row: usize, n: usize) -> Self {
-        Self { start: 0, count: d.home(row, n).len() }
+        Self { start: 0, count: d.home(row, n).len() as u32 }
+    }
+
+    /// How many.
+    pub(super) fn count(self) -> usize {
+        self.count as usize
     }
 
     /// The slots in order of position: at most two runs.
     pub(super) fn runs(self, cap: usize) -> [std::ops::Range<usize>; 2] {
-        let first = self.count.min(cap - self.start);
-        [self.start..self.start + first, 0..self.count - first]
+        let (start, count) = (self.start as usize, self.count());
+        let first = count.min(cap - start);
+        [start..start + first, 0..count - first]
     }
 
-    pub(super) fn newest(self, cap: usize) -> usize {
-        (self.start + self.count - 1) % cap
+    fn oldest(self) -> usize {
+        self.start as usize
+    }
+
+    fn newest(self, cap: usize) -> usize {
+        (self.start as usize + self.count() - 1) % cap
+    }
+
+    fn without_oldest(self, cap: usize) -> Self {
+        Self { start: (self.start + 1) % cap as u32, count: self.count - 1 }
+    }
+
+    fn with_newest(self) -> Self {
+        Self { count: self.count + 1, ..self }
     }
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     /// Makes room by shift, stores the new K and V where they belong; what this row holds afterwards. `sent` is the
     /// root's open broadcast of q, k and v, under which the shift runs.
-    pub(super) async fn keep(&self, layer: &Layer, position: usize, before: Held, sent: Option<Ticket>) -> Held {
+    pub(super) fn keep(
+        &self,
+        at: usize,
+        position: u32,
+        before: Held,
+        sent: Option<Ticket>,
+    ) -> impl Future<Output = Held> + use<'_, 'a> {
+        let layer = &self.layers[at];
+        let (mut held, moved) = self.shift_out(layer, position, before);
+        async move {
+            if let Some(rx) = self.shift_in.filter(|_| self.shifts(position)[1]) {
+                self.pe.recv(rx, self.shift.map_or(Tile::EMPTY, |[_, into]| into)).await;
+                held = self.take_in(layer, held);
+            }
+            if let Some(ticket) = moved {
+                self.pe.join(ticket).await;
+            }
+            if let Some(ticket) = sent {
+                self.pe.join(ticket).await;
+            }
+            self.mark(Marker::Corner, point::SHIFT, Part::Wait);
+            if self.stores(position) { self.store(layer, position, held) } else { held }
+        }
+    }
+
+    /// Does the row store this position's K and V?
+    fn stores(&self, position: u32) -> bool {
         let rows = self.d.plan.rows;
-        let mut held = before;
-        let stores = match self.d.concat_prompt {
-            None => {
-                held = self.shift(layer, position, held).await;
-                self.row + 1 == rows
-            }
-            Some(prompt) if position < prompt => part(prompt, rows, self.row).contains(&position),
-            Some(_) => self.row + 1 == rows,
-        };
-        if let Some(ticket) = sent {
-            self.pe.join(ticket).await;
+        match self.d.concat_prompt {
+            Some(prompt) if (position as usize) < prompt => part(prompt, rows, self.row).contains(&(position as usize)),
+            _ => self.row + 1 == rows,
         }
-        self.mark(Marker::Corner, point::SHIFT, Part::Wait);
-        if stores {
-            held.count += 1;
-            if held.count > self.d.plan.cap {
-                self.pe.fail(FaultKind::Capacity { position: position as u32 });
-                held.count -= 1;
-                return held;
-            }
-            let slot = held.newest(self.d.plan.cap);
-            self.pe.compute(self.d.chip.elementwise(2 * self.local.kv()), |v| self.store_new(v, layer, slot));
-            self.mark(Marker::Corner, point::SHIFT, Part::Compute);
-        }
-        held
+    }
+
+    /// Does the row pass its oldest position up, and does it get one from below?
+    fn shifts(&self, position: u32) -> [bool; 2] {
+        let rows = self.d.plan.rows;
+        let grows = position as usize % rows; // rows from the bottom; this one keeps what it gets
+        let below = rows - 1 - self.row;
+        [below < grows, below >= 1 && below <= grows].map(|does| does && self.d.concat_prompt.is_none())
     }
 
     /// Passes the oldest position up where the balance asks for it; all links in parallel.
-    async fn shift(&self, layer: &Layer, position: usize, mut held: Held) -> Held {
-        let (rows, cap) = (self.d.plan.rows, self.d.plan.cap);
-        let grows = position % rows; // rows from the bottom; this one keeps what it gets
-        let below = rows - 1 - self.row;
-        let sends = below < grows;
-        let receives = below >= 1 && below <= grows;
-        let move_cost = self.d.chip.elementwise(2 * self.local.kv());
-        let [out, into] = self.shift.unwrap_or([Tile::EMPTY; 2]);
-        let sent = match self.shift_up {
-            Some(tx) if sends => {
-                self.pe.compute(move_cost, |v| self.move_slot(v, layer, held.start, out, false));
-                self.mark(Marker::Corner, point::SHIFT, Part::Compute);
-                held.start = (held.start + 1) % cap;
-                held.count -= 1;
-                Some(self.pe.post_send(tx, out))
-            }
-            _ => None,
+    fn shift_out(&self, layer: &Layer, position: u32, held: Held) -> (Held, Option<Ticket>) {
+        let (Some(tx), Some([out, _]), [true, _]) = (self.shift_up, self.shift, self.shifts(position)) else {
+            return (held, None);
         };
-        if let Some(rx) = self.shift_in.filter(|_| receives) {
-            self.pe.recv(rx, into).await;
-            self.mark(Marker::Corner, point::SHIFT, Part::Wait);
-            held.count += 1;
-            let slot = held.newest(cap);
-            self.pe.compute(move_cost, |v| self.move_slot(v, layer, slot, into, true));
-            self.mark(Marker::Corner, point::SHIFT, Part::Compute);
-        }
-        if let Some(ticket) = sent {
-            self.pe.join(ticket).await;
-        }
+        self.pe.compute(self.move_cost(), |v| self.move_slot(v, layer, held.oldest(), out, false));
+        self.mark(Marker::Corner, point::SHIFT, Part::Compute);
+        (held.without_oldest(self.d.plan.cap), Some(self.pe.post_send(tx, out)))
+    }
+
+    /// Puts the position that came from below where it belongs.
+    fn take_in(&self, layer: &Layer, held: Held) -> Held {
+        self.mark(Marker::Corner, point::SHIFT, Part::Wait);
+        let held = held.with_newest();
+        let (slot, into) = (held.newest(self.d.plan.cap), self.shift.map_or(Tile::EMPTY, |[_, into]| into));
+        self.pe.compute(self.move_cost(), |v| self.move_slot(v, layer, slot, into, true));
+        self.mark(Marker::Corner, point::SHIFT, Part::Compute);
         held
+    }
+
+    /// Stores the new position.
+    fn store(&self, layer: &Layer, position: u32, before: Held) -> Held {
+        let held = before.with_newest();
+        if held.count() > self.d.plan.cap {
+            self.pe.fail(FaultKind::Capacity { position });
+            return before;
+        }
+        let slot = held.newest(self.d.plan.cap);
+        self.pe.compute(self.move_cost(), |v| self.store_new(v, layer, slot));
+        self.mark(Marker::Corner, point::SHIFT, Part::Compute);
+        held
+    }
+
+    fn move_cost(&self) -> Cycles {
+        self.d.chip.elementwise(2 * self.local.kv())
     }
 
     /// Copies one position between its KV slot and a tile in transport order (K then V).

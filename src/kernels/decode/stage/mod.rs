@@ -83,53 +83,59 @@ struct Tiles {
 }
 
 /// Runs passes until the session ends.
-pub(super) async fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) {
+///
+/// Here and in the steps of a layer the call does what comes before the first wait, and few words live across waits: a
+/// program is fetched into the cache at every resume.
+pub(super) fn run<'a>(d: &'a Decode, pe: Pe<'a>, seat: Seat) -> impl Future<Output = ()> + use<'a> {
     let s = Stage::new(d, pe, seat);
-    let mut held = Held::of_prompt(d, s.row, d.launch.positions);
-    let mut sent = None; // a leaf's y; done once x came back, so joining it then never waits
-    loop {
-        let ctrl = pe.recv_pass(s.hand_in, s.t.x).await;
-        if let Some(tx) = s.onward {
-            pe.send_ctrl(tx, ctrl, s.t.x).await;
-        }
-        s.mark(Marker::Corner, point::ARRIVED, Part::Broadcast);
-        let position = ctrl.position as usize;
-        let before = held;
-        for (at, layer) in s.layers.iter().enumerate() {
-            if let Some(ticket) = sent {
-                pe.join(ticket).await;
+    async move {
+        let mut held = Held::of_prompt(s.d, s.row, s.d.launch.positions);
+        let mut sent = None; // a leaf's y; done once x came back, so joining it then never waits
+        loop {
+            let ctrl = s.pe.recv_pass(s.hand_in, s.t.x).await;
+            if let Some(tx) = s.onward {
+                s.pe.send_ctrl(tx, ctrl, s.t.x).await;
             }
-            let q_sent = s.qkv(layer, position, at == 0).await;
-            s.probe(at, point::QKV);
-            s.mark(Marker::Corner, point::QKV, Part::Broadcast);
-            held = s.keep(layer, position, before, q_sent).await;
-            s.score(layer, held).await;
-            s.softmax(held).await;
-            s.mark(Marker::Corner, point::SOFTMAX, Part::Broadcast);
-            s.values(layer, held).await;
-            s.probe(at, point::AV);
-            s.mark(Marker::Corner, point::AV, Part::Broadcast);
-            sent = s.project(layer.o, s.t.att, point::O).await;
-            s.probe(at, point::O);
-            s.x.broadcast(pe, s.t.x).await;
-            s.mark(Marker::Corner, point::O, Part::Broadcast);
-            if let Some(ticket) = sent {
-                pe.join(ticket).await;
-            }
-            s.mark(Marker::Corner, point::O, Part::Wait);
-            sent = s.feed_forward(layer).await;
-            s.probe(at, point::FFN);
-            if at + 1 < s.layers.len() {
-                s.x.broadcast(pe, s.t.x).await;
-                s.mark(Marker::Corner, point::FFN, Part::Broadcast);
-            } else {
-                s.hand_over(ctrl).await;
+            s.mark(Marker::Corner, point::ARRIVED, Part::Broadcast);
+            let before = held;
+            let mut at = 0;
+            while at < s.layers.len() {
+                if let Some(ticket) = sent {
+                    s.pe.join(ticket).await;
+                }
+                let q_sent = s.qkv(at, ctrl.position).await;
+                s.probe(at, point::QKV);
+                s.mark(Marker::Corner, point::QKV, Part::Broadcast);
+                held = s.keep(at, ctrl.position, before, q_sent).await;
+                s.score(at, held).await;
+                s.softmax(held).await;
+                s.mark(Marker::Corner, point::SOFTMAX, Part::Broadcast);
+                s.values(at, held).await;
+                s.probe(at, point::AV);
+                s.mark(Marker::Corner, point::AV, Part::Broadcast);
+                sent = s.project(s.layers[at].o, s.t.att, point::O).await;
+                s.probe(at, point::O);
+                s.x.broadcast(s.pe, s.t.x).await;
+                s.mark(Marker::Corner, point::O, Part::Broadcast);
+                if let Some(ticket) = sent {
+                    s.pe.join(ticket).await;
+                }
+                s.mark(Marker::Corner, point::O, Part::Wait);
+                sent = s.feed_forward(at).await;
+                s.probe(at, point::FFN);
+                at += 1;
+                if at < s.layers.len() {
+                    s.x.broadcast(s.pe, s.t.x).await;
+                    s.mark(Marker::Corner, point::FFN, Part::Broadcast);
+                } else {
+                    s.hand_over(ctrl).await;
+                }
             }
         }
     }
 }
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     /// What the time up to now went into, if this PE has the place.
     fn mark(&self, marker: Marker, point: u16, part: Part) {
         if self.markers.has(marker) {
@@ -140,9 +146,9 @@ impl Stage<'_> {
     /// At the root of what `point` ends with.
     fn probe(&self, at: usize, point: u16) {
         let (is_root, tile) = match point {
-            point::QKV => (self.y.is_root, self.t.wide.slice(0, self.local.qkv())),
-            point::AV => (self.y.is_root, self.t.att),
-            _ => (self.x.is_root, self.t.x),
+            point::QKV => (self.y.is_root(), self.t.wide.slice(0, self.local.qkv())),
+            point::AV => (self.y.is_root(), self.t.att),
+            _ => (self.x.is_root(), self.t.x),
         };
         if is_root {
             self.pe.probe(self.first_layer + at, point, tile);
@@ -150,10 +156,12 @@ impl Stage<'_> {
     }
 
     /// The x root sends x on: to the next stage, or home if the head wants it.
-    async fn hand_over(&self, ctrl: Ctrl) {
-        let wanted = !self.is_last || ctrl.kind_slot & pass::WANT_LOGITS != 0;
-        if let Some(tx) = self.hand_out.filter(|_| wanted) {
-            self.pe.send_ctrl(tx, ctrl, self.t.x).await;
+    fn hand_over(&self, ctrl: Ctrl) -> impl Future<Output = ()> + use<'_, 'a> {
+        async move {
+            let wanted = !self.is_last || ctrl.kind_slot & pass::WANT_LOGITS != 0;
+            if let Some(tx) = self.hand_out.filter(|_| wanted) {
+                self.pe.send_ctrl(tx, ctrl, self.t.x).await;
+            }
         }
     }
 }

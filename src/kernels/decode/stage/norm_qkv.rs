@@ -11,9 +11,9 @@ use crate::pe::{FaultKind, Fold, Ticket, View};
 
 use super::super::packed;
 use super::super::point::{self, Marker, Part};
-use super::{Layer, Stage};
+use super::Stage;
 
-impl Stage<'_> {
+impl<'a> Stage<'a> {
     /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x, of this row; the tile to reduce along y.
     pub(super) fn normed_gemv(&self, w: Tile, g: Tile, n: usize) -> Tile {
         let out = self.t.wide.slice(0, n + 1);
@@ -29,26 +29,33 @@ impl Stage<'_> {
         out
     }
 
-    /// q, k and v of the column in every row; at the root its open broadcast. Angles are computed in the first layer.
-    pub(super) async fn qkv(&self, layer: &Layer, position: usize, first: bool) -> Option<Ticket> {
-        let n = self.local.qkv();
-        let out = self.normed_gemv(layer.qkv, layer.norm_att, n);
+    /// q, k and v of the column in every row; at the root its open broadcast.
+    pub(super) fn qkv(&self, at: usize, position: u32) -> impl Future<Output = Option<Ticket>> + use<'_, 'a> {
+        let layer = &self.layers[at];
+        self.normed_gemv(layer.qkv, layer.norm_att, self.local.qkv());
         self.mark(Marker::Corner, point::QKV, Part::Compute);
-        let all = self.t.wide.slice(0, n);
-        self.y.gather(self.pe, out, Fold::Add, all).await;
-        self.mark(Marker::YRoot, point::QKV, Part::Reduce);
-        let (out, Some(rope)) = (all, self.rope) else { return None };
-        let chip = &self.d.chip;
+        async move {
+            let n = self.local.qkv();
+            let (out, all) = (self.t.wide.slice(0, n + 1), self.t.wide.slice(0, n));
+            self.y.gather(self.pe, out, Fold::Add, all).await;
+            self.mark(Marker::YRoot, point::QKV, Part::Reduce);
+            self.give_qkv(at, position)
+        }
+    }
+
+    /// At the root: finishes q, k and v and sends them. Angles are computed in the first layer.
+    fn give_qkv(&self, at: usize, position: u32) -> Option<Ticket> {
+        let (rope, n, first, chip) = (self.rope?, self.local.qkv(), at == 0, &self.d.chip);
         let angles = if first { self.local.dims } else { 0 };
         let cost = chip.special(angles + 2) + chip.elementwise(n) + chip.elementwise(3 * n);
         self.pe.compute(cost, |v| {
             if first {
-                turn(v, rope, position);
+                turn(v, rope, position as usize);
             }
-            self.finish_qkv(v, n, layer.bias, rope[1]);
+            self.finish_qkv(v, n, self.layers[at].bias, rope[1]);
         });
         self.mark(Marker::YRoot, point::QKV, Part::Compute);
-        self.y.gives().map(|tx| self.pe.post_send(tx, out))
+        self.y.gives().map(|tx| self.pe.post_send(tx, self.t.wide.slice(0, n)))
     }
 
     /// At the root: norm, bias, RoPE, scale.

@@ -16,10 +16,14 @@ pub(in super::super) struct Axis {
     /// Inline: it is read at every hop of the axis, and only a root of several levels has more.
     pub(in super::super) roles: SmallVec<[Role; 2]>,
     pub(in super::super) ends: Ends,
-    pub(in super::super) is_root: bool,
 }
 
 impl Axis {
+    /// Does the reduction end here? All others send last.
+    pub(in super::super) fn is_root(&self) -> bool {
+        !matches!(self.roles.last(), Some(Role::Leaf(_) | Role::Inner(..)))
+    }
+
     /// The reduction of `tile`.
     #[track_caller]
     pub(in super::super) fn reduce<'a>(&'a self, pe: Pe<'a>, tile: Tile, fold: Fold) -> Relay<'a> {
@@ -83,7 +87,6 @@ impl<'a> Stage<'a> {
         let axis = |tree: &crate::collectives::Tree, member| Axis {
             roles: SmallVec::from_slice(&tree.roles(pe, member)),
             ends: tree.broadcast_ends(pe, member),
-            is_root: tree.root() == member,
         };
         let local = d.local(col);
         let band = d.columns().slice(col).band;
@@ -102,19 +105,19 @@ impl<'a> Stage<'a> {
                 down: t(tile::W_DOWN),
                 norm_att: t(tile::NORM_ATT),
                 norm_ffn: t(tile::NORM_FFN),
-                bias: (d.shape.qkv_bias && y.is_root).then(|| t(tile::BIAS)),
+                bias: (d.shape.qkv_bias && y.is_root()).then(|| t(tile::BIAS)),
                 kv: [t(tile::KEYS), t(tile::VALUES)],
             }
         };
         Self {
             first_layer: d.plan.stages[stage].start,
             layers: d.plan.stages[stage].clone().map(layer).collect(),
-            rope: y.is_root.then(|| [t(tile::FREQ), t(tile::SIN_COS)]),
+            rope: y.is_root().then(|| [t(tile::FREQ), t(tile::SIN_COS)]),
             shift: shifts.then(|| [t(tile::SHIFT_OUT), t(tile::SHIFT_IN)]),
             band: axis(&d.band_tree(&place, &band, row), col - band.start),
             hand_in: pe.rx(turn.map_or(hand_over, |w| d.track_color(w.track))),
             onward: (turn.is_some() && d.plan.cols > 1).then(|| pe.tx(hand_over)),
-            hand_out: x.is_root.then(|| pe.tx(d.leave_color(stage + 1, row))),
+            hand_out: x.is_root().then(|| pe.tx(d.leave_color(stage + 1, row))),
             is_last: stage + 1 == d.plan.stages.len(),
             shift_up: (shifts && row > 0).then(|| pe.tx(d.shift_color(row))),
             shift_in: (shifts && row + 1 < d.plan.rows).then(|| pe.rx(d.shift_color(row + 1))),
