@@ -54,9 +54,11 @@ impl<'a> Stage<'a> {
 
     /// Max and sum over the rows in the band roots' columns, probabilities to the band.
     pub(super) fn softmax(&self, held: Held) -> impl Future<Output = ()> + use<'_, 'a> {
+        if self.band.is_root() {
+            self.largest(held);
+        }
         async move {
             if self.band.is_root() {
-                self.largest(held);
                 self.over_rows(self.t.max, Fold::Max).await;
                 self.exponentials(held);
                 self.over_rows(self.t.sum, Fold::Add).await;
@@ -107,6 +109,7 @@ impl<'a> Stage<'a> {
     }
 
     /// The fold of a tile over the rows of a column, in every row.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice")]
     fn over_rows(&self, tile: Tile, fold: Fold) -> impl Future<Output = ()> + use<'_, 'a> {
         async move {
             self.y.gather(self.pe, tile, fold, tile).await;

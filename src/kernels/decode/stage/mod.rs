@@ -157,9 +157,10 @@ impl<'a> Stage<'a> {
 
     /// The x root sends x on: to the next stage, or home if the head wants it.
     fn hand_over(&self, ctrl: Ctrl) -> impl Future<Output = ()> + use<'_, 'a> {
+        let wanted = !self.is_last || ctrl.kind_slot & pass::WANT_LOGITS != 0;
+        let tx = self.hand_out.filter(|_| wanted);
         async move {
-            let wanted = !self.is_last || ctrl.kind_slot & pass::WANT_LOGITS != 0;
-            if let Some(tx) = self.hand_out.filter(|_| wanted) {
+            if let Some(tx) = tx {
                 self.pe.send_ctrl(tx, ctrl, self.t.x).await;
             }
         }
