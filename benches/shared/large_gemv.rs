@@ -6,8 +6,9 @@
 //! of many and of few.
 //!
 //! Between two products the roots of the columns meet, as they do in a norm: no column begins the next product before
-//! all have ended this one, so every product takes all weights from memory. (Columns that go on as soon as they can are
-//! run one after the other, all products of one while its weights are in cache.)
+//! all have ended this one, so every product takes all weights from memory. Their meeting, a chain of 512 roots and back,
+//! is in the time and the bursts. (Columns that go on as soon as they can are run one after the other, all products of
+//! one while its weights are in cache.)
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -28,7 +29,7 @@ use super::round_trip::round_trip;
 
 const SIDE: usize = 16384;
 const MESH: usize = 512;
-const PASSES: (usize, usize) = (1, 5);
+const PRODUCTS: (usize, usize) = (1, 5);
 const ROUNDS: usize = 3;
 
 /// What roots of columns meet with.
@@ -101,12 +102,12 @@ fn flat(kernels: Kernels, threads: usize, w: &[u16], x: &[f32], y: &mut [f32]) -
     start.elapsed().as_secs_f64()
 }
 
-fn mesh(chip: &Chip, workers: usize, passes: usize, x: &[f32]) -> (f64, u64) {
+fn mesh(chip: &Chip, workers: usize, products: usize, x: &[f32]) -> (f64, u64) {
     let shape = GemvShape { cols: MESH, rows: MESH, m: SIDE, n: SIDE };
     let algo = GemvAlgo::ktree(2, shape, Numerics::Default, chip);
     let filled = Gemv { shape, algo, numerics: Numerics::Default, chip: chip.clone(), passes: 1 };
     let operands = Operands { x, w: &|_, _| 0x3c00 };
-    let kernel = Sequence::new(filled.clone(), passes);
+    let kernel = Sequence::new(filled.clone(), products);
     let layout = kernel.layout();
     let fill = |at, id, words: &mut [u32]| filled.fill(&operands, at, id, words);
     let mut wafer = Wafer::launch(kernel, layout, chip, &RunOptions::new(workers), fill).expect("the chip runs it");
@@ -131,10 +132,10 @@ pub fn print(kernels: Kernels) {
         for _ in 0..ROUNDS {
             trips.push(round_trip());
             flats.extend((0..2).map(|_| flat(kernels, threads, &w, &x, &mut y)));
-            let (few, many) = (mesh(&chip, threads, PASSES.0, &x), mesh(&chip, threads, PASSES.1, &x));
-            let passes = PASSES.1 - PASSES.0;
-            meshes.push((many.0 - few.0) / passes as f64);
-            bursts = (many.1 - few.1) / passes as u64;
+            let (few, many) = (mesh(&chip, threads, PRODUCTS.0, &x), mesh(&chip, threads, PRODUCTS.1, &x));
+            let products = PRODUCTS.1 - PRODUCTS.0;
+            meshes.push((many.0 - few.0) / products as f64);
+            bursts = (many.1 - few.1) / products as u64;
             flats.extend((0..2).map(|_| flat(kernels, threads, &w, &x, &mut y)));
         }
         let (flat, mesh) = (median_and_best(&mut flats), median_and_best(&mut meshes));

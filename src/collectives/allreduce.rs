@@ -57,7 +57,7 @@ impl Allreduce {
         }
     }
 
-    /// Index in the line of the member that has the sum first (a ring's: the last one).
+    /// Index in the line (which has members) of the one where the sum ends; a ring has none, and says the last one.
     pub fn root(&self) -> usize {
         match self {
             Self::Tree(t) => t.root(),

@@ -33,7 +33,7 @@ fn check(format: WeightFormat, shape: PackedShape, seed: u64) {
     for level in SimdLevel::available() {
         let kernels = Kernels::for_level(level).expect("available");
         let mut y = vec![f32::NAN; shape.n];
-        for stream in [Stream::Steady, Stream::Restarted] {
+        for stream in [Stream::Steady, Stream::Restarted, Stream::Scattered] {
             y.fill(f32::NAN);
             gemv(kernels, (format, stream), shape, &packed, &x, &mut y);
             let got: Vec<u32> = y.iter().map(|y| y.to_bits()).collect();

@@ -122,7 +122,7 @@ impl Relay<'_> {
         self.end(net, role)
     }
 
-    /// The end of the open send, and of the answer where the PE waits for both at once.
+    /// The end of the open send. Where the answer follows, the PE waits for both at once.
     #[inline]
     fn end(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
         let (pe, place) = (self.pe, self.place);

@@ -17,7 +17,8 @@
 //! | y    | 4 Nt             | 2 Nt          | activations |
 //!
 //! Invariant: the order of operations is fixed by shape and allreduce; `oracle::mesh_gemv` states it once more.
-//! Invariant: a result that is not finite (in f16: above 65,504) ends the run with a `NumericError`.
+//! Invariant: a result that is not finite (in f16: above 65,504) ends the run with a `NumericError` of the column's root
+//! (of a ring: of every member).
 //! Called by the host's benchmark of GEMV, by examples and tests.
 
 mod mesh_gemv;
@@ -26,7 +27,7 @@ mod ring;
 
 use half::f16;
 
-use crate::arena::Owner;
+use crate::arena::{Owner, Tile};
 use crate::collectives::{Allreduce, RingOrder, Seat, allreduce, answer, give};
 use crate::fabric::{Chip, Layout, LayoutError, TileDecl, TileId};
 use crate::math::binary16::gemv_f16;
@@ -88,11 +89,11 @@ pub struct Gemv {
     pub passes: usize,
 }
 
-/// See `Gemv::local`.
+/// A core's product: shape, tiles and cost, looked up once (`Gemv::local`).
 pub struct Local {
     shape: PackedShape,
     /// W, x, y.
-    tiles: [crate::arena::Tile; 3],
+    tiles: [Tile; 3],
     cycles: Cycles,
 }
 
@@ -129,8 +130,9 @@ impl Gemv {
         }
     }
 
-    /// Rows from the two ends of a column toward the root of its allreduce: the order in which the host comes to them,
-    /// for a PE runs on as soon as what it waits for has come from outside.
+    /// Rows in the order in which the host comes to them: from the first one to the root of the allreduce, then from
+    /// the last one back to the root's neighbour. A broadcast wakes the outermost core last, and the last one woken
+    /// runs first. A mesh has rows.
     fn inward(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + use<> {
         let (rows, root) = (self.shape.rows, self.column(0).root());
         (0..rows).map(move |place| if place <= root { place } else { rows - place + root })
@@ -231,7 +233,7 @@ impl Gemv {
         pe.compute(Cycles(0), |view| self.check_finite(view, local.tiles[2]));
     }
 
-    fn check_finite(&self, view: &mut View<'_>, y: crate::arena::Tile) {
+    fn check_finite(&self, view: &mut View<'_>, y: Tile) {
         let kernels = view.kernels();
         let finite = match self.numerics {
             Numerics::Default => crate::math::vector::all_finite(kernels, view.f32(y)),
@@ -254,7 +256,7 @@ impl Gemv {
     }
 
     /// The local product, in the numerics of the kernel.
-    fn multiply(&self, view: &mut View<'_>, shape: PackedShape, [w, x, y]: [crate::arena::Tile; 3]) {
+    fn multiply(&self, view: &mut View<'_>, shape: PackedShape, [w, x, y]: [Tile; 3]) {
         let kernels = view.kernels();
         let [w, x, y] = view.words_mut([w, x, y]);
         let w = &bytemuck::cast_slice(w)[..shape.len()];
@@ -278,7 +280,7 @@ impl Kernel for Gemv {
         let at = pe.coord();
         let column = self.column(at.col as usize);
         let seat = column.seat(pe, at.row as usize);
-        // All members of a column end with the same bits.
+        // All members of a column end with the bits that its root has, so a fault is the root's.
         let checks = at.row as usize == column.root();
         let (local, y) = (self.local(pe), pe.tile(tile::Y));
         let fold = if self.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };

@@ -12,7 +12,7 @@ use super::super::{Decode, KvFormat};
 use super::{Layer, Stage};
 
 /// Positions of one row: a ring of `cap` slots, the oldest at `start`.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     start: u32,
     count: u32,
@@ -90,12 +90,12 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Does the row pass its oldest position up, and does it get one from below?
+    /// Does the row pass its oldest position up, and does it get one from below, where there is a shift?
     fn shifts(&self, position: u32) -> [bool; 2] {
         let rows = self.d.plan.rows;
         let grows = position as usize % rows; // rows from the bottom; this one keeps what it gets
         let below = rows - 1 - self.row;
-        [below < grows, below >= 1 && below <= grows].map(|does| does && self.d.concat_prompt.is_none())
+        [below < grows, below >= 1 && below <= grows]
     }
 
     /// Passes the oldest position up where the balance asks for it; all links in parallel.

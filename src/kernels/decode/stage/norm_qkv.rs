@@ -14,8 +14,8 @@ use super::super::point::{self, Marker, Part};
 use super::Stage;
 
 impl<'a> Stage<'a> {
-    /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x, of this row; the tile to reduce along y.
-    pub(super) fn normed_gemv(&self, w: Tile, g: Tile, n: usize) -> Tile {
+    /// `wide[0..n]` = W (x g), `wide[n]` = sum of squares of x, of this row: what is reduced along y.
+    pub(super) fn normed_gemv(&self, w: Tile, g: Tile, n: usize) {
         let out = self.t.wide.slice(0, n + 1);
         let chip = &self.d.chip;
         let cost = chip.elementwise(self.hidden) + chip.gemv(self.hidden, n) + chip.elementwise(self.hidden);
@@ -26,7 +26,6 @@ impl<'a> Stage<'a> {
             let (kernels, format) = (v.kernels(), self.d.format);
             normed(v, kernels, format, [self.t.x, g, self.t.xg, w, out]);
         });
-        out
     }
 
     /// q, k and v of the column in every row; at the root its open broadcast.
