@@ -6,9 +6,9 @@
 //! of many and of few.
 //!
 //! Between two products the roots of the columns meet, as they do in a norm: no column begins the next product before
-//! all have ended this one, so every product takes all weights from memory. Their meeting, a chain of 512 roots and back,
-//! is in the time and the bursts. (Columns that go on as soon as they can are run one after the other, all products of
-//! one while its weights are in cache.)
+//! all have ended this one, so every product takes all weights from memory. Their meeting, a chain of 512 roots and
+//! back, is in the time and the bursts. (Columns that go on as soon as they can are run one after the other, all
+//! products of one while its weights are in cache.)
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -17,8 +17,8 @@
 //! | y    | 4 Nt             | 2 Nt          | activations |
 //!
 //! Invariant: the order of operations is fixed by shape and allreduce; `oracle::mesh_gemv` states it once more.
-//! Invariant: a result that is not finite (in f16: above 65,504) ends the run with a `NumericError` of the column's root
-//! (of a ring: of every member).
+//! Invariant: a result that is not finite (in f16: above 65,504) ends the run with a `NumericError` of the column's
+//! root (of a ring: of every member).
 //! Called by the host's benchmark of GEMV, by examples and tests.
 
 mod mesh_gemv;
