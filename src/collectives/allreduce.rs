@@ -103,9 +103,7 @@ pub async fn allreduce(pe: Pe<'_>, seat: &Seat, tile: Tile, fold: Fold) {
         Seat::Alone => {}
         Seat::Staged { roles, ends } => {
             pe.relay(roles, tile, fold, answer(ends, tile)).await;
-            if let Some(Role::Leaf(_)) = ends {
-                give(pe, ends, tile).await;
-            }
+            give(pe, ends, tile).await;
         }
         Seat::Ring(seat) => ring::run(pe, *seat, tile, fold).await,
     }

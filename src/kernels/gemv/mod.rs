@@ -34,7 +34,7 @@ use crate::math::binary16::gemv_f16;
 use crate::math::checkpoint::WeightFormat;
 use crate::math::gemv::{PackedShape, Stream, gemv, pack};
 use crate::math::split::part;
-use crate::pe::{FaultKind, Fold, Kernel, Pe, Role, View};
+use crate::pe::{FaultKind, Fold, Kernel, Pe, View};
 use crate::units::{Coord, Cycles};
 
 use super::Numerics;
@@ -133,7 +133,7 @@ impl Gemv {
     /// Rows in the order in which the host comes to them: from the first one to the root of the allreduce, then from
     /// the last one back to the root's neighbour. A broadcast wakes the outermost core last, and the last one woken
     /// runs first. A mesh has rows.
-    fn inward(&self) -> impl DoubleEndedIterator<Item = usize> + ExactSizeIterator + use<> {
+    fn inward(&self) -> impl Iterator<Item = usize> + use<> {
         let (rows, root) = (self.shape.rows, self.column(0).root());
         (0..rows).map(move |place| if place <= root { place } else { rows - place + root })
     }
@@ -145,9 +145,10 @@ impl Gemv {
     pub fn layout(&self) -> Result<Layout, LayoutError> {
         let mut layout = Layout::default();
         let GemvShape { cols, rows, .. } = self.shape;
+        let inward: Vec<usize> = self.inward().collect();
         for col in 0..cols {
             // A worker begins with the PE that was laid out last.
-            for (place, row) in self.inward().enumerate().rev() {
+            for (place, &row) in inward.iter().enumerate().rev() {
                 let at = Coord::new(col as u32, row as u32);
                 let visit = ((cols - 1 - col) * rows + place) as u64;
                 let PackedShape { k, n } = self.tile_shape(at);
@@ -281,7 +282,7 @@ impl Kernel for Gemv {
         let column = self.column(at.col as usize);
         let seat = column.seat(pe, at.row as usize);
         // All members of a column end with the bits that its root has, so a fault is the root's.
-        let checks = at.row as usize == column.root();
+        let is_root = at.row as usize == column.root();
         let (local, y) = (self.local(pe), pe.tile(tile::Y));
         let fold = if self.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
         drop(column);
@@ -292,10 +293,8 @@ impl Kernel for Gemv {
         for _pass in 0..self.passes {
             self.product(pe, &local);
             pe.relay(&roles, y, fold, answer(&ends, y)).await;
-            if let Some(Role::Leaf(_)) = ends {
+            if is_root {
                 give(pe, &ends, y).await;
-            }
-            if checks {
                 self.check(pe, &local);
             }
         }
