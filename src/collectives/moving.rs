@@ -58,6 +58,8 @@ impl Exchange {
 pub struct Moving {
     buffers: [Tile; 2],
     second: bool,
+    /// Buffers change owners.
+    trades: bool,
     block: u32,
     n: u32,
 }
@@ -65,7 +67,13 @@ pub struct Moving {
 impl Moving {
     /// Block `block` in the first of two buffers.
     pub fn new(buffers: [Tile; 2], block: usize, n: usize) -> Self {
-        Self { buffers, second: false, block: block as u32, n: n as u32 }
+        Self { buffers, second: false, trades: false, block: block as u32, n: n as u32 }
+    }
+
+    /// The same where nobody asks for the two tiles by name any more, on this core or, after the program, from the host:
+    /// the host need not copy blocks, so which words the tiles of the layout hold in the end is left open.
+    pub fn trading(buffers: [Tile; 2], block: usize, n: usize) -> Self {
+        Self { trades: true, ..Self::new(buffers, block, n) }
     }
 
     /// Number of the block that is here.
@@ -93,11 +101,21 @@ impl Moving {
 
     /// Starts to pass the block on, of `here` words, and to take the one of `coming` words.
     fn exchange(&self, pe: Pe<'_>, ring: RingEnds, here: usize, coming: usize) -> Exchange {
-        ring.exchange(pe, self.tile(here), self.buffers[usize::from(!self.second)].slice(0, coming))
+        let [held, other] = [self.second, !self.second].map(|at| self.buffers[usize::from(at)]);
+        if self.trades {
+            return Exchange(pe.post_trade((ring.tx, held, here), (ring.rx, other, coming)));
+        }
+        ring.exchange(pe, held.slice(0, here), other.slice(0, coming))
     }
 
-    /// After the exchange has been joined: the next block is here.
-    pub fn turn(&mut self, way: Way) {
+    /// After `exchange` has been joined: the next block is here.
+    pub fn turn(&mut self, pe: Pe<'_>, exchange: Exchange, way: Way) {
+        if self.trades {
+            let (Exchange([sent, came]), [first, second]) = (exchange, &mut self.buffers);
+            let (held, other) = if self.second { (second, first) } else { (first, second) };
+            *held = sent.map_or(*held, |sent| pe.lies(sent, *held));
+            *other = came.map_or(*other, |came| pe.lies(came, *other));
+        }
         self.block = self.next(way);
         self.second = !self.second;
     }
@@ -141,7 +159,7 @@ impl Tour {
         let came = match self.under_way.take() {
             Some(exchange) => {
                 exchange.join(pe).await;
-                self.moving.turn(Way::Forward);
+                self.moving.turn(pe, exchange, Way::Forward);
                 Some(self.coming as usize)
             }
             None => None,

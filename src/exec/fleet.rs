@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::arena::{Memory, Tile};
 use crate::fabric::{Backing, Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
-use crate::link::{Ctrl, Net, Order, Schedule};
+use crate::link::{Ctrl, Net, Schedule};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part, Probes};
 use crate::units::Coord;
@@ -201,8 +201,8 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let mut net = Net::new(timing, schedule, options.dry, memory, part.net);
-                if (schedule, kernel.order()) == (Schedule::DepthFirst, Order::Sweep) {
-                    net.sweep();
+                if schedule == Schedule::DepthFirst {
+                    net.take_up(kernel.order());
                 }
                 if options.link_windows {
                     net.count_loads();

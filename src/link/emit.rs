@@ -168,6 +168,9 @@ impl<S: Store> Net<S> {
             0 => [from, to],
             _ => [record.hull[0].min(from), record.hull[1].max(to)],
         };
+        if record.hands_over > 0 {
+            (ticket.hands_over, ticket.ctrl) = (true, Ctrl { kind_slot: from, position: u32::from(record.hands_over) });
+        }
         let at = (!record.open).trailing_zeros();
         record.open |= 1 << at;
         let id = record.tickets + at;

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   depth first:  last woken, first run: what was just written is in cache when it is read
-//!   sweep:        lowest id first, at most AHEAD runs beyond the others
+//!   sweep:        lowest id first, at most `ahead` runs beyond the others
 //!
 //!     runs |#\                      where every PE works with its neighbours step by step (rings folded into lines), a
-//!          |## \ AHEAD              front moves over the mesh and the PEs behind it take AHEAD steps while their state
+//!          |## \ ahead              front moves over the mesh and the PEs behind it take `ahead` steps while their state
 //!          |#####\_______  id ->    is in cache; last in, first out would fetch all state of a wafer for every step
 //! ```
 //! Invariant: every PE that was pushed is popped once; none is lost at the end of an epoch.
@@ -22,12 +22,12 @@ pub enum Order {
     #[default]
     DepthFirst,
     /// See the module.
-    Sweep,
+    Sweep {
+        /// Runs of a PE in one epoch, at least 1: with more of them state is fetched less often, until the PEs behind
+        /// the front no longer fit into the cache.
+        ahead: u16,
+    },
 }
-
-/// Runs of a PE in one epoch: with more of them state is fetched less often, until the PEs behind the front no longer
-/// fit into the cache.
-const AHEAD: u16 = 4;
 
 /// PEs that a sweep has chosen before they run.
 const SOON: usize = 5;
@@ -46,8 +46,8 @@ impl Ready {
     }
 
     /// Changes to a sweep over `n` PEs; `sinks`: by port, the first PE that takes its bursts, if it is known.
-    pub(super) fn sweep(&mut self, n: usize, sinks: Vec<u32>) {
-        let mut sweep = Box::new(Sweep::new(n, sinks));
+    pub(super) fn sweep(&mut self, n: usize, ahead: u16, sinks: Vec<u32>) {
+        let mut sweep = Box::new(Sweep::new(n, ahead, sinks));
         self.stack.drain(..).for_each(|pe| sweep.push(pe));
         self.sweep = Some(sweep);
     }
@@ -92,10 +92,12 @@ impl Ready {
 }
 
 impl<S: Store> Net<S> {
-    /// From now on PEs are taken up in a sweep (`Order::Sweep`).
-    pub fn sweep(&mut self) {
-        let sinks = self.ports.iter().map(|port| self.first_sink(port.outs[0])).collect();
-        self.ready.sweep(self.records.len(), sinks);
+    /// From now on PEs are taken up in that order.
+    pub fn take_up(&mut self, order: Order) {
+        if let Order::Sweep { ahead } = order {
+            let sinks = self.ports.iter().map(|port| self.first_sink(port.outs[0])).collect();
+            self.ready.sweep(self.records.len(), ahead, sinks);
+        }
     }
 
     /// The first PE that takes what enters a lane, if it is here.
@@ -118,6 +120,7 @@ struct Sweep {
     runs: Vec<u16>,
     /// Runs at which this epoch ends.
     limit: u16,
+    ahead: u16,
     /// Chosen, but not run: their state is on its way into the cache.
     soon: [u32; SOON],
     n_soon: usize,
@@ -125,9 +128,9 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn new(n: usize, sinks: Vec<u32>) -> Self {
+    fn new(n: usize, ahead: u16, sinks: Vec<u32>) -> Self {
         let (now, next) = (Bits::new(n), Bits::new(n));
-        Self { now, next, runs: vec![0; n], limit: AHEAD, soon: [0; SOON], n_soon: 0, sinks }
+        Self { now, next, runs: vec![0; n], limit: ahead, ahead, soon: [0; SOON], n_soon: 0, sinks }
     }
 
     #[inline]
@@ -159,7 +162,7 @@ impl Sweep {
             None => {
                 std::mem::swap(&mut self.now, &mut self.next);
                 let pe = self.now.take_first()?;
-                self.limit = self.runs[pe as usize].wrapping_add(AHEAD);
+                self.limit = self.runs[pe as usize].wrapping_add(self.ahead);
                 pe
             }
         };
@@ -222,7 +225,7 @@ mod tests {
     #[test]
     fn a_sweep_gives_each_pe_once_lowest_first_within_an_epoch() {
         let mut ready = Ready::all(5000);
-        ready.sweep(5000, Vec::new());
+        ready.sweep(5000, 4, Vec::new());
         for pe in 0..5000 {
             assert_eq!(ready.pop(), Some(pe));
         }
@@ -234,9 +237,9 @@ mod tests {
     #[test]
     fn a_pe_that_has_run_enough_waits_for_the_others() {
         let mut ready = Ready::all(2);
-        ready.sweep(2, Vec::new());
+        ready.sweep(2, 4, Vec::new());
         assert_eq!([ready.pop(), ready.pop()], [Some(0), Some(1)]);
-        for _ in 1..AHEAD {
+        for _ in 1..4 {
             ready.push(0);
             assert_eq!(ready.pop(), Some(0));
         }

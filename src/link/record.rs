@@ -55,6 +55,12 @@ pub struct Record {
     pub takeable: u16,
     /// Which of its tickets are open, a bit each.
     pub open: u8,
+    /// While it posts operations on tiles that may be handed over: words of such a tile; 0 else.
+    pub hands_over: u16,
+    /// What the program will read and write when it goes on, if that is known, and its cache lines; for hints.
+    pub works_on: u32,
+    /// See `works_on`.
+    pub works_on_lines: u8,
     /// Tickets that have to end before it goes on, while it waits for tickets.
     pub awaits: u8,
     /// Doing what.
@@ -82,6 +88,9 @@ impl Record {
             way: NONE,
             takeable: 0,
             open: 0,
+            hands_over: 0,
+            works_on: 0,
+            works_on_lines: 0,
             awaits: 0,
             status: Status::Runnable,
             place: None,

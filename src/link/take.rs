@@ -197,6 +197,32 @@ impl<S: Store> Net<S> {
         }
     }
 
+    /// Where both ends allow it the tiles change owners and nothing is copied: the receive gets the sender's, which both
+    /// may read, the sender gets the one that was to be written.
+    #[inline(always)]
+    fn hand_over(&mut self, taken: &Taken, id: u32) -> bool {
+        let receive = &self.tickets[id];
+        if !receive.hands_over || !taken.rendezvous || taken.payload & BY_PORT != 0 {
+            return false;
+        }
+        let send = &self.tickets[taken.payload];
+        if !send.hands_over || send.ctrl.position != receive.ctrl.position {
+            return false;
+        }
+        let places = (send.place, receive.place);
+        self.tickets[id].ctrl.kind_slot = places.0;
+        self.tickets[taken.payload].ctrl.kind_slot = places.1;
+        true
+    }
+
+    /// Where the tile of a posted operation that might be handed over lies, once that has ended and until its PE posts
+    /// again: what a receive was to fill, or what a send may have back.
+    #[inline(always)]
+    pub fn lies(&self, ticket: u32) -> u32 {
+        let t = &self.tickets[ticket];
+        if t.hands_over { t.ctrl.kind_slot } else { t.place }
+    }
+
     /// The oldest receive that is posted on a lane takes the one burst there, which its reader has not been told of.
     #[inline(never)]
     fn take_posted(&mut self, lane_id: u32) {
@@ -206,13 +232,16 @@ impl<S: Store> Net<S> {
         let (pe, ready, place, words) = (t.pe, t.ready, t.place, t.words);
         lane.posted = t.next;
         let taken = self.take_off(lane_id, ready);
-        if taken.words == words && !self.dry && words > 0 {
+        if taken.words == words && !self.dry && words > 0 && !self.hand_over(&taken, id) {
             self.store.copy(self.place_of(&taken), place, usize::from(words));
         }
         self.finish_take(&taken);
         let t = &mut self.tickets[id];
         (t.state, t.next) = (TicketState::Done, u32::from(taken.words));
-        (t.end, t.tally, t.ctrl) = (taken.end, taken.depth, taken.ctrl);
+        (t.end, t.tally) = (taken.end, taken.depth);
+        if !t.hands_over {
+            t.ctrl = taken.ctrl;
+        }
         match t.awaited {
             true if taken.words == words => self.ended(pe),
             // The program has to see this, whatever else it waits for.

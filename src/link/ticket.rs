@@ -57,6 +57,8 @@ pub struct Ticket {
     pub has_ctrl: bool,
     /// Someone waits for the end.
     pub awaited: bool,
+    /// The tile may be handed over (`Net::lies`).
+    pub(super) hands_over: bool,
     /// Payload words.
     pub words: u16,
     /// Owner PE; of a stand-in: the worker that answers go to.
@@ -72,7 +74,8 @@ pub struct Ticket {
     pub order: u32,
     /// Depth of the message, while a send is queued and when a receive is done. In flight: answers outstanding.
     pub tally: u32,
-    /// Control words (sends: to be sent; receives: received).
+    /// Control words (sends: to be sent; receives: received). Of a tile that may be handed over: where it lies now, and
+    /// its words.
     pub ctrl: Ctrl,
     /// Earliest start.
     pub ready: u64,
@@ -93,6 +96,7 @@ impl Ticket {
             state: TicketState::Queued,
             has_ctrl: false,
             awaited: false,
+            hands_over: false,
             words: 0,
             pe: NONE,
             at: NONE,

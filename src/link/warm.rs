@@ -48,8 +48,6 @@ pub fn warm_one<T>(at: *const T) {
     }
 }
 
-/// Lines of tiles that are asked for ahead.
-const TILE_LINES: usize = 16;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
@@ -103,17 +101,13 @@ impl<S: Store> Net<S> {
             self.warm_tickets(*pe);
         }
         if let Some(pe) = soon.get(1) {
-            self.open(*pe).for_each(|t| match t.kind {
+            self.open(*pe).for_each(|(_, t)| match t.kind {
                 TicketKind::Receive => self.warm_lane(t.at as usize),
                 _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
             });
-            let record = &self.records[*pe as usize];
-            if !self.dry && record.is_open() {
-                let words = (record.hull[1] - record.hull[0]).min((TILE_LINES * LINE / 4) as u32);
-                warm(self.store.words(record.hull[0], words as usize));
-            }
+            self.warm_tiles(*pe);
         }
-        let sends = |pe| self.open(pe).filter(|t| t.kind == TicketKind::Send).map(|t| t.at as usize);
+        let sends = |pe| self.open(pe).filter(|(_, t)| t.kind == TicketKind::Send).map(|(_, t)| t.at as usize);
         if let Some(pe) = soon.first() {
             sends(*pe).for_each(|port| {
                 let way = self.ports[port].outs[0];
@@ -126,6 +120,19 @@ impl<S: Store> Net<S> {
         soon.get(3).copied()
     }
 
+    /// Asks for what a PE has received and for what it works on beside that.
+    #[inline]
+    fn warm_tiles(&self, pe: u32) {
+        let record = &self.records[pe as usize];
+        if self.dry {
+            return;
+        }
+        warm(self.store.words(record.works_on, usize::from(record.works_on_lines) * (LINE / 4)));
+        for (id, t) in self.open(pe).filter(|(_, t)| t.kind == TicketKind::Receive) {
+            warm(self.store.words(self.lies(id), usize::from(t.words)));
+        }
+    }
+
     /// Asks for the tickets of a PE: four are all that most programs have open at once.
     #[inline]
     fn warm_tickets(&self, pe: u32) {
@@ -135,8 +142,8 @@ impl<S: Store> Net<S> {
 
     /// The open tickets of a PE.
     #[inline]
-    fn open(&self, pe: u32) -> impl Iterator<Item = &Ticket> {
-        self.records[pe as usize].open_tickets().map(|id| &self.tickets[id])
+    fn open(&self, pe: u32) -> impl Iterator<Item = (u32, &Ticket)> {
+        self.records[pe as usize].open_tickets().map(|id| (id, &self.tickets[id]))
     }
 
     /// Asks for the lane after `lane`, not for its slots: along a way they lie one behind the other.

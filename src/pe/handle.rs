@@ -271,6 +271,12 @@ impl<'a> Pe<'a> {
         self.part.net.borrow().warm_way(tx.port, tx.way);
     }
 
+    /// Says what the program will work on whenever it goes on, beside what it receives: a hint to the host.
+    pub fn works_on(self, tile: Tile) {
+        let record = &mut self.part.net.borrow_mut().records[self.id as usize];
+        (record.works_on, record.works_on_lines) = (tile.place, (tile.words / 16).min(255) as u8);
+    }
+
     /// Says that the program comes to a large tile that it reads from end to end: a launch may ask for the order of
     /// these visits, so that the host can lay such tiles out in it.
     #[inline]

@@ -41,29 +41,65 @@ impl<'a> Pe<'a> {
     /// Starts a send; costs the issue alone.
     #[track_caller]
     pub fn post_send(self, tx: Tx, tile: Tile) -> Ticket {
-        let mut net = self.part.net.borrow_mut();
-        if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
-            return Ticket(NONE);
-        }
-        if let Some(ticket) = net.post_tile(self.id, tx.port, tile.span()) {
-            return Ticket(ticket);
-        }
-        let request = self.request(&mut net, tx, tile, None, 0);
-        let ticket = net.post_send(request);
-        self.part.note(self.id, Asked::PostSend { port: tx.port, ticket }, Location::caller());
-        Ticket(ticket)
+        self.start_posted_send(&mut self.part.net.borrow_mut(), tx, tile, Location::caller())
     }
 
     /// Starts a receive; free.
     #[track_caller]
     pub fn post_recv(self, rx: Rx, tile: Tile) -> Ticket {
-        let mut net = self.part.net.borrow_mut();
-        if !self.may_post(&mut net) || !self.may_touch(&mut net, tile) {
+        self.start_posted_recv(&mut self.part.net.borrow_mut(), rx, tile, Location::caller())
+    }
+
+    /// As `post_send` and `post_recv` of the first words of two tiles, nothing where there are none. But where sender and
+    /// receiver both trade, and their tiles are of one size, the tiles change owners and nothing is copied: `lies` says
+    /// where they are then.
+    ///
+    /// What is given may be read until it is joined, so nobody may write there as long: see `collectives::moving`, which
+    /// sees to that.
+    #[track_caller]
+    pub(crate) fn post_trade(
+        self,
+        (tx, out, n_out): (Tx, Tile, usize),
+        (rx, into, n_in): (Rx, Tile, usize),
+    ) -> [Option<Ticket>; 2] {
+        let (place, mut net) = (Location::caller(), self.part.net.borrow_mut());
+        let has_one_sink = net.ports[tx.port as usize].answers == 1;
+        net.records[self.id as usize].hands_over = if has_one_sink { out.words as u16 } else { 0 };
+        let sent = (n_out > 0).then(|| self.start_posted_send(&mut net, tx, out.slice(0, n_out), place));
+        net.records[self.id as usize].hands_over = into.words as u16;
+        let came = (n_in > 0).then(|| self.start_posted_recv(&mut net, rx, into.slice(0, n_in), place));
+        net.records[self.id as usize].hands_over = 0;
+        [sent, came]
+    }
+
+    #[inline(always)]
+    fn start_posted_send(self, net: &mut Net<Memory>, tx: Tx, tile: Tile, place: &'static Location<'static>) -> Ticket {
+        if !self.may_post(net) || !self.may_touch(net, tile) {
+            return Ticket(NONE);
+        }
+        if let Some(ticket) = net.post_tile(self.id, tx.port, tile.span()) {
+            return Ticket(ticket);
+        }
+        let request = self.request(net, tx, tile, None, 0);
+        let ticket = net.post_send(request);
+        self.part.note(self.id, Asked::PostSend { port: tx.port, ticket }, place);
+        Ticket(ticket)
+    }
+
+    #[inline(always)]
+    fn start_posted_recv(self, net: &mut Net<Memory>, rx: Rx, tile: Tile, place: &'static Location<'static>) -> Ticket {
+        if !self.may_post(net) || !self.may_touch(net, tile) {
             return Ticket(NONE);
         }
         let ticket = net.post_receive(self.id, rx.0, tile.place, tile.words as u16);
-        self.part.note(self.id, Asked::PostRecv { lane: rx.0, ticket }, Location::caller());
+        self.part.note(self.id, Asked::PostRecv { lane: rx.0, ticket }, place);
         Ticket(ticket)
+    }
+
+    /// Where the tile of one end of a trade lies after it was joined, and before anything else is posted.
+    #[inline]
+    pub(crate) fn lies(self, Ticket(id): Ticket, tile: Tile) -> Tile {
+        Tile { place: self.part.net.borrow().lies(id), ..tile }
     }
 
     /// Waits for a posted operation.

@@ -59,8 +59,11 @@ impl<'a> View<'a> {
     /// Words of two tiles to be read, and of a third one, disjoint from both, to be written.
     #[inline]
     pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
-        read.into_iter().for_each(|t| self.check(t, false));
-        self.check(write, true);
+        // One walk over the open tickets, in most cases.
+        if opens_any(self.net, self.pe, read, write) {
+            read.into_iter().for_each(|t| self.check(t, false));
+            self.check(write, true);
+        }
         let [a, b, out] = self.net.store.tiles_mut([read[0], read[1], write]);
         ([a, b], out)
     }
@@ -83,6 +86,15 @@ pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -
     let record = &net.records[pe as usize];
     let hull = Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] };
     record.is_open() && hull.overlaps(tile) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))
+}
+
+/// Is a ticket open on some words of tiles that are read or of one that is written?
+#[inline(always)]
+fn opens_any(net: &Net<Memory>, pe: u32, read: [Tile; 2], write: Tile) -> bool {
+    any_open(net, pe, |t| {
+        let (reads, writes) = (opens(t, false), opens(t, true));
+        read.into_iter().any(|tile| reads.overlaps(tile)) | writes.overlaps(write)
+    })
 }
 
 /// Is a posted operation open on some words of `tile`?

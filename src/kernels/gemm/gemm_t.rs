@@ -120,7 +120,7 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     let chain = MovingRoot::new(pe, cols, col, CHAIN_BASE);
     let next = if rows > 1 { pe.tile(tile::B_NEXT) } else { Tile::EMPTY };
     let mut b = Box::new(Side {
-        moving: Moving::new([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows),
+        moving: Moving::trading([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows),
         forward: ORDER.ends(pe, rows, at.row as usize, B_BASE, Way::Forward),
         len: &g.map.b_len,
         width: k as u32,

@@ -87,14 +87,14 @@ impl<'a> Start<'a> {
         let b_turn = if aligned { 0 } else { b_turn };
         Self {
             a: Side {
-                moving: Moving::new(pair(tile::A, tile::A_NEXT, cols > 1), i, cols),
+                moving: Moving::trading(pair(tile::A, tile::A_NEXT, cols > 1), i, cols),
                 forward: a_forward,
                 len: &g.map.a_len,
                 width: m as u32,
                 format: g.spec.a,
             },
             b: Side {
-                moving: Moving::new(pair(tile::B, tile::B_NEXT, rows > 1), b_start, rows),
+                moving: Moving::trading(pair(tile::B, tile::B_NEXT, rows > 1), b_start, rows),
                 forward: b_forward,
                 len: &g.map.b_len,
                 width: n as u32,

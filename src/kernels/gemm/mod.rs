@@ -34,6 +34,7 @@ mod product;
 mod shift;
 mod spec;
 mod summa;
+mod sweep;
 
 use crate::collectives::Cycle;
 use crate::fabric::{Layout, LayoutError, TileDecl, TileId};
@@ -134,6 +135,7 @@ impl Gemm {
 impl Kernel for Gemm {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
         clear(pe, pe.tile(tile::C));
+        pe.works_on(pe.tile(tile::C));
         // Boxed but for MeshGEMM's, whose small tiles ask for a small program.
         match self.spec.algo {
             Algo::Mesh => mesh::program(self, pe, Cycle::Interleave, None).await,
@@ -147,10 +149,7 @@ impl Kernel for Gemm {
     }
 
     fn order(&self) -> Order {
-        match self.spec.algo {
-            Algo::Mesh | Algo::GemmT => Order::Sweep,
-            _ => Order::DepthFirst,
-        }
+        Gemm::order(self)
     }
 }
 

@@ -61,9 +61,9 @@ impl Side<'_> {
     }
 
     /// After a move, if there was one, has been joined.
-    fn arrived(&mut self, moved: bool, way: Way) {
-        if moved {
-            self.moving.turn(way);
+    fn arrived(&mut self, pe: Pe<'_>, moved: Option<Exchange>, way: Way) {
+        if let Some(exchange) = moved {
+            self.moving.turn(pe, exchange, way);
         }
     }
 }
@@ -93,8 +93,8 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn;
         let a_move = if a_moves { a.post(pe, a_turn.ends, a_turn.way) } else { None };
         let b_move = if b_moves { b.post(pe, b_turn.ends, b_turn.way) } else { None };
         Exchange::join_two(pe, a_move, b_move).await;
-        a.arrived(a_move.is_some(), a_turn.way);
-        b.arrived(b_move.is_some(), b_turn.way);
+        a.arrived(pe, a_move, a_turn.way);
+        b.arrived(pe, b_move, b_turn.way);
     }
 }
 
@@ -123,14 +123,16 @@ pub fn cyclic<'a>(
         while to_do > 0 {
             let piece = &map.pieces[at as usize];
             multiply(piece, a.tile(), b.tile());
-            let of_a = if piece.ends.0 { a_move.take() } else { None };
-            let of_b = if piece.ends.1 { b_move.take() } else { None };
-            let moved = [of_a.is_some(), of_b.is_some()];
+            let [of_a, of_b] = [a_move.filter(|_| piece.ends.0), b_move.filter(|_| piece.ends.1)];
             let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
             Exchange::join_two(pe, older, newer).await;
-            a.arrived(moved[0], Way::Forward);
-            b.arrived(moved[1], Way::Forward);
             let piece = &map.pieces[at as usize];
+            if piece.ends.0 {
+                a.arrived(pe, a_move.take(), Way::Forward);
+            }
+            if piece.ends.1 {
+                b.arrived(pe, b_move.take(), Way::Forward);
+            }
             if let Some(barrier) = barrier {
                 let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
                 (late, barriers) = (0, barriers - passed);

@@ -14,6 +14,7 @@ use crate::units::{Coord, Cycles};
 
 use super::pieces::{KMap, balanced};
 use super::product::Storage;
+use super::sweep::Strips;
 
 /// An algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +97,6 @@ pub struct Spec {
     pub finish: Finish,
 }
 
-/// Columns of a strip.
-const STRIP: u32 = 8;
-
 impl Spec {
     /// `algo` on `cols x rows` PEs with the defaults: f16 A and B, B aligned on the wafer, no needless move.
     pub fn new(algo: Algo, (cols, rows): (usize, usize), size: Dims, numerics: Numerics) -> Self {
@@ -145,6 +143,8 @@ pub struct Gemm {
     pub map: KMap,
     /// `gemm-t`: the longest run of N that is reduced at once.
     pub(super) longest_run: usize,
+    /// How the host goes over the mesh.
+    pub(super) strips: Strips,
 }
 
 impl Gemm {
@@ -166,28 +166,10 @@ impl Gemm {
             let block = |place| part(spec.size.n, rows, spec.order().at(rows, place)).len();
             map.b_len = (0..rows).map(block).collect();
         }
-        let mut all = Self { spec, chip: chip.clone(), map, longest_run: 0 };
+        let mut all = Self { spec, chip: chip.clone(), map, longest_run: 0, strips: Strips::default() };
+        all.strips = Strips::of(all.block_bytes(Coord::new(0, 0)).iter().sum());
         all.longest_run = if spec.algo == Algo::GemmT { super::gemm_t::longest_run(&all) } else { 0 };
         all
-    }
-
-    /// PEs by strip of columns, then row, then column: a sweep in this order (`Order::Sweep`) keeps the state of a
-    /// strip in cache for several steps.
-    pub fn pes(&self) -> impl Iterator<Item = Coord> + use<> {
-        let (cols, rows) = (self.spec.cols as u32, self.spec.rows as u32);
-        let of_strip = move |from: u32| {
-            let strip = from..cols.min(from + STRIP);
-            (0..rows).flat_map(move |row| strip.clone().map(move |col| Coord::new(col, row)))
-        };
-        (0..cols).step_by(STRIP as usize).flat_map(of_strip)
-    }
-
-    /// Place of a PE in `pes`.
-    pub(super) fn visit(&self, at: Coord) -> u64 {
-        let (cols, rows) = (self.spec.cols as u32, self.spec.rows as u32);
-        let from = at.col / STRIP * STRIP;
-        let width = cols.min(from + STRIP) - from;
-        u64::from(from) * u64::from(rows) + u64::from(at.row * width + at.col - from)
     }
 
     /// Rows of C and A in mesh row `row`.
