@@ -13,3 +13,4 @@ mod routing_props;
 mod script;
 mod stalls;
 mod tickets;
+mod trades;
