@@ -14,7 +14,6 @@ use crate::units::{Coord, Cycles};
 
 use super::pieces::{KMap, balanced};
 use super::product::Storage;
-use super::sweep::Strips;
 
 /// An algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,8 +142,6 @@ pub struct Gemm {
     pub map: KMap,
     /// `gemm-t`: the longest run of N that is reduced at once.
     pub(super) longest_run: usize,
-    /// How the host goes over the mesh.
-    pub(super) strips: Strips,
 }
 
 impl Gemm {
@@ -166,8 +163,7 @@ impl Gemm {
             let block = |place| part(spec.size.n, rows, spec.order().at(rows, place)).len();
             map.b_len = (0..rows).map(block).collect();
         }
-        let mut all = Self { spec, chip: chip.clone(), map, longest_run: 0, strips: Strips::default() };
-        all.strips = Strips::of(all.block_bytes(Coord::new(0, 0)).iter().sum());
+        let mut all = Self { spec, chip: chip.clone(), map, longest_run: 0 };
         all.longest_run = if spec.algo == Algo::GemmT { super::gemm_t::longest_run(&all) } else { 0 };
         all
     }
