@@ -33,9 +33,11 @@ pub(crate) fn advise_large(start: *const u8, bytes: usize) {
 /// Asks for every cache line of a slice.
 #[inline]
 pub fn warm<T>(slice: &[T]) {
-    let start = slice.as_ptr().cast::<u8>();
-    for offset in (0..size_of_val(slice)).step_by(LINE) {
+    let (start, bytes) = (slice.as_ptr().cast::<u8>(), size_of_val(slice));
+    let mut offset = 0;
+    while offset < bytes {
         ask(start.wrapping_add(offset));
+        offset += LINE;
     }
 }
 

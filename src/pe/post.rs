@@ -33,7 +33,8 @@ pub struct Join<'a> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct JoinAll<'a, const N: usize> {
     pe: Pe<'a>,
-    tickets: [Option<Ticket>; N],
+    /// `NONE`: nothing to wait for, or not any more.
+    tickets: [u32; N],
     place: &'static Location<'static>,
 }
 
@@ -111,7 +112,7 @@ impl<'a> Pe<'a> {
     /// Waits for posted operations, given in the order in which they were posted.
     #[track_caller]
     pub fn join_all<const N: usize>(self, tickets: [Option<Ticket>; N]) -> JoinAll<'a, N> {
-        JoinAll { pe: self, tickets, place: Location::caller() }
+        JoinAll { pe: self, tickets: tickets.map(|t| t.map_or(NONE, |t| t.0)), place: Location::caller() }
     }
 
     fn may_post(self, net: &mut Net<Memory>) -> bool {
@@ -147,7 +148,7 @@ impl<const N: usize> JoinAll<'_, N> {
     /// Waits for all tickets from `first` on, the first of which is open: up to one that ends in a fault.
     fn block(&self, net: &mut Net<Memory>, first: u32) {
         let mut awaits = 0;
-        for Ticket(id) in self.tickets.into_iter().flatten().skip_while(|t| t.0 != first) {
+        for id in self.tickets.into_iter().filter(|id| *id != NONE).skip_while(|id| *id != first) {
             let t = &mut net.tickets[id];
             // One that has ended too: what the PE waits for must not depend on when the host looked.
             t.awaited = true;
@@ -172,13 +173,13 @@ impl<const N: usize> Future for JoinAll<'_, N> {
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        if net.end_all(pe.id, &self.tickets.map(|t| t.map_or(NONE, |t| t.0))) {
+        if net.end_all(pe.id, &self.tickets) {
             return Poll::Ready(());
         }
         for at in 0..N {
-            let Some(Ticket(id)) = self.tickets[at] else { continue };
+            let id = self.tickets[at];
             if id == NONE {
-                return Poll::Pending;
+                continue;
             }
             if net.tickets[id].state != TicketState::Done {
                 self.block(&mut net, id);
@@ -188,7 +189,7 @@ impl<const N: usize> Future for JoinAll<'_, N> {
                 return Poll::Pending;
             }
             pe.part.note(pe.id, Asked::Join(id), self.place);
-            self.tickets[at] = None;
+            self.tickets[at] = NONE;
         }
         Poll::Ready(())
     }
