@@ -76,7 +76,7 @@ impl<S: Store> Net<S> {
     /// A burst runs on from lane to lane between routers while the next one has room: the lane where it has to stop or
     /// where more is to be done than to pass on, and its times there.
     #[inline(never)]
-    fn transit(&mut self, mut id: u32, (mut head, mut span): (u64, u32), wavelets: u32) -> (u32, u64, u32) {
+    pub(super) fn transit(&mut self, mut id: u32, (mut head, mut span): (u64, u32), wavelets: u32) -> (u32, u64, u32) {
         let (Timing { alpha, turn, lane_depth: depth, .. }, ser) = (self.timing, self.timing.ser(wavelets));
         let (alpha, turn, is_double) = (u64::from(alpha), u64::from(turn), usize::from(depth) == SLOTS);
         let lanes = &mut self.lanes[..];

@@ -219,8 +219,11 @@ impl<S: Store> Net<S> {
 
     /// A burst enters a lane that has room; as `push`, shorter where the lane ends at a ramp.
     #[inline(always)]
-    fn enter(&mut self, to: u32, burst: Burst, wavelets: u32, ser: u64) {
+    fn enter(&mut self, mut to: u32, mut burst: Burst, wavelets: u32, ser: u64) {
         let depth = self.timing.lane_depth;
+        if self.lanes[to as usize].is_way(depth) {
+            self.pass(&mut to, &mut burst, wavelets, ser);
+        }
         let lane = &mut self.lanes[to as usize];
         if lane.n_outs > 0 || lane.unforwarded > 0 || lane.flags.has(LaneFlags::REMOTE) {
             return self.push_on(to, burst);
@@ -233,6 +236,24 @@ impl<S: Store> Net<S> {
         lane.count(wavelets);
         let (reader, posted) = (lane.reader, lane.posted);
         self.arrived(to, reader, posted);
+    }
+
+    /// A burst goes on over an empty way while there is room behind it: to the lane where it has to stop.
+    #[inline(always)]
+    fn pass(&mut self, at: &mut u32, burst: &mut Burst, wavelets: u32, ser: u64) {
+        let depth = self.timing.lane_depth;
+        let out = self.lanes[*at as usize].outs[0];
+        let next = &self.lanes[out as usize];
+        if next.is_way(depth) {
+            (*at, burst.head, burst.span) = self.transit(*at, (burst.head, burst.span), wavelets);
+        } else if let Some(credit) = next.credit(depth) {
+            let lane = &mut self.lanes[*at as usize];
+            let (departure, tail, turns) = lane.forward(burst.head, burst.tail(), credit, ser);
+            lane.count(wavelets);
+            let turn = if turns { self.timing.turn } else { 0 };
+            (burst.head, burst.span) = (departure + u64::from(self.timing.alpha + turn), (tail - departure) as u32);
+            *at = out;
+        }
     }
 
     #[inline(never)]
