@@ -70,8 +70,8 @@ impl Moving {
         Self { buffers, second: false, trades: false, block: block as u32, n: n as u32 }
     }
 
-    /// The same where nobody asks for the two tiles by name any more, on this core or, after the program, from the host:
-    /// the host need not copy blocks, so which words the tiles of the layout hold in the end is left open.
+    /// The same where nobody asks for the two tiles by name any more, neither this program nor, afterwards, the host:
+    /// blocks need not be copied, so which words the tiles of the layout hold in the end is left open.
     pub fn trading(buffers: [Tile; 2], block: usize, n: usize) -> Self {
         Self { trades: true, ..Self::new(buffers, block, n) }
     }

@@ -5,7 +5,7 @@
 //!   sweep:        lowest id first, at most `ahead` runs beyond the others
 //!
 //!     runs |#\                      where every PE works with its neighbours step by step (rings folded into lines), a
-//!          |## \ ahead              front moves over the mesh and the PEs behind it take `ahead` steps while their state
+//!          |## \ ahead              front moves over the mesh, and PEs behind it take `ahead` steps while their state
 //!          |#####\_______  id ->    is in cache; last in, first out would fetch all state of a wafer for every step
 //! ```
 //! Invariant: every PE that was pushed is popped once; none is lost at the end of an epoch.

@@ -197,8 +197,8 @@ impl<S: Store> Net<S> {
         }
     }
 
-    /// Where both ends allow it the tiles change owners and nothing is copied: the receive gets the sender's, which both
-    /// may read, the sender gets the one that was to be written.
+    /// Where both ends allow it the tiles change owners and nothing is copied: the receive gets the sender's, which
+    /// both may read, the sender gets the one that was to be written.
     #[inline(always)]
     fn hand_over(&mut self, taken: &Taken, id: u32) -> bool {
         let receive = &self.tickets[id];

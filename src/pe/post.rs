@@ -51,12 +51,12 @@ impl<'a> Pe<'a> {
         self.start_posted_recv(&mut self.part.net.borrow_mut(), rx, tile, Location::caller())
     }
 
-    /// As `post_send` and `post_recv` of the first words of two tiles, nothing where there are none. But where sender and
-    /// receiver both trade, and their tiles are of one size, the tiles change owners and nothing is copied: `lies` says
-    /// where they are then.
+    /// As `post_send` and `post_recv` of the first words of two tiles, nothing where there are none. But where sender
+    /// and receiver both trade, and their tiles are of one size, the tiles change owners and nothing is copied: `lies`
+    /// says where they are then.
     ///
-    /// What is given may be read until it is joined, so nobody may write there as long: see `collectives::moving`, which
-    /// sees to that.
+    /// What is given may be read until it is joined, so nobody may write there as long: see `collectives::moving`,
+    /// which sees to that.
     #[track_caller]
     pub(crate) fn post_trade(
         self,
