@@ -2,7 +2,8 @@
 //! program futures.
 //!
 //! Invariant: a tile has an offset in its PE's address space (the ledger's) and a place on the host (this room's);
-//! programs see neither. Called by `fabric` (layout), `pe` and `exec`.
+//! programs see neither. Of tiles that cores trade the places change owners (`collectives::moving`).
+//! Called by `fabric` (layout), `pe` and `exec`.
 
 mod ledger;
 mod memory;

@@ -4,6 +4,13 @@
 //!   buffers:  [held]  --send-->     post: both ways start at once; what is held may be read meanwhile
 //!             [other] <--recv--     turn: both have ended; the buffers change roles, the block is the next one
 //! ```
+//! Tiles that are *traded* change owners on the host instead of being copied: at the take the receiver gets the
+//! sender's buffer with the block, the sender the receiver's empty one. To programs it is a move as any other.
+//!
+//! Invariant: of traded tiles nothing is written while it is read. A buffer is written by a copying take alone (from
+//! another worker, or of a short block). Who reads a block that was given away has not joined, and the owner of its
+//! buffer comes behind them on the way of the blocks; what is written there next was sent through them, after they
+//! joined, for blocks keep their order on the ring. So blocks that are read under way go one way only.
 //! Invariant: a block's number is its place on the ring; in the forward way PE at place p holds block p + rounds mod n.
 //! Invariant: sizes follow from block numbers, so both ends of a link agree on them without a word; a block without
 //! words is neither sent nor received, so a PE with nothing to pass on never waits for one that computes.
@@ -71,7 +78,8 @@ impl Moving {
     }
 
     /// The same where nobody asks for the two tiles by name any more, neither this program nor, afterwards, the host:
-    /// blocks need not be copied, so which words the tiles of the layout hold in the end is left open.
+    /// blocks need not be copied, so which words the tiles of the layout hold in the end is left open. For rings that
+    /// never turn back after blocks were read under way. A copy of this value names tiles of others after a `turn`.
     pub fn trading(buffers: [Tile; 2], block: usize, n: usize) -> Self {
         Self { trades: true, ..Self::new(buffers, block, n) }
     }

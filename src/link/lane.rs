@@ -178,15 +178,6 @@ impl Lane {
         self.flags.has(LaneFlags::WAY) && self.used == 0 && usize::from(depth) <= SLOTS
     }
 
-    /// A burst goes on to the next lane of a way: its departure, its tail's, and whether it turns.
-    #[inline(always)]
-    pub(super) fn forward(&mut self, head: u64, tail: u64, credit: u64, ser: u64) -> (u64, u64, bool) {
-        let departure = head.max(self.tail_departure).max(credit);
-        let tail = (departure + ser).max(tail);
-        self.depart(tail);
-        (departure, tail, self.flags.has(LaneFlags::TURN0))
-    }
-
     /// A tail departs over a lane between routers.
     #[inline(always)]
     pub(super) fn depart(&mut self, tail: u64) {

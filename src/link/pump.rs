@@ -73,8 +73,9 @@ impl<S: Store> Net<S> {
         }
     }
 
-    /// A burst runs on from lane to lane between routers while the next one has room: the lane where it has to stop or
-    /// where more is to be done than to pass on, and its times there.
+    /// A burst that has the credit of lane `id`, an empty way (`Lane::is_way`), runs on from lane to lane between
+    /// routers while the next one has room: the lane where it has to stop or where more is to be done than to pass on,
+    /// and its times there.
     #[inline(never)]
     pub(super) fn transit(&mut self, mut id: u32, (mut head, mut span): (u64, u32), wavelets: u32) -> (u32, u64, u32) {
         let (Timing { alpha, turn, lane_depth: depth, .. }, ser) = (self.timing, self.timing.ser(wavelets));

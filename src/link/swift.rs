@@ -248,9 +248,11 @@ impl<S: Store> Net<S> {
             (*at, burst.head, burst.span) = self.transit(*at, (burst.head, burst.span), wavelets);
         } else if let Some(credit) = next.credit(depth) {
             let lane = &mut self.lanes[*at as usize];
-            let (departure, tail, turns) = lane.forward(burst.head, burst.tail(), credit, ser);
+            let departure = burst.head.max(lane.tail_departure).max(credit);
+            let tail = (departure + ser).max(burst.tail());
+            lane.depart(tail);
             lane.count(wavelets);
-            let turn = if turns { self.timing.turn } else { 0 };
+            let turn = if lane.flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };
             (burst.head, burst.span) = (departure + u64::from(self.timing.alpha + turn), (tail - departure) as u32);
             *at = out;
         }

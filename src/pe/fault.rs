@@ -13,7 +13,7 @@ use crate::units::Coord;
 pub struct Span {
     /// Name of the tile.
     pub name: &'static str,
-    /// Index of the tile among those of its PE.
+    /// Index of the tile among those of its PE; `u32::MAX`: it is none of them (`collectives::moving`).
     pub index: u32,
     /// First word in the tile (before it was resolved: in the worker's memory).
     pub from: u32,
@@ -36,6 +36,9 @@ impl Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.index == u32::MAX {
+            return write!(f, "{} words of a tile that was traded", self.words);
+        }
         write!(f, "`{}` words {}..{}", self.name, self.from, self.from + self.words)
     }
 }

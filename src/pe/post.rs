@@ -65,9 +65,11 @@ impl<'a> Pe<'a> {
     ) -> [Option<Ticket>; 2] {
         let (place, mut net) = (Location::caller(), self.part.net.borrow_mut());
         let has_one_sink = net.ports[tx.port as usize].answers == 1;
-        net.records[self.id as usize].hands_over = if has_one_sink { out.words as u16 } else { 0 };
+        // 0, as of a tile that is too large for the count: it is copied.
+        let size = |tile: Tile| u16::try_from(tile.words).unwrap_or(0);
+        net.records[self.id as usize].hands_over = if has_one_sink { size(out) } else { 0 };
         let sent = (n_out > 0).then(|| self.start_posted_send(&mut net, tx, out.slice(0, n_out), place));
-        net.records[self.id as usize].hands_over = into.words as u16;
+        net.records[self.id as usize].hands_over = size(into);
         let came = (n_in > 0).then(|| self.start_posted_recv(&mut net, rx, into.slice(0, n_in), place));
         net.records[self.id as usize].hands_over = 0;
         [sent, came]

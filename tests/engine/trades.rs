@@ -1,5 +1,7 @@
 //! Blocks that travel round a ring in tiles that change owners: each arrives as it left, may be read while it is on its
 //! way, and takes as long as one that is copied, at every worker count and schedule.
+//!
+//! Back first, then forward with reading under way, as MeshGEMM does it.
 
 use plummer::arena::Tile;
 use plummer::collectives::{Cycle, Moving, RingEnds, Way};
@@ -10,8 +12,10 @@ use plummer::prelude::*;
 
 const BUFFERS: [TileId; 2] = [TileId(0), TileId(1)];
 const SUMS: TileId = TileId(2);
+/// Rounds in which the block lay in one of the core's own buffers.
+const OWN: TileId = TileId(3);
 
-/// A ring of `n` cores in a row; block b is `lens[b]` words of b + 1. Twice round, forward then back.
+/// A ring of `n` cores in a row; block b is `lens[b]` words of b + 1. Once back, then once round.
 #[derive(Clone, Debug)]
 struct Ring {
     lens: Vec<usize>,
@@ -28,9 +32,10 @@ impl Ring {
     /// What a core has seen in all rounds, one after the other.
     fn seen(&self, col: usize) -> Vec<u32> {
         let (n, first) = (self.n(), Cycle::Interleave.pos(self.n(), col));
-        let there = (0..=n).map(|round| (first + round) % n);
-        let back = (1..=n).map(|round| (first + n - round) % n);
-        there.chain(back).map(|block| (self.lens[block] * (block + 1)) as u32).collect()
+        let back = (0..n).map(|round| (first + n - round) % n);
+        back.chain((0..=n).map(|round| (first + round) % n))
+            .map(|block| (self.lens[block] * (block + 1)) as u32)
+            .collect()
     }
 
     fn layout(&self) -> Layout {
@@ -38,7 +43,7 @@ impl Ring {
         let line: Vec<Coord> = (0..n as u32).map(|col| Coord::new(col, 0)).collect();
         for (col, at) in line.iter().enumerate() {
             layout.pe(*at).share = (col * 65536 / n) as u16;
-            let sums = [(SUMS, 2 * n + 1)];
+            let sums = [(SUMS, 2 * n + 1), (OWN, 1)];
             for (id, words) in BUFFERS.map(|id| (id, self.room[col])).into_iter().chain(sums) {
                 let bytes = 4 * words as u32;
                 layout.tile(*at, TileDecl { id, name: "block", owner: Owner::Receive, bytes, visit: 0 });
@@ -47,28 +52,46 @@ impl Ring {
         for (way, base) in [(Way::Forward, 0), (Way::Reverse, 3)] {
             Cycle::Interleave.lay_out(&mut layout, &line, base, way).unwrap();
         }
+        for (at, pair) in line.windows(2).enumerate() {
+            layout.line(token(at), pair[0], pair[1], false).unwrap();
+        }
         layout
     }
 }
 
 impl Kernel for Ring {
     async fn program<'a>(&'a self, pe: Pe<'a>) {
-        let (n, col, sums) = (self.n(), pe.coord().col as usize, pe.tile(SUMS));
+        let (n, col, sums, own) = (self.n(), pe.coord().col as usize, pe.tile(SUMS), pe.tile(OWN));
         let ends = |base, way| Cycle::Interleave.ends(pe, n, col, base, way).unwrap();
-        let ways: [(RingEnds, Way); 2] = [(ends(0, Way::Forward), Way::Forward), (ends(3, Way::Reverse), Way::Reverse)];
-        let make = if self.trades { Moving::trading } else { Moving::new };
-        let mut moving = make(BUFFERS.map(|id| pe.tile(id)), Cycle::Interleave.pos(n, col), n);
+        let ways: [(RingEnds, Way); 2] = [(ends(3, Way::Reverse), Way::Reverse), (ends(0, Way::Forward), Way::Forward)];
+        let before = (col > 0).then(|| pe.rx(token(col - 1)));
+        let after = (col + 1 < n).then(|| pe.tx(token(col)));
+        let buffers = BUFFERS.map(|id| pe.tile(id));
+        let mut moving =
+            (if self.trades { Moving::trading } else { Moving::new })(buffers, Cycle::Interleave.pos(n, col), n);
         let sum = |block: Tile, round: usize| {
             pe.compute(Cycles(5), |v| {
                 let total = v.words(block).iter().sum();
                 v.words_mut([sums.slice(round, 1)])[0][0] = total;
+                v.words_mut([own])[0][0] += u32::from(buffers.iter().any(|own| own.slice(0, block.words()) == block));
             });
         };
         for round in 0..2 * n {
             let (ring, way) = ways[round / n];
+            if way == Way::Reverse {
+                sum(moving.tile(self.lens[moving.block()]), round);
+            }
             let exchange = moving.post(pe, ring, way, |block| self.lens[block]);
-            // Whoever takes it may have it by now, or not.
-            sum(moving.tile(self.lens[moving.block()]), round);
+            if way == Way::Forward {
+                // Nothing is read before all cores to the west have come as far, so the takers have long had it.
+                if let Some(before) = before {
+                    pe.recv(before, Tile::EMPTY).await;
+                }
+                if let Some(after) = after {
+                    pe.send(after, Tile::EMPTY).await;
+                }
+                sum(moving.tile(self.lens[moving.block()]), round);
+            }
             exchange.join(pe).await;
             moving.turn(pe, exchange, way);
         }
@@ -76,8 +99,13 @@ impl Kernel for Ring {
     }
 }
 
-/// Runs a ring: what its cores saw, and the cycles.
-fn run(ring: &Ring, options: &RunOptions) -> (Vec<Vec<u32>>, u64) {
+/// The color from core `at` to the next one in the row.
+fn token(at: usize) -> Color {
+    Color(6 + at as u8 % 2)
+}
+
+/// Runs a ring: what its cores saw, and the cycles; and in how many rounds blocks lay in buffers of their cores.
+fn run(ring: &Ring, options: &RunOptions) -> ((Vec<Vec<u32>>, u64), u32) {
     let (chip, n) = (Chip::preset("wse2").unwrap(), ring.n());
     let fill = |at: Coord, id: TileId, words: &mut [u32]| {
         let block = Cycle::Interleave.pos(n, at.col as usize);
@@ -87,26 +115,31 @@ fn run(ring: &Ring, options: &RunOptions) -> (Vec<Vec<u32>>, u64) {
     };
     let mut wafer = Wafer::launch(ring.clone(), ring.layout(), &chip, options, fill).unwrap();
     wafer.run(&[]).unwrap();
-    let seen = (0..n as u32).map(|col| wafer.read(Coord::new(col, 0), SUMS).unwrap()).collect();
-    (seen, wafer.counters().unwrap().cycles)
+    let read = |id| (0..n as u32).map(move |col| (Coord::new(col, 0), id)).map(|(at, id)| wafer.read(at, id).unwrap());
+    let (seen, own) = (read(SUMS).collect(), read(OWN).map(|own| own[0]).sum());
+    ((seen, wafer.counters().unwrap().cycles), own)
 }
 
 #[test]
 fn blocks_that_change_owners_arrive_as_they_left() {
     for n in 2..=6 {
-        // Longer than the queues and shorter, none at all; buffers of one size, and of several.
+        // Longer than the queues and shorter, none at all; buffers of one size, and of several, which are then copied.
         let even = Ring { lens: vec![40; n], room: vec![40; n], trades: true };
         let uneven = Ring { lens: (0..n).map(|b| [40, 3, 0, 17][b % 4]).collect(), ..even.clone() };
-        let rooms = Ring { room: (0..n).map(|at| 40 + at % 2).collect(), ..even.clone() };
-        for ring in [even, uneven, rooms] {
+        let rooms = Ring { room: (0..n).map(|at| 40 + at).collect(), ..even.clone() };
+        for (ring, may_trade) in [(even, true), (uneven, true), (rooms, false)] {
             let copies = Ring { trades: false, ..ring.clone() };
             let want: Vec<Vec<u32>> = (0..n).map(|col| ring.seen(col)).collect();
-            let copied = run(&copies, &RunOptions::new(1));
-            assert_eq!(copied.0, want, "{copies:?}");
+            let (copied, own) = run(&copies, &RunOptions::new(1));
+            let all = (n * (2 * n + 1)) as u32;
+            assert_eq!((&copied.0, own), (&want, all), "{copies:?}");
             for workers in 1..=3 {
                 for schedule in [Schedule::DepthFirst, Schedule::Random(3), Schedule::Random(4), Schedule::Random(5)] {
                     let options = RunOptions { schedule, ..RunOptions::new(workers) };
-                    assert_eq!(run(&ring, &options), copied, "{ring:?} on {workers} workers, {schedule:?}");
+                    let (found, own) = run(&ring, &options);
+                    assert_eq!(found, copied, "{ring:?} on {workers} workers, {schedule:?}");
+                    // Neighbours on one worker trade, neighbours on two do not.
+                    assert!(workers >= n || (own < all) == may_trade, "{ring:?} on {workers} workers: {own} of {all}");
                 }
             }
         }

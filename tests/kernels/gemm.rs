@@ -199,7 +199,9 @@ fn trace(spec: Spec, options: &RunOptions) -> (String, Vec<(u64, u64, u32)>, Vec
 #[test]
 fn bits_cycles_and_counters_depend_on_neither_workers_nor_schedule_nor_payloads() {
     for algo in Algo::ALL {
-        for (mesh, size) in [((4, 4), (8, 12, 8)), ((5, 3), (11, 14, 23)), ((6, 6), (30, 30, 30))] {
+        for (mesh, size) in
+            [((4, 4), (8, 12, 8)), ((5, 3), (60, 4, 60)), ((5, 3), (11, 14, 23)), ((6, 6), (30, 30, 30))]
+        {
             let spec = Spec::new(algo, mesh, dims(size), Numerics::Default);
             let (row, clocks, bits) = trace(spec, &RunOptions::new(1));
             let schedules = [Schedule::DepthFirst, Schedule::Random(7), Schedule::Random(8)];

@@ -21,7 +21,8 @@
 //! Several products in one program, over the same rings: look the ends up once (`Cycle::ends`), keep a `Side` an
 //! operand, then `align`, `cyclic` and `transposed` in any sequence; with `Finish::Home`'s count of moves (all C, all
 //! R) an operand is aligned again for the next product. Each takes the product as a closure, which charges what it
-//! likes.
+//! likes. Rings that go back (`align`) after a product want `Moving::new`; here they do not, so tiles are traded, and
+//! after the program the tiles of A and B hold whatever the host left there.
 //! Called by the host's benchmarks; the cost of a product by prefill.
 
 mod allgather;

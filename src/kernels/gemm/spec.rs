@@ -65,7 +65,7 @@ pub enum Load {
     Aligned,
 }
 
-/// Where A's and B's blocks are when the program ends (ring algorithms).
+/// Where A's and B's blocks are when the program ends (ring algorithms): on which core, not in which of its tiles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Finish {
     /// Wherever the last product found them: no move that the product does not need.

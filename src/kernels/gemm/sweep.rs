@@ -21,7 +21,7 @@ use super::spec::{Algo, Gemm};
 /// Places of a strip: W.
 const WIDTH: usize = 16;
 /// Steps behind the front: T. The PEs alive, 154, with tiles of 32 x 32 or smaller, fit into the last cache of a host,
-/// those with tiles of 8 x 8 into the second. Smaller and larger settings: `benches/README.md`.
+/// those with tiles of 8 x 8 into the second. What other settings give: `benches/README.md`.
 const AHEAD: u16 = 6;
 
 impl Gemm {
@@ -29,7 +29,7 @@ impl Gemm {
     fn rings(&self) -> [Cycle; 2] {
         match self.spec.algo {
             Algo::Mesh => [Cycle::Interleave; 2],
-            Algo::GemmT => [Cycle::Wrap, Cycle::Interleave],
+            Algo::GemmT => [Cycle::Wrap, Cycle::Interleave], // of the row's chains line order
             _ => [Cycle::Wrap; 2],
         }
     }
