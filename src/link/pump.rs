@@ -12,6 +12,13 @@ use super::net::{Net, Store};
 use super::ticket::NONE;
 use super::warm::ask;
 
+/// The rule of transit: when a burst departs from a lane behind the tail that left at `last`, and its own tail.
+#[inline(always)]
+pub(super) fn passes((head, tail): (u64, u64), last: u64, credit: u64, ser: u64) -> (u64, u64) {
+    let departure = head.max(last).max(credit);
+    (departure, (departure + ser).max(tail))
+}
+
 impl<S: Store> Net<S> {
     /// Puts a burst into a lane that has room. Depth-first, it goes on at once while the way is free: what a stop and a
     /// later `pump` would do, without the stop.
@@ -40,8 +47,7 @@ impl<S: Store> Net<S> {
                 self.warm_after(out);
             }
             let lane = &mut self.lanes[id as usize];
-            let departure = burst.head.max(lane.tail_departure).max(credit);
-            let tail = (departure + ser).max(burst.tail());
+            let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, credit, ser);
             (burst.head, burst.span) = (departure, (tail - departure) as u32);
             lane.count(wavelets);
             if flags.has(LaneFlags::RAMP) {
@@ -96,8 +102,7 @@ impl<S: Store> Net<S> {
             };
             ask(lanes.as_ptr().wrapping_add(out as usize + 1));
             let lane = &mut lanes[id as usize];
-            let departure = head.max(tail_departure).max(credit);
-            let tail = (departure + ser).max(head + u64::from(span));
+            let (departure, tail) = passes((head, head + u64::from(span)), tail_departure, credit, ser);
             lane.depart(tail);
             lane.count(wavelets);
             head = departure + alpha + if flags.has(LaneFlags::TURN0) { turn } else { 0 };
@@ -135,8 +140,8 @@ impl<S: Store> Net<S> {
             lane.unforwarded -= 1;
             let mut burst = *self.slot(id, at);
             let lane = &mut self.lanes[id as usize];
-            let departure = burst.head.max(lane.tail_departure).max(credit);
-            let tail = (departure + self.timing.ser(burst.wavelets())).max(burst.tail());
+            let ser = self.timing.ser(burst.wavelets());
+            let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, credit, ser);
             if flags.has(LaneFlags::RAMP) {
                 lane.tail_departure = tail
             } else {

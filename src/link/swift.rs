@@ -11,6 +11,7 @@ use super::burst::{Burst, Ctrl};
 use super::emit::{SendRequest, Sent, departs};
 use super::lane::{LaneFlags, SLOTS};
 use super::net::{Net, Store};
+use super::pump::passes;
 use super::take::{Taken, Times, begins};
 use super::ticket::{BY_PORT, NONE, Ticket, TicketState};
 
@@ -228,10 +229,10 @@ impl<S: Store> Net<S> {
         if lane.n_outs > 0 || lane.unforwarded > 0 || lane.flags.has(LaneFlags::REMOTE) {
             return self.push_on(to, burst);
         }
-        let departure = burst.head.max(lane.tail_departure);
-        lane.tail_departure = (departure + ser).max(burst.tail());
+        let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, 0, ser);
+        lane.tail_departure = tail;
         let at = usize::from(lane.next_slot(depth)) % SLOTS;
-        lane.slots[at] = Burst { head: departure, span: (lane.tail_departure - departure) as u32, ..burst };
+        lane.slots[at] = Burst { head: departure, span: (tail - departure) as u32, ..burst };
         lane.used += 1;
         lane.count(wavelets);
         let (reader, posted) = (lane.reader, lane.posted);
@@ -248,8 +249,7 @@ impl<S: Store> Net<S> {
             (*at, burst.head, burst.span) = self.transit(*at, (burst.head, burst.span), wavelets);
         } else if let Some(credit) = next.credit(depth) {
             let lane = &mut self.lanes[*at as usize];
-            let departure = burst.head.max(lane.tail_departure).max(credit);
-            let tail = (departure + ser).max(burst.tail());
+            let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, credit, ser);
             lane.depart(tail);
             lane.count(wavelets);
             let turn = if lane.flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };

@@ -215,14 +215,6 @@ impl<S: Store> Net<S> {
         true
     }
 
-    /// Where the tile of a posted operation that might be handed over lies, once that has ended and until its PE posts
-    /// again: what a receive was to fill, or what a send may have back.
-    #[inline(always)]
-    pub fn lies(&self, ticket: u32) -> u32 {
-        let t = &self.tickets[ticket];
-        if t.hands_over { t.ctrl.kind_slot } else { t.place }
-    }
-
     /// The oldest receive that is posted on a lane takes the one burst there, which its reader has not been told of.
     #[inline(never)]
     fn take_posted(&mut self, lane_id: u32) {

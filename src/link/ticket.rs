@@ -57,7 +57,7 @@ pub struct Ticket {
     pub has_ctrl: bool,
     /// Someone waits for the end.
     pub awaited: bool,
-    /// The tile may be handed over (`Net::lies`).
+    /// The tile may be handed over.
     pub(super) hands_over: bool,
     /// Payload words.
     pub words: u16,
@@ -109,6 +109,13 @@ impl Ticket {
             tail: 0,
             end: 0,
         }
+    }
+
+    /// Where its tile lies once it has ended, and until its PE posts again: what a receive was to fill, or what a send
+    /// has back. Another place than before if the tile was handed over.
+    #[inline(always)]
+    pub fn lies(&self) -> u32 {
+        if self.hands_over { self.ctrl.kind_slot } else { self.place }
     }
 
     /// The account of a send, not emitted.

@@ -103,13 +103,13 @@ impl<S: Store> Net<S> {
             self.warm_tickets(*pe);
         }
         if let Some(pe) = soon.get(1) {
-            self.open(*pe).for_each(|(_, t)| match t.kind {
+            self.open(*pe).for_each(|t| match t.kind {
                 TicketKind::Receive => self.warm_lane(t.at as usize),
                 _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
             });
             self.warm_tiles(*pe);
         }
-        let sends = |pe| self.open(pe).filter(|(_, t)| t.kind == TicketKind::Send).map(|(_, t)| t.at as usize);
+        let sends = |pe| self.open(pe).filter(|t| t.kind == TicketKind::Send).map(|t| t.at as usize);
         if let Some(pe) = soon.first() {
             sends(*pe).for_each(|port| {
                 let way = self.ports[port].outs[0];
@@ -130,8 +130,8 @@ impl<S: Store> Net<S> {
             return;
         }
         warm(self.store.words(record.works_on, usize::from(record.works_on_lines) * (LINE / 4)));
-        for (id, t) in self.open(pe).filter(|(_, t)| t.kind == TicketKind::Receive) {
-            warm(self.store.words(self.lies(id), usize::from(t.words)));
+        for t in self.open(pe).filter(|t| t.kind == TicketKind::Receive) {
+            warm(self.store.words(t.lies(), usize::from(t.words)));
         }
     }
 
@@ -144,8 +144,8 @@ impl<S: Store> Net<S> {
 
     /// The open tickets of a PE.
     #[inline]
-    fn open(&self, pe: u32) -> impl Iterator<Item = (u32, &Ticket)> {
-        self.records[pe as usize].open_tickets().map(|id| (id, &self.tickets[id]))
+    fn open(&self, pe: u32) -> impl Iterator<Item = &Ticket> {
+        self.records[pe as usize].open_tickets().map(|id| &self.tickets[id])
     }
 
     /// Asks for the lane after `lane`, not for its slots: along a way they lie one behind the other.

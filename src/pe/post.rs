@@ -102,7 +102,7 @@ impl<'a> Pe<'a> {
     /// Where the tile of one end of a trade lies after it was joined, and before anything else is posted.
     #[inline]
     pub(crate) fn lies(self, Ticket(id): Ticket, tile: Tile) -> Tile {
-        Tile { place: self.part.net.borrow().lies(id), ..tile }
+        Tile { place: self.part.net.borrow().tickets[id].lies(), ..tile }
     }
 
     /// Waits for a posted operation.

@@ -150,7 +150,7 @@ impl Kernel for Gemm {
     }
 
     fn order(&self) -> Order {
-        Gemm::order(self)
+        sweep::order(self.spec.algo)
     }
 }
 

@@ -52,13 +52,13 @@ impl Gemm {
         let from = col / WIDTH * WIDTH;
         (from * rows + row * WIDTH.min(cols - from) + col - from) as u64
     }
+}
 
-    /// In which order the host best takes up the PEs.
-    pub(super) fn order(&self) -> Order {
-        match self.spec.algo {
-            Algo::Mesh | Algo::GemmT => Order::Sweep { ahead: AHEAD },
-            _ => Order::DepthFirst,
-        }
+/// In which order the host best takes up the PEs.
+pub(super) fn order(algo: Algo) -> Order {
+    match algo {
+        Algo::Mesh | Algo::GemmT => Order::Sweep { ahead: AHEAD },
+        _ => Order::DepthFirst,
     }
 }
 
