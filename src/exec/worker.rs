@@ -64,14 +64,12 @@ impl Heat {
     fn new(regions: Vec<Region>) -> Self {
         let of = |(i, r): (usize, &Region)| std::iter::repeat_n(i as u16, r.pes.len());
         let region_of = regions.iter().enumerate().flat_map(of).collect();
-        // A part of one region is in the cache if it fits, and nothing helps if it does not.
-        let warmed = vec![regions.len() < 2; regions.len()];
+        let warmed = vec![false; regions.len()];
         Self { regions, region_of, warmed }
     }
 
     fn begin_pass(&mut self) {
-        let one = self.regions.len() < 2;
-        self.warmed.fill(one);
+        self.warmed.fill(false);
     }
 }
 
@@ -79,6 +77,9 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
     /// Reads the state of the region that `pe` is in, once a pass; programs are asked for one by one (`warm_next`).
     #[inline]
     fn warm(&mut self, pe: u32) {
+        if self.heat.regions.len() < 2 {
+            return; // in the cache if it fits, and nothing helps if it does not
+        }
         let at = usize::from(self.heat.region_of[pe as usize]);
         if !std::mem::replace(&mut self.heat.warmed[at], true) {
             self.warm_region(at);

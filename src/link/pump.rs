@@ -23,41 +23,43 @@ impl<S: Store> Net<S> {
     /// Puts a burst into a lane that has room. Depth-first, it goes on at once while the way is free: what a stop and a
     /// later `pump` would do, without the stop.
     ///
-    /// Inlined, so that the burst stays in registers: a copy of what was just written in parts would wait for the
-    /// parts to reach the cache.
+    /// Inlined, and its times are apart from the rest, so that they stay in registers: a copy of what was just written
+    /// in parts would wait for the parts to reach the cache.
     #[inline(always)]
-    pub(super) fn push(&mut self, mut id: u32, mut burst: Burst) {
+    pub(super) fn push(&mut self, mut id: u32, burst: Burst) {
         let depth = self.timing.lane_depth;
         let wavelets = burst.wavelets();
         let ser = self.timing.ser(wavelets);
+        let (mut head, mut span) = (burst.head, burst.span);
         loop {
             let lane = &self.lanes[id as usize];
             let (out, flags, n_outs) = (lane.outs[0], lane.flags, lane.n_outs);
             if !self.runs_on || lane.unforwarded > 0 || n_outs > 1 || flags.has(LaneFlags::REMOTE) {
-                return self.stop(id, burst);
+                return self.stop(id, Burst { head, span, ..burst });
             }
             let (mut credit, mut goes_on) = (0, false);
             if n_outs > 0 {
                 let next = &self.lanes[out as usize];
                 if !next.has_room(depth) {
-                    return self.stop(id, burst);
+                    return self.stop(id, Burst { head, span, ..burst });
                 }
                 goes_on = next.is_way(depth);
                 credit = self.room_since(out);
                 self.warm_after(out);
             }
             let lane = &mut self.lanes[id as usize];
-            let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, credit, ser);
-            (burst.head, burst.span) = (departure, (tail - departure) as u32);
+            let (departure, tail) = passes((head, head + u64::from(span)), lane.tail_departure, credit, ser);
+            (head, span) = (departure, (tail - departure) as u32);
             lane.count(wavelets);
             if flags.has(LaneFlags::RAMP) {
                 let (at, reader, posted) = (lane.next_slot(depth), lane.reader, lane.posted);
                 lane.tail_departure = tail;
                 lane.used += 1;
-                match usize::from(at) {
-                    at @ 0..SLOTS => lane.slots[at] = burst,
-                    _ => *self.slot_mut(id, at) = burst,
-                }
+                let slot = match usize::from(at) {
+                    at @ 0..SLOTS => &mut lane.slots[at],
+                    _ => self.slot_mut(id, at),
+                };
+                *slot = Burst { head, span, ..burst };
                 self.arrived(id, reader, posted);
             } else {
                 lane.depart(tail);
@@ -71,10 +73,10 @@ impl<S: Store> Net<S> {
                 return;
             }
             let turn = if flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };
-            burst.head = departure + u64::from(self.timing.alpha) + u64::from(turn);
+            head = departure + u64::from(self.timing.alpha) + u64::from(turn);
             id = out;
             if goes_on {
-                (id, burst.head, burst.span) = self.transit(id, (burst.head, burst.span), wavelets);
+                (id, head, span) = self.transit(id, (head, span), wavelets);
             }
         }
     }

@@ -69,11 +69,11 @@ impl<'a> Pe<'a> {
 impl Relay<'_> {
     /// Plays the role it is at, or waits for its end; `None` while it waits (or for ever, if the PE was stopped).
     #[inline]
-    fn play(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
+    fn play(&mut self, net: &mut Net<Memory>, role: &Role) -> Option<()> {
         if self.open != NONE {
             return self.end(net, role);
         }
-        match role {
+        match *role {
             Role::Inner(rx, _) | Role::Root(rx) if self.waits(net, role, rx) => None,
             _ => self.begin(net, role),
         }
@@ -81,23 +81,23 @@ impl Relay<'_> {
 
     /// Nothing is here to be taken: waits, as the take would find out with more work.
     #[inline]
-    fn waits(&self, net: &mut Net<Memory>, role: Role, rx: Rx) -> bool {
+    fn waits(&self, net: &mut Net<Memory>, role: &Role, rx: Rx) -> bool {
         let record = &mut net.records[self.pe.id as usize];
         if record.takeable > 0 || record.is_open() {
             return false;
         }
         record.block(Status::OnLane, rx.0);
         record.place = Some(self.place);
-        if let Role::Inner(_, tx) = role {
+        if let Role::Inner(_, tx) = *role {
             record.way = tx.way;
         }
         true
     }
 
     /// Begins the role; waits for its end where that is not known yet.
-    fn begin(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
+    fn begin(&mut self, net: &mut Net<Memory>, role: &Role) -> Option<()> {
         let (pe, tile, fold, place) = (self.pe, self.tile, self.fold, self.place);
-        let (sent, tx) = match role {
+        let (sent, tx) = match *role {
             Role::Root(rx) => {
                 let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
                 self.at += u8::from(got.is_ready());
@@ -119,20 +119,26 @@ impl Relay<'_> {
                 return Some(());
             }
         }
-        self.end(net, role)
+        self.await_end(net, role)
     }
 
-    /// The end of the open send. Where the answer follows, the PE waits for both at once.
+    /// The end of the open send.
     #[inline]
-    fn end(&mut self, net: &mut Net<Memory>, role: Role) -> Option<()> {
-        let (pe, place) = (self.pe, self.place);
+    fn end(&mut self, net: &mut Net<Memory>, role: &Role) -> Option<()> {
         if self.open & BY_PORT != 0
             && let Some(end) = net.end_of(self.open)
         {
-            let record = &mut net.records[pe.id as usize];
+            let record = &mut net.records[self.pe.id as usize];
             record.now = record.now.max(end);
             return self.ended(record);
         }
+        self.await_end(net, role)
+    }
+
+    /// The end of the open send, which is likely not known yet. Where the answer follows, the PE waits for both at once.
+    #[inline]
+    fn await_end(&mut self, net: &mut Net<Memory>, role: &Role) -> Option<()> {
+        let (pe, place) = (self.pe, self.place);
         if let After::Back(rx, into) = self.after
             && usize::from(self.at) + 1 == self.roles.len()
             && !self.ends_first(net, rx, into)
@@ -182,10 +188,11 @@ impl Future for Relay<'_> {
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        while let Some(&role) = self.roles.get(usize::from(self.at)) {
+        let roles = self.roles;
+        while let Some(role) = roles.get(usize::from(self.at)) {
             if let (Role::Leaf(tx), After::Posted) = (role, self.after) {
                 drop(net);
-                return Poll::Ready(Some(pe.post_send(tx, self.tile)));
+                return Poll::Ready(Some(pe.post_send(*tx, self.tile)));
             }
             if self.play(&mut net, role).is_none() {
                 return Poll::Pending;

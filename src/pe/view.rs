@@ -52,7 +52,9 @@ impl<'a> View<'a> {
     /// Words of several disjoint tiles, to be read or written.
     #[inline]
     pub fn words_mut<const N: usize>(&mut self, tiles: [Tile; N]) -> [&mut [u32]; N] {
-        tiles.into_iter().for_each(|t| self.check(t, true));
+        if self.net.records[self.pe as usize].is_open() {
+            tiles.into_iter().for_each(|t| self.check(t, true));
+        }
         self.net.store.tiles_mut(tiles)
     }
 
