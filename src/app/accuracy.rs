@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use indicatif::ProgressBar;
 
 use super::chips::open;
+use super::progress::Progress;
 use super::whole::Whole;
 use crate::accuracy::{PRESETS, html, json, markdown, measure};
 use crate::fabric::Chip;
@@ -50,9 +50,9 @@ fn chips(args: &AccuracyArgs) -> Result<Vec<(&str, Chip)>> {
 pub fn run(args: &AccuracyArgs) -> Result<String> {
     let chips = chips(args)?;
     let file = Whole::of_flag("--html", args.html.as_deref())?;
-    let bar = ProgressBar::new_spinner();
-    let page = measure(chips, |at, of| bar.set_message(format!("set {} of {of}", at + 1))).context("accuracy")?;
-    bar.finish_and_clear();
+    let bar = Progress::new(None);
+    let page = measure(chips, |at, of| bar.at(format!("set {} of {of}", at + 1))).context("accuracy")?;
+    bar.finish();
     if let Some(file) = file {
         file.finish(html(&page).as_bytes())?;
     }

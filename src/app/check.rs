@@ -4,11 +4,11 @@
 //! chip or where the fabric buffers less. Called by `app`.
 
 use anyhow::{Result, bail};
-use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
 use super::cli::CheckArgs;
 use super::count;
+use super::progress::Progress;
 use super::resolve::{in_chunks, session};
 use crate::exec::{CheckReport, LoadReport, StallReport, Verdict, WINDOW, WaitCycle};
 use crate::host::{
@@ -59,13 +59,14 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     if let Some(prompt) = args.prompt.filter(|n| *n as usize > positions) {
         bail!("--prompt {prompt}: {positions} positions are checked (-c N)");
     }
-    let bar = ProgressBar::new(2 * positions as u64);
-    let decode = check_decode(&decode, &layout, positions, || bar.inc(1))?;
+    let bar = Progress::new(Some(2 * positions as u64));
+    bar.at("positions of a session");
+    let decode = check_decode(&decode, &layout, positions, || bar.step())?;
     let mut found = Found { placed, positions, decode, launches: Vec::new(), prompts: Vec::new(), refused: None };
     if found.decode.verdict.is_strict() {
         prefills(args, &model, &config, &mut found, &bar)?;
     }
-    bar.finish_and_clear();
+    bar.finish();
     let text = match args.json {
         true => format!("{}\n", object(&config, &found)),
         false => text(&config, &found),
@@ -80,20 +81,14 @@ fn how(args: &CheckArgs) -> PrefillOptions {
 
 /// Checks the prompt that was asked for; or the longest, then three shorter ones: a single position, a full chunk, one
 /// position behind a full chunk.
-fn prefills(
-    args: &CheckArgs,
-    model: &Model,
-    config: &SessionConfig,
-    found: &mut Found,
-    bar: &ProgressBar,
-) -> Result<()> {
+fn prefills(args: &CheckArgs, model: &Model, config: &SessionConfig, found: &mut Found, bar: &Progress) -> Result<()> {
     let how = how(args);
     let longest = args.prompt.map_or(found.positions, |n| n as usize);
     let mut prompts = vec![longest];
     while let Some(prompt) = prompts.pop() {
         let config = SessionConfig { prompt, ..config.clone() };
-        bar.inc_length((2 * found.positions - prompt) as u64);
-        let launches = match check_prefill(model, &config, how, found.positions, || bar.inc(1)) {
+        bar.more((2 * found.positions - prompt) as u64);
+        let launches = match check_prefill(model, &config, how, found.positions, || bar.step()) {
             Err(SessionError::Prefill(reason)) => {
                 found.refused = Some(format!("a prompt of {prompt}: {reason}"));
                 return Ok(());

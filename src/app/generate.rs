@@ -9,13 +9,13 @@ use std::io::IsTerminal as _;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha2::{Digest as _, Sha256};
 
 use super::cli::{GenerateArgs, PrefillArg};
 use super::interrupt::Interrupt;
 use super::npy::Rows;
 use super::output::TextOut;
+use super::progress::Progress;
 use super::resolve::{HiArgs, resolve};
 use super::sample::Sampler;
 use super::spans::Spans;
@@ -74,15 +74,15 @@ pub struct Outcome {
 pub fn run(args: &GenerateArgs) -> Result<u8> {
     let begin = Instant::now();
     let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
-    let bar = progress(args.quiet);
-    bar.set_message("loading the model");
+    let bar = if args.quiet { Progress::hidden() } else { Progress::new(None) };
+    bar.at("loading the model");
     if args.prefill == PrefillArg::Token && (args.chunk.is_some() || args.prefill_mesh.is_some()) {
         bail!("--prefill token has no chunks and no mesh of its own: leave out --chunk and --prefill-mesh");
     }
     let mut job = resolve(args)?;
     let warn = |text: String| {
         if !args.quiet {
-            bar.suspend(|| say(&format!("warning: {text}\n")));
+            bar.aside(|| say(&format!("warning: {text}\n")));
         }
     };
     let (workers, cores) = (job.session.workers, std::thread::available_parallelism().map_or(1, usize::from));
@@ -90,7 +90,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
         warn(format!("{} on {} wait for each other", count(workers, "worker"), count(cores, "core")));
     }
     start::idle(args, job.sample.temperature).map(warn);
-    bar.set_message("placing it on the wafer");
+    bar.at("placing it on the wafer");
     let (mut session, refused) = start::start(args, &mut job)?;
     if let Some(reason) = &refused {
         warn(format!("the prompt goes token by token: {reason}"));
@@ -109,10 +109,10 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     interrupt.run_begins();
     let mut out = TextOut::new(&args.stop, !args.json);
     let run = Run { args, job: &job, session: &mut session, limit, interrupt, bar: &bar, hash: Sha256::new(), rows };
-    let mut outcome = run.finish(&mut out).inspect_err(|_| bar.finish_and_clear())?;
+    let mut outcome = run.finish(&mut out).inspect_err(|_| bar.finish())?;
     outcome.seconds_load = seconds_load;
     outcome.refused = refused;
-    bar.finish_and_clear();
+    bar.finish();
     probes.write(&session.decode().chip, || session.recorded())?;
     deliver(args, &job, &outcome, &mut session, &mut out)?;
     if outcome.stop == Stop::Context {
@@ -155,7 +155,7 @@ struct Run<'a> {
     session: &'a mut Session,
     limit: usize,
     interrupt: Interrupt,
-    bar: &'a ProgressBar,
+    bar: &'a Progress,
     hash: Sha256,
     rows: Option<Rows>,
 }
@@ -205,7 +205,7 @@ impl Run<'_> {
         }
         // A terminal that shows the text has no line left for the progress.
         if !self.args.json && std::io::stdout().is_terminal() {
-            self.bar.finish_and_clear();
+            self.bar.finish();
         }
         self.decode(step, out, outcome)
     }
@@ -215,7 +215,7 @@ impl Run<'_> {
         let ids = &self.job.prompt_ids;
         let (bar, interrupt, chunk) = (self.bar, &self.interrupt, outcome.chunk.unwrap_or(1));
         let step = self.session.prefill(ids, |done| {
-            bar.set_message(format!("prompt {done} of {}, {chunk} at once", ids.len()));
+            bar.at(format!("prompt {done} of {}, {chunk} at once", ids.len()));
             outcome.passes = done;
             !interrupt.asked()
         })?;
@@ -231,7 +231,7 @@ impl Run<'_> {
             if self.interrupt.asked() {
                 return Ok(None);
             }
-            self.bar.set_message(format!("prompt {} of {}", i + 1, ids.len()));
+            self.bar.at(format!("prompt {} of {}", i + 1, ids.len()));
             let is_generated = i + 1 == ids.len() && self.args.n > 0;
             let step = self.session.step(Token::Given(*id), is_generated)?;
             outcome.passes += 1;
@@ -254,7 +254,7 @@ impl Run<'_> {
             }
             outcome.token_ids.push(id);
             let piece = stream.push(id);
-            if self.bar.suspend(|| out.push(&piece))? {
+            if self.bar.aside(|| out.push(&piece))? {
                 break Stop::Text;
             }
             if outcome.token_ids.len() >= self.args.n {
@@ -269,7 +269,7 @@ impl Run<'_> {
             step = self.session.step(next, true)?;
             outcome.passes += 1;
             let rate = outcome.steps as f64 / begin.elapsed().as_secs_f64();
-            self.bar.set_message(format!("{} tokens, {rate:.1} tokens/s", outcome.token_ids.len()));
+            self.bar.at(format!("{} tokens, {rate:.1} tokens/s", outcome.token_ids.len()));
         };
         if stop != Stop::Text && out.push(&stream.finish())? {
             return Ok(Stop::Text);
@@ -301,12 +301,4 @@ impl Run<'_> {
     fn wants_logits(&self) -> bool {
         self.args.json || self.args.digest || self.args.logits.is_some()
     }
-}
-
-/// A spinner on stderr; hidden with `--quiet`, and by indicatif itself where stderr is no terminal.
-fn progress(quiet: bool) -> ProgressBar {
-    let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
-    let bar = ProgressBar::with_draw_target(None, target);
-    bar.set_style(ProgressStyle::default_spinner());
-    bar
 }

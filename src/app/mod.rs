@@ -20,6 +20,7 @@ mod output;
 mod paper;
 mod plan;
 mod probe;
+mod progress;
 mod report;
 mod resolve;
 mod resume;

@@ -135,7 +135,7 @@ impl Relay<'_> {
         self.await_end(net, role)
     }
 
-    /// The end of the open send, which is likely not known yet. Where the answer follows, the PE waits for both at once.
+    /// The end of the open send, likely not known yet. Where the answer follows, the PE waits for both at once.
     #[inline]
     fn await_end(&mut self, net: &mut Net<Memory>, role: &Role) -> Option<()> {
         let (pe, place) = (self.pe, self.place);

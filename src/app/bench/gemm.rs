@@ -12,7 +12,7 @@ use crate::kernels::Rows;
 use crate::kernels::gemm::{Algo, Load, Matrices, Spec};
 use crate::math::gemm::Dims;
 
-use super::{CommonArgs, Progress, ternary, write_probes};
+use super::{CommonArgs, Running, ternary, write_probes};
 
 /// `plummer bench gemm`.
 #[derive(Clone, Debug, Args)]
@@ -57,7 +57,7 @@ pub(super) fn size(text: &str) -> Result<Dims, String> {
 ///
 /// # Errors
 /// A deadlock or a stopped PE.
-pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
+pub fn run(args: &GemmArgs, chip: &Chip, running: &mut Running) -> Result<(Rows, Option<String>)> {
     let options = args.common.options();
     let (Dims { m, k, n }, numerics) = (args.size, args.common.numerics());
     let a = |i: usize, kk: usize| ternary(i * k + kk);
@@ -74,14 +74,14 @@ pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
             let spec = Spec { load, ..Spec::new(algo, mesh, args.size, numerics) };
             let matrices = Matrices { a: &a, b: if algo == Algo::GemmT { &b_transposed } else { &b } };
             let what = || format!("{} on {cols}x{mesh_rows}", algo.name());
-            progress.begins(&what())?;
+            running.begins(&what())?;
             let run = measure(spec, chip, &options, matrices).with_context(what)?;
             let is_result = run.row.refused.is_none() && !args.common.dry;
             if is_result && run.result()? != *naive.get_or_insert_with(|| product(args.size, a, b)) {
                 wrong = wrong.or_else(|| Some(format!("{}: not A B", what())));
             }
             write_probes(&mut probes, run.wafer.as_ref(), chip, run.phases())?;
-            progress.done(&run.row)?;
+            running.done(&run.row)?;
             rows.rows.push(run.row);
         }
     }
@@ -92,15 +92,10 @@ pub fn run(args: &GemmArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
 ///
 /// # Errors
 /// As `run`.
-pub fn square(
-    common: &CommonArgs,
-    side: usize,
-    chip: &Chip,
-    progress: &mut Progress,
-) -> Result<(Rows, Option<String>)> {
+pub fn square(common: &CommonArgs, side: usize, chip: &Chip, running: &mut Running) -> Result<(Rows, Option<String>)> {
     let algo = vec![Algo::Allgather, Algo::Summa, Algo::Cannon, Algo::Mesh];
     let size = Dims { m: side, k: side, n: side };
-    run(&GemmArgs { algo, size, b_aligned: false, common: common.clone() }, chip, progress)
+    run(&GemmArgs { algo, size, b_aligned: false, common: common.clone() }, chip, running)
 }
 
 /// A B: eight rows and 512 columns of C at a time, k ascending.

@@ -13,7 +13,7 @@ use crate::host::bench;
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
 use crate::kernels::{Numerics, Rows};
 
-use super::{CommonArgs, Progress, ternary, write_probes};
+use super::{CommonArgs, Running, ternary, write_probes};
 
 /// `plummer bench gemv`.
 #[derive(Clone, Debug, Args)]
@@ -94,18 +94,13 @@ fn size_2(text: &str) -> Result<(usize, usize), String> {
 ///
 /// # Errors
 /// As `run`.
-pub fn square(
-    common: &CommonArgs,
-    side: usize,
-    chip: &Chip,
-    progress: &mut Progress,
-) -> Result<(Rows, Option<String>)> {
+pub fn square(common: &CommonArgs, side: usize, chip: &Chip, running: &mut Running) -> Result<(Rows, Option<String>)> {
     let algo = vec![GemvChoice::Pipeline, GemvChoice::Ring(RingOrder::WrapAround), GemvChoice::KTree(2)];
-    run(&GemvArgs { algo, size: (side, side), common: common.clone() }, chip, progress)
+    run(&GemvArgs { algo, size: (side, side), common: common.clone() }, chip, running)
 }
 
 /// Rows of every mesh and algorithm, and what was wrong with the first wrong result.
-pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
+pub fn run(args: &GemvArgs, chip: &Chip, running: &mut Running) -> Result<(Rows, Option<String>)> {
     let (options, numerics) = (args.common.options(), args.common.numerics());
     let (m, n) = args.size;
     let x: Vec<f32> = (0..m).map(ternary).collect();
@@ -125,7 +120,7 @@ pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
                 _ => bench::gemv_name(&kernel.algo),
             };
             let what = || format!("{name} on {cols}x{mesh_rows}");
-            progress.begins(&what())?;
+            running.begins(&what())?;
             let (mut row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
             write_probes(&mut probes, wafer.as_ref(), chip, Vec::new())?;
             if let (Some(wafer), false) = (wafer, args.common.dry) {
@@ -137,7 +132,7 @@ pub fn run(args: &GemvArgs, chip: &Chip, progress: &mut Progress) -> Result<(Row
                 }
             }
             row.algo = name;
-            progress.done(&row)?;
+            running.done(&row)?;
             rows.rows.push(row);
         }
     }

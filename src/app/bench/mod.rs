@@ -18,7 +18,6 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use indicatif::ProgressBar;
 
 use crate::exec::{RunOptions, WORKERS_MAX, Wafer};
 use crate::fabric::Chip;
@@ -29,6 +28,7 @@ use crate::units::Coord;
 
 use super::cli::mesh;
 use super::probe::{ProbeArgs, Probes};
+use super::progress::Progress;
 use super::whole::Whole;
 use gemm::GemmArgs;
 use gemv::GemvArgs;
@@ -110,14 +110,14 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
     let by_rows = !matches!(command, BenchCommand::Plmr(_));
     let live = by_rows && !common.json;
     let head = live.then(|| heading(&chip.name));
-    let mut progress = Progress { bar: ProgressBar::new_spinner(), live, head };
+    let mut running = Running { bar: Progress::new(None), live, head };
     let (rows, text, wrong) = match command {
-        BenchCommand::Gemv(args) => with_verdicts(gemv::run(args, &chip, &mut progress)?),
-        BenchCommand::Gemm(args) => with_verdicts(gemm::run(args, &chip, &mut progress)?),
-        BenchCommand::Relay(args) => with_verdicts(relay::run(args, &chip, &mut progress)?),
-        BenchCommand::Plmr(args) => plmr::run(args, &chip, &mut progress)?,
+        BenchCommand::Gemv(args) => with_verdicts(gemv::run(args, &chip, &mut running)?),
+        BenchCommand::Gemm(args) => with_verdicts(gemm::run(args, &chip, &mut running)?),
+        BenchCommand::Relay(args) => with_verdicts(relay::run(args, &chip, &mut running)?),
+        BenchCommand::Plmr(args) => plmr::run(args, &chip, &mut running)?,
     };
-    progress.bar.finish_and_clear();
+    running.bar.finish();
     if let (Some(file), Some(path)) = (picture, &common.plot) {
         file.finish(&plot::picture(path, &rows.rows, title)?)?;
     }
@@ -140,21 +140,21 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
     }
 }
 
-/// What is at work, on a terminal's stderr; and rows on stdout as they are made.
-pub struct Progress {
-    bar: ProgressBar,
+/// What is at work, on stderr; and rows on stdout as they are made.
+pub struct Running {
+    bar: Progress,
     live: bool,
     /// What is printed above the first row, once nothing in the flags is wrong.
     head: Option<String>,
 }
 
-impl Progress {
+impl Running {
     /// A run begins.
     ///
     /// # Errors
     /// As `done`.
     pub fn begins(&mut self, what: &str) -> io::Result<()> {
-        self.bar.set_message(what.to_owned());
+        self.bar.at(what);
         self.head.take().map_or(Ok(()), |head| super::print(head.as_bytes()))
     }
 
@@ -165,7 +165,7 @@ impl Progress {
     pub fn done(&self, row: &Row) -> io::Result<()> {
         let mut text = String::new();
         line(&mut text, row);
-        if self.live { self.bar.suspend(|| super::print(text.as_bytes())) } else { Ok(()) }
+        if self.live { self.bar.aside(|| super::print(text.as_bytes())) } else { Ok(()) }
     }
 }
 

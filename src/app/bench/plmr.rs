@@ -19,7 +19,7 @@ use clap::Args;
 use crate::fabric::Chip;
 use crate::kernels::{Row, Rows};
 
-use super::{CommonArgs, Progress, gemm, gemv, table};
+use super::{CommonArgs, Running, gemm, gemv, table};
 
 /// `plummer bench plmr`.
 #[derive(Clone, Debug, Args)]
@@ -49,16 +49,15 @@ const FIGURE_8: [(&str, &str, &str, &str); 3] = [
 ///
 /// # Errors
 /// As those of GEMM and GEMV.
-pub fn run(args: &PlmrArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, String, Option<String>)> {
+pub fn run(args: &PlmrArgs, chip: &Chip, running: &mut Running) -> Result<(Rows, String, Option<String>)> {
     let (mut rows, mut wrong) = (Rows::default(), None);
     let mut parts = [Vec::new(), Vec::new()];
     for &mesh in &args.common.mesh {
         let common = CommonArgs { mesh: vec![mesh], ..args.common.clone() };
         let side = (args.tile * mesh.0.max(mesh.1)) as usize;
-        for (part, found) in
-            [gemm::square(&common, side, chip, progress)?, gemv::square(&common, side, chip, progress)?]
-                .into_iter()
-                .enumerate()
+        for (part, found) in [gemm::square(&common, side, chip, running)?, gemv::square(&common, side, chip, running)?]
+            .into_iter()
+            .enumerate()
         {
             wrong = wrong.or(found.1);
             parts[part].extend(found.0.rows);

@@ -17,7 +17,7 @@ use crate::workloads::relay::gemv::RelayGemv;
 use crate::workloads::relay::layer::RelayCosts;
 
 use super::gemm::{product, size};
-use super::{CommonArgs, NumericsArg, Progress, ternary};
+use super::{CommonArgs, NumericsArg, Running, ternary};
 
 /// `plummer bench relay`.
 #[derive(Clone, Debug, Args)]
@@ -37,7 +37,7 @@ const TILE_MAX: usize = 1024;
 ///
 /// # Errors
 /// A mesh that is not square, other numerics than the paper's; a deadlock or a stopped PE.
-pub fn run(args: &RelayArgs, chip: &Chip, progress: &mut Progress) -> Result<(Rows, Option<String>)> {
+pub fn run(args: &RelayArgs, chip: &Chip, running: &mut Running) -> Result<(Rows, Option<String>)> {
     let Dims { m, k, n } = args.tile;
     if [m, k, n].iter().any(|side| *side > TILE_MAX) {
         bail!("--tile {m}x{k}x{n}: need sides of at most {TILE_MAX}");
@@ -52,12 +52,12 @@ pub fn run(args: &RelayArgs, chip: &Chip, progress: &mut Progress) -> Result<(Ro
     let (mut rows, mut wrong) = (Rows::default(), None);
     for p in args.common.mesh.iter().map(|mesh| mesh.0 as usize) {
         for policy in [Policy::T10, Policy::Ladder] {
-            progress.begins(&format!("{policy:?} on {p}x{p}"))?;
+            running.begins(&format!("{policy:?} on {p}x{p}"))?;
             for (row, right) in [gemm(args, chip, policy, p)?, gemv(args, chip, policy, p)?] {
                 if !right {
                     wrong = wrong.or_else(|| Some(format!("{} on {p}x{p}", row.algo)));
                 }
-                progress.done(&row)?;
+                running.done(&row)?;
                 rows.rows.push(row);
             }
         }

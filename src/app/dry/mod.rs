@@ -9,13 +9,14 @@ mod layers;
 mod whole;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 
 use super::cli::{GenerateArgs, PrefillArg};
 use super::interrupt::Interrupt;
+use super::progress::Progress;
 use super::spans::Spans;
 use super::{resolve, say, start};
 use crate::host::dry::{decode_layer, prefill_layer};
@@ -29,10 +30,6 @@ use whole::{Passes, Whole};
 
 /// Version of the JSON object; 2: utilisation by span.
 const SCHEMA: u32 = 2;
-/// Time without a word on stderr.
-const QUIET: Duration = Duration::from_secs(2);
-/// Cores on which a layer of a prompt takes its time.
-const LARGE: u32 = 20_000;
 
 /// The model that `-m` names: a preset, a config.json or its directory, or a whole model; the embedded one if absent.
 pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
@@ -95,15 +92,21 @@ struct DryRun<'a> {
 }
 
 impl DryRun<'_> {
+    fn bar(&self) -> Progress {
+        if self.args.quiet { Progress::hidden() } else { Progress::new(None) }
+    }
+
     /// Every pass of the run.
     fn whole(self) -> Result<u8> {
         let shape = &self.sizes.config.shape;
         let mut mesh = self.prefill.is_some();
         let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
+        let bar = self.bar();
+        bar.at("placing it on the wafer");
         let open = |how| Session::dry(shape, self.sizes.format, self.config.clone(), how);
         let session = match open(self.prefill) {
             Err(SessionError::Prefill(reason)) => {
-                say(&format!("no prefill: {reason}; the prompt goes token by token\n"));
+                bar.aside(|| say(&format!("no prefill: {reason}; the prompt goes token by token\n")));
                 mesh = false;
                 open(None)
             }
@@ -114,13 +117,8 @@ impl DryRun<'_> {
         let begin = Instant::now();
         let (mut passes, mut prompt_cycles, mut fed) = (0, 0, None);
         let total = self.prompt + self.args.n.saturating_sub(1);
-        let mut said = begin;
-        let mut tell = |passes: usize| {
-            if !self.args.quiet && said.elapsed() >= QUIET {
-                said = Instant::now();
-                say(&format!("dry run: {passes} of {total} positions\n"));
-            }
-        };
+        let tell = |passes: usize| bar.at(format!("{passes} of {total} positions"));
+        tell(0);
         if mesh {
             let ids = vec![0; self.prompt];
             session.prefill(&ids, |done| {
@@ -142,6 +140,7 @@ impl DryRun<'_> {
                 fed = Some(session.usage()?);
             }
         }
+        bar.finish();
         let seconds = begin.elapsed().as_secs_f64();
         let report = session.report();
         let made = (passes + 1).saturating_sub(self.prompt).min(self.args.n);
@@ -174,23 +173,18 @@ impl DryRun<'_> {
         }
         let (shape, format) = (&self.sizes.config.shape, self.sizes.format);
         let last = self.prompt + self.args.n.saturating_sub(2);
-        if let (PrefillArg::Mesh, Some((cols, rows))) = (self.args.prefill, self.config.mesh)
-            && cols.saturating_mul(rows) > LARGE
-            && !self.args.quiet
-        {
-            say(&format!(
-                "dry run: a layer of a prompt of {} positions is timed on {cols}x{rows} cores\n",
-                self.prompt
-            ));
-        }
+        let bar = self.bar();
+        bar.at(format!("a layer of a prompt of {} positions", self.prompt));
         let prefill = match self.args.prefill {
             PrefillArg::Mesh => Some(prefill_layer(shape, format, &self.config, self.prompt)?),
             PrefillArg::Token => None,
         };
+        bar.at("a layer of decode");
         let mut decode = vec![decode_layer(shape, format, &self.config, self.prompt)?];
         if last > self.prompt {
             decode.push(decode_layer(shape, format, &self.config, last)?);
         }
+        bar.finish();
         let fits = Session::fits(shape, format, &self.config).err().map(|e| e.to_string());
         let out = Layers { run: &self, decode, prefill, fits };
         let text = if self.args.json { format!("{}\n", out.json()) } else { out.table() };

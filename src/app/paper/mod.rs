@@ -12,13 +12,14 @@ mod price;
 mod text;
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::report::paper::{Cell, Evaluator, Fit, TABLES, What, assumptions, cells};
 
+use super::progress::Progress;
 use super::resume::Resume;
 use super::whole::Whole;
 use gpu::Gpu;
@@ -82,14 +83,11 @@ pub fn run(args: &PaperArgs) -> Result<()> {
     let planned: Vec<Cell> = wanted.flat_map(|t| cells(t)).collect();
     let notes = assumptions(&chip);
     let mut kept: Resume<Option<f64>> = Resume::open(args.resume.as_deref(), &format!("paper {chip:?} {notes:?}"))?;
-    let bar = ProgressBar::new(planned.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{pos}/{len} cells, {elapsed}, {msg}") {
-        bar.set_style(style);
-    }
+    let (begin, bar) = (Instant::now(), Progress::new(Some(planned.len() as u64)));
     let (mut evaluator, mut done) = (Evaluator::new(&chip), Vec::<Cell>::new());
     for cell in planned {
         let name = format!("table {}, {}, {}, {}", cell.table, cell.model, cell.method, cell.column);
-        bar.set_message(name.clone());
+        bar.at(name.clone());
         let value = match (kept.find(&name).copied(), &cell.what) {
             (_, Some(What::EnergyRatio(model, phase))) => {
                 let joules = done.iter().rev().find(|c| matches!(c.what, Some(What::Energy(..))));
@@ -107,10 +105,10 @@ pub fn run(args: &PaperArgs) -> Result<()> {
         let priced = args.price.and_then(|price| price::cell(&cell, &chip, price));
         done.push(cell);
         done.extend(priced);
-        bar.inc(1);
+        bar.step();
     }
-    let seconds = bar.elapsed().as_secs_f64();
-    bar.finish_and_clear();
+    let seconds = begin.elapsed().as_secs_f64();
+    bar.finish();
     let fit = Fit::of(&done);
     if let Some(page) = page {
         page.finish(html::page(&chip.name, &done, &fit, &notes).as_bytes())?;

@@ -16,6 +16,7 @@ use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use super::cli::VerifyArgs;
+use super::progress::Progress;
 use super::resolve::session;
 use crate::host::{Kv, KvType, Session, SessionConfig, SessionError, Token};
 use crate::math::checkpoint::Checkpoint;
@@ -56,7 +57,9 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     }
     let config = session(&args.place, context, 1)?;
     let first = model.config.bos.unwrap_or(1).min(model.shape().vocab as u32 - 1);
-    let lines = verify(&model, &model, &config, first, tokens)?;
+    let bar = Progress::new(None);
+    let lines = verify((&model, &model), &config, first, tokens, |what| bar.at(what))?;
+    bar.finish();
     let failed = lines.iter().filter(|l| l.difference.is_some()).count();
     let text = match args.json {
         true => format!("{}\n", object(&lines, tokens, model.shape().vocab)),
@@ -66,23 +69,25 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
 }
 
 /// Compares `model` on the wafer with `twin` in the oracle (the same one, except in tests that want a difference):
-/// `tokens` tokens, the first one `first`, then greedy.
+/// `tokens` tokens, the first one `first`, then greedy. `begins` hears of each run.
 ///
 /// # Errors
 /// What keeps the wafer from running.
 pub fn verify(
-    model: &dyn Checkpoint,
-    twin: &dyn Checkpoint,
+    (model, twin): (&dyn Checkpoint, &dyn Checkpoint),
     config: &SessionConfig,
     first: u32,
     tokens: usize,
+    begins: impl Fn(&str),
 ) -> Result<Vec<Line>> {
     let (decode, _) = Session::plan_only(model, config)?;
     let recipe = recipe(&decode.plan, config);
+    begins("the oracle");
     let expect = by_oracle(twin, recipe.clone(), first, tokens)?;
     let config = SessionConfig { mesh: Some((decode.plan.cols as u32, decode.plan.rows as u32)), ..config.clone() };
     let mut lines = Vec::new();
     for (what, config) in ways(&config) {
+        begins(&what);
         let found = on_wafer(model, &config, first, tokens)?;
         let difference = match found == expect {
             true => None,
