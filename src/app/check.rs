@@ -15,7 +15,7 @@ use crate::host::{
     Checked, Launch, PlacementSummary, PrefillOptions, Session, SessionConfig, SessionError, check_decode,
     check_prefill,
 };
-use crate::model::Model;
+use crate::model::sizes::Sizes;
 
 /// Positions that are checked when `-c` is absent.
 const CONTEXT: usize = 256;
@@ -45,15 +45,19 @@ impl Found {
 
 /// Runs `plummer check`: the text for stdout, and the exit code.
 pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
-    let model = super::model::open(args.model.as_deref())?;
-    let context = args.place.context.unwrap_or(model.config.context.min(CONTEXT));
+    let sizes = super::dry::sizes(args.model.as_deref())?;
+    let most = sizes.config.context;
+    let context = args.place.context.unwrap_or(most.min(CONTEXT));
+    if context > most {
+        bail!("-c {context}: the model was trained for {most} positions");
+    }
     let mut config = session(&args.place, context, args.prompt.map_or(context, |n| n as usize))?;
     if let Some(prompt) = args.prompt {
         // The mesh that `generate` takes for such a prompt and as many tokens as there are positions left.
         let prompt = prompt as usize;
         config.in_chunks = in_chunks(Some(how(args)), prompt, context.saturating_sub(prompt));
     }
-    let (decode, layout) = Session::plan_only(&model, &config)?;
+    let (decode, layout) = Session::plan_sizes((&sizes.config.shape, sizes.format), &config)?;
     let placed = Session::summarise(&decode, &layout);
     let positions = context.min(placed.capacity);
     if let Some(prompt) = args.prompt.filter(|n| *n as usize > positions) {
@@ -64,7 +68,7 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
     let decode = check_decode(&decode, &layout, positions, || bar.step())?;
     let mut found = Found { placed, positions, decode, launches: Vec::new(), prompts: Vec::new(), refused: None };
     if found.decode.verdict.is_strict() {
-        prefills(args, &model, &config, &mut found, &bar)?;
+        prefills(args, &sizes, &config, &mut found, &bar)?;
     }
     bar.finish();
     let text = match args.json {
@@ -81,20 +85,21 @@ fn how(args: &CheckArgs) -> PrefillOptions {
 
 /// Checks the prompt that was asked for; or the longest, then three shorter ones: a single position, a full chunk, one
 /// position behind a full chunk.
-fn prefills(args: &CheckArgs, model: &Model, config: &SessionConfig, found: &mut Found, bar: &Progress) -> Result<()> {
+fn prefills(args: &CheckArgs, sizes: &Sizes, config: &SessionConfig, found: &mut Found, bar: &Progress) -> Result<()> {
     let how = how(args);
     let longest = args.prompt.map_or(found.positions, |n| n as usize);
     let mut prompts = vec![longest];
     while let Some(prompt) = prompts.pop() {
         let config = SessionConfig { prompt, ..config.clone() };
         bar.more((2 * found.positions - prompt) as u64);
-        let launches = match check_prefill(model, &config, how, found.positions, || bar.step()) {
-            Err(SessionError::Prefill(reason)) => {
-                found.refused = Some(format!("a prompt of {prompt}: {reason}"));
-                return Ok(());
-            }
-            other => other?,
-        };
+        let launches =
+            match check_prefill((&sizes.config.shape, sizes.format), &config, how, found.positions, || bar.step()) {
+                Err(SessionError::Prefill(reason)) => {
+                    found.refused = Some(format!("a prompt of {prompt}: {reason}"));
+                    return Ok(());
+                }
+                other => other?,
+            };
         if let (None, true, Some(Launch::Prefill { chunk, .. })) =
             (args.prompt, prompt == longest, launches.first().map(|checked| checked.launch))
         {
@@ -144,7 +149,7 @@ fn object(config: &SessionConfig, found: &Found) -> Value {
     let mut value = json!({
         "schema": 1, "verdict": worst.verdict.name(), "cannot_deadlock": worst.verdict.is_strict(),
         "completes_on_this_chip": worst.verdict.completes(), "chip": config.chip.name,
-        "mesh": {"cols": placed.cols, "rows": placed.rows, "stages": placed.stages, "pes": r.pes},
+        "mesh": {"cols": placed.cols, "rows": placed.rows, "stages": placed.stages, "pes": placed.pes},
         "positions": positions, "passes": r.passes, "shapes": r.shapes, "operations": r.operations,
         "colors": {"max": r.colors_max, "budget": config.chip.colors - config.chip.colors_reserved},
         "arena": arena(&placed.arena),
@@ -176,9 +181,13 @@ fn object(config: &SessionConfig, found: &Found) -> Value {
 fn text(config: &SessionConfig, found: &Found) -> String {
     let Found { placed, positions, decode: r, .. } = found;
     let (a, chip, stages) = (placed.arena, &config.chip, count(placed.stages, "stage"));
+    let routing = match r.pes as u64 - placed.pes {
+        0 => String::new(),
+        n => format!(" and {n} that only route"),
+    };
     let rows = [
         ("chip", chip.name.clone()),
-        ("mesh", format!("{}x{} cores a stage, {stages}, {} cores", placed.cols, placed.rows, r.pes)),
+        ("mesh", format!("{}x{} cores a stage, {stages}, {} cores{routing}", placed.cols, placed.rows, placed.pes)),
         ("layout", "every lane traces back to one ramp or the host, every burst reaches its sinks".to_owned()),
         ("colors", format!("{} at most at a core in decode, of {}", r.colors_max, chip.colors - chip.colors_reserved)),
         ("arena", format!("{} min, {} median, {} max of {} bytes", a.min, a.median, a.max, a.budget)),

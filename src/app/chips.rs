@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::energy::CrossCheck;
 use crate::fabric::Chip;
@@ -26,6 +26,7 @@ pub fn open(name: &str) -> Result<Chip> {
     if !Path::new(name).is_file() {
         bail!("chip `{name}`: neither a file nor one of {}", Chip::PRESETS.join(", "));
     }
+    super::files::reads(Path::new(name)).with_context(|| format!("chip `{name}`"))?;
     let mut chip = Chip::from_toml_file(Path::new(name))?;
     if Chip::preset(&chip.name).is_some_and(|preset| preset != chip) {
         chip.name = format!("{} ({name})", chip.name);

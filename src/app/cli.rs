@@ -121,12 +121,12 @@ pub struct PlaceArgs {
     #[arg(long, value_name = "Y/X/HEAD", value_parser = groups)]
     pub groups: Option<Trees>,
     /// Pipeline stages, at least and at most one a layer [default: as few as the arenas hold].
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub stages: usize,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub stages: Option<u32>,
     /// Columns of the head region, at least and at most the chip's and one a token of the vocabulary [default: as few
     /// as the arenas hold].
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-    pub head_cols: usize,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub head_cols: Option<u32>,
 }
 
 /// `plummer generate`.
@@ -142,7 +142,7 @@ pub struct GenerateArgs {
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Tokens to generate, at most.
-    #[arg(short, long = "n-predict", default_value_t = 128, value_name = "N")]
+    #[arg(short, long = "n-predict", default_value_t = 128, value_name = "N", allow_negative_numbers = true)]
     pub n: usize,
     /// Placement.
     #[command(flatten)]
@@ -154,7 +154,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temp: Option<f64>,
     /// Keep the K best; 0: all, of which the 256 best are looked at.
-    #[arg(long, default_value_t = 0, value_name = "K")]
+    #[arg(long, default_value_t = 0, value_name = "K", allow_negative_numbers = true)]
     pub top_k: usize,
     /// Keep the fewest best with this probability together.
     #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = probability)]
@@ -233,7 +233,7 @@ pub struct InspectArgs {
 /// `plummer check`.
 #[derive(Clone, Debug, Args)]
 pub struct CheckArgs {
-    /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
+    /// Model: a preset of sizes, a config.json or its directory, or a GGUF file [default: the embedded one].
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
     /// Placement.

@@ -32,6 +32,7 @@ impl Interrupt {
             // Relaxed: the flags order nothing but themselves.
             if seen.asked.swap(true, Ordering::Relaxed) {
                 writeln!(std::io::stderr(), "\ninterrupted").ok();
+                super::files::abandon();
                 std::process::exit(EXIT_CODE);
             }
             if !seen.running.load(Ordering::Relaxed) {

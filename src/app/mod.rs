@@ -11,6 +11,7 @@ mod chips;
 pub mod cli;
 mod dry;
 mod energy;
+mod files;
 mod generate;
 mod inspect;
 mod interrupt;

@@ -24,7 +24,10 @@ const EMBEDDED: EmbeddedModel = EmbeddedModel {
 pub fn open(path: Option<&Path>) -> Result<Model, ModelError> {
     match path {
         Some(path) if is_preset(path) => Err(ModelError::SizesAlone { name: path.display().to_string() }),
-        Some(path) => Model::open(path),
+        Some(path) => {
+            super::files::reads(path).ok(); // nothing is being written yet
+            Model::open(path)
+        }
         None => Model::open_embedded(&EMBEDDED),
     }
 }

@@ -112,7 +112,7 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
         },
         k_tree: place.k_tree,
         trees: place.groups.clone(),
-        spread: Spread { stages: place.stages, head_cols: place.head_cols },
+        spread: Spread { stages: least(place.stages), head_cols: least(place.head_cols) },
         context,
         prompt,
         workers: std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
@@ -120,11 +120,17 @@ pub fn session(place: &PlaceArgs, context: usize, prompt: usize) -> Result<Sessi
     })
 }
 
+/// A least number in a plan, where 0 leaves it open.
+fn least(flag: Option<u32>) -> usize {
+    flag.map_or(0, |n| n as usize)
+}
+
 fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
     let Some(path) = &args.file else { return Ok(args.prompt.clone()) };
     if path.as_os_str() == "-" {
         return read_text(std::io::stdin().lock()).context("prompt from stdin").map(Some);
     }
+    super::files::reads(path).with_context(|| format!("prompt file {}", path.display()))?;
     let read = std::fs::File::open(path).map_err(anyhow::Error::from).and_then(read_text);
     read.with_context(|| format!("prompt file {}", path.display())).map(Some)
 }

@@ -45,6 +45,7 @@ impl<T: Serialize + DeserializeOwned> Resume<T> {
         };
         let place = || format!("--resume {}", path.display());
         let made_with = digest(&program().with_context(place)?, question);
+        super::files::reads(path).with_context(place)?;
         let (resume, others) = Self::open_as(path, made_with).with_context(place)?;
         if others > 0 {
             let of = "were made by another build of this program, or for another chip or question: not used";

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+use super::files;
+
 /// A file that gets its name when it is finished.
 #[derive(Debug)]
 pub struct Whole {
@@ -23,7 +25,7 @@ impl Whole {
     /// Starts the file, so that a path that cannot be written is known before the run.
     ///
     /// # Errors
-    /// What the operating system says of the path.
+    /// What the operating system says of the path; a name that is not its own (`files`).
     pub fn create(path: &Path) -> io::Result<Self> {
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -35,7 +37,8 @@ impl Whole {
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
-        let out = BufWriter::new(File::create(&part)?);
+        files::writes(path, &part)?;
+        let out = BufWriter::new(File::create(&part).inspect_err(|_| files::written(&part))?);
         Ok(Self { path: path.to_path_buf(), part, out, done: false })
     }
 
@@ -90,6 +93,7 @@ impl Drop for Whole {
         if !self.done {
             fs::remove_file(&self.part).ok();
         }
+        files::written(&self.part);
     }
 }
 

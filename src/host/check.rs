@@ -19,11 +19,11 @@ use crate::fabric::Layout;
 use crate::kernels::decode::{Decode, Region, pass};
 use crate::kernels::prefill::Prefill;
 use crate::link::Ctrl;
-use crate::math::checkpoint::Checkpoint;
+use crate::math::checkpoint::{ModelShape, WeightFormat};
 
 use super::config::SessionConfig;
 use super::kept;
-use super::planning::{apart, format, plan};
+use super::planning::{apart, plan};
 use super::prefill::{PrefillOptions, Prompt};
 use super::report::{ArenaUse, arena_use};
 use super::session::SessionError;
@@ -136,13 +136,12 @@ fn check_chunks(kernel: &Prefill, layout: &Layout, mut each: impl FnMut()) -> Re
 /// # Errors
 /// As `Session::with_prefill`; `NotKept` where a launch would not find what the one before should have left.
 pub fn check_prefill(
-    model: &dyn Checkpoint,
+    (shape, format): (&ModelShape, WeightFormat),
     config: &SessionConfig,
     how: PrefillOptions,
     positions: usize,
     mut each: impl FnMut(),
 ) -> Result<Vec<Checked>, SessionError> {
-    let (shape, format) = (model.shape(), format(model));
     let decode = plan(shape, format, config)?;
     let first = apart(shape, format, config, &decode, how.mesh)?;
     let Prompt { kernel, launches } =

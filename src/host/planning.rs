@@ -109,7 +109,18 @@ impl Session {
     /// # Errors
     /// As `new`.
     pub fn plan_only(model: &dyn Checkpoint, config: &SessionConfig) -> Result<(Decode, Layout), SessionError> {
-        let decode = plan(model.shape(), format(model), config)?;
+        Self::plan_sizes((model.shape(), format(model)), config)
+    }
+
+    /// As `plan_only`, of sizes alone.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn plan_sizes(
+        (shape, format): (&ModelShape, WeightFormat),
+        config: &SessionConfig,
+    ) -> Result<(Decode, Layout), SessionError> {
+        let decode = plan(shape, format, config)?;
         let layout = decode.layout()?;
         build(&layout, &decode.chip, 1, Backing::Dry)?;
         Ok((decode, layout))

@@ -216,3 +216,29 @@ fn ctrl_c_within_a_prompt_leaves_sums_that_agree() {
         assert_eq!(run["prefill"]["mode"], prefill);
     }
 }
+
+/// Whether the second one ends the process or comes too late for that.
+#[test]
+fn a_second_ctrl_c_leaves_no_part_of_a_file() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let names = || -> Vec<String> {
+        let files = std::fs::read_dir(dir.path()).expect("a directory").filter_map(Result::ok);
+        files.map(|f| f.file_name().to_string_lossy().into_owned()).collect()
+    };
+    let logits = dir.path().join("l.npy").display().to_string();
+    let prompt = "To be, or not to be, that is the question: ".repeat(6);
+    let args = ["generate", "-p", &prompt, "-n", "40", "--workers", "1", "--prefill", "mesh", "--logits", &logits];
+    let child = spawn(&args);
+    let end = Instant::now() + Duration::from_secs(120);
+    while names().is_empty() {
+        assert!(Instant::now() < end, "the run does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    send_interrupt(&child);
+    send_interrupt(&child);
+    let out = child.wait_with_output().expect("the binary ends");
+    match out.status.code() {
+        Some(130) => assert_eq!(names(), [""; 0]),
+        code => assert_eq!((code, names()), (Some(0), vec!["l.npy".to_owned()])),
+    }
+}

@@ -7,6 +7,7 @@ mod accuracy;
 mod cli;
 mod cli_bench;
 mod cli_chips;
+mod cli_files;
 mod cli_flags;
 mod cli_paper;
 mod cli_shares;

@@ -9,7 +9,7 @@ use plummer::kernels::Numerics;
 use plummer::kernels::gemm::{Algo, Gemm, Spec};
 use plummer::kernels::gemv::{Gemv, GemvAlgo, GemvShape};
 use plummer::kernels::line::{Line, LineOp, row_of};
-use plummer::math::checkpoint::{ModelShape, WeightFormat};
+use plummer::math::checkpoint::{Checkpoint as _, ModelShape, WeightFormat};
 use plummer::math::gemm::Dims;
 use plummer::math::random_checkpoint::RandomCheckpoint;
 use plummer::pe::Kernel;
@@ -121,7 +121,9 @@ fn decode_is_strict_at_every_position_on_every_mesh() {
 /// Checks a session that begins with a prefill; the launches that it has, all of them strict.
 fn strict_session(config: &SessionConfig, how: PrefillOptions, what: &str) -> Vec<Launch> {
     let mut passes = 0;
-    let checked = match check_prefill(&model(), config, how, config.context, || passes += 1) {
+    let model = model();
+    let sizes = (model.shape(), WeightFormat::F16);
+    let checked = match check_prefill(sizes, config, how, config.context, || passes += 1) {
         Err(SessionError::Prefill(_) | SessionError::Plan(_)) => return Vec::new(), // no room for it on this mesh
         other => other.unwrap_or_else(|e| panic!("{what}: {e}")),
     };

@@ -99,6 +99,9 @@ pub fn run(command: &BenchCommand) -> Result<u8> {
         BenchCommand::Relay(args) => (&args.common, "relayed products"),
         BenchCommand::Plmr(args) => (&args.common, "GEMM and GEMV"),
     };
+    if common.probe.any() && matches!(command, BenchCommand::Relay(_) | BenchCommand::Plmr(_)) {
+        bail!("--trace, --links and --map are of one run, and this makes several: need `bench gemm` or `bench gemv`");
+    }
     let chip = super::chips::open(&common.chip)?;
     if let Some((cols, rows)) = common.mesh.iter().find(|(cols, rows)| *cols > chip.cols || *rows > chip.rows) {
         bail!("mesh {cols}x{rows}: need at most the chip's {}x{}", chip.cols, chip.rows);

@@ -48,7 +48,6 @@ pub fn run(args: &RelayArgs, chip: &Chip, running: &mut Running) -> Result<(Rows
     if args.common.numerics == Some(NumericsArg::Default) {
         bail!("--numerics default: both systems are timed in the paper's numerics: need --numerics paper, or none");
     }
-    args.common.probes(4 * args.common.mesh.len())?;
     let (mut rows, mut wrong) = (Rows::default(), None);
     for p in args.common.mesh.iter().map(|mesh| mesh.0 as usize) {
         for policy in [Policy::T10, Policy::Ladder] {

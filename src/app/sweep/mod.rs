@@ -96,9 +96,10 @@ struct Point {
 /// `chip` with field `name` (sections joined by dots) set to `value`.
 fn with_field(chip: &Chip, name: &str, value: &str) -> Result<Chip> {
     let mut table = toml::Value::try_from(chip)?;
+    let need = format!("--vary {name}: need mesh or one of {}", numbers("", &table).join(", "));
     let mut at = &mut table;
     for part in name.split('.') {
-        at = at.get_mut(part).with_context(|| format!("--vary {name}: a chip has no such constant"))?;
+        at = at.get_mut(part).with_context(|| need.clone())?;
     }
     let bad = || format!("--vary {name}={value}: need a value like {at}", at = at.clone());
     *at = match at {
@@ -109,6 +110,15 @@ fn with_field(chip: &Chip, name: &str, value: &str) -> Result<Chip> {
     let varied: Chip = table.try_into().with_context(|| format!("--vary {name}={value}"))?;
     varied.check().with_context(|| format!("--vary {name}={value}"))?;
     Ok(varied)
+}
+
+/// The names of all numbers of a chip, below `prefix`.
+fn numbers(prefix: &str, value: &toml::Value) -> Vec<String> {
+    match value {
+        toml::Value::Integer(_) | toml::Value::Float(_) => vec![prefix.trim_end_matches('.').to_owned()],
+        toml::Value::Table(table) => table.iter().flat_map(|(k, v)| numbers(&format!("{prefix}{k}."), v)).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A mesh from a side or COLSxROWS.
@@ -146,6 +156,9 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
         a.objective,
         args.vary.name
     );
+    if args.vary.name == "mesh" && a.mesh.is_some() {
+        bail!("--mesh is what --vary mesh varies: leave one out");
+    }
     // Every value is one that a chip can have, before the first is planned.
     args.vary.values.iter().try_for_each(|value| varied(args, &chip, value).map(|_| ()))?;
     let mut kept: Resume<Point> = Resume::open(args.resume.as_deref(), &question)?;
@@ -180,6 +193,11 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
         print(format!("{object}\n").as_bytes())?;
     } else {
         print(table::bars(&points).as_bytes())?;
+    }
+    if let (0, Some(first)) = (left, points.iter().map(|p| p.refused.as_deref()).collect::<Option<Vec<_>>>())
+        && let Some(reason) = first.first()
+    {
+        bail!("every point is refused; the first: {reason}");
     }
     if left > 0 {
         say(&format!("interrupted: {left} of {} points are left\n", args.vary.values.len()));

@@ -45,6 +45,24 @@ pub struct Line {
     pub difference: Option<Difference>,
 }
 
+/// What was compared.
+struct Subject {
+    model: String,
+    chip: String,
+    /// Columns and rows of a stage, stages.
+    mesh: [usize; 3],
+    context: usize,
+}
+
+impl Subject {
+    fn of(model: String, weights: &dyn Checkpoint, config: &SessionConfig) -> Result<Self> {
+        let (decode, _) = Session::plan_only(weights, config)?;
+        let plan = &decode.plan;
+        let mesh = [plan.cols, plan.rows, plan.stages.len()];
+        Ok(Self { model, chip: config.chip.name.clone(), mesh, context: config.context })
+    }
+}
+
 /// Runs `plummer verify`: the text for stdout, and the exit code.
 pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     let model = super::model::open(args.model.as_deref())?;
@@ -61,9 +79,11 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     let lines = verify((&model, &model), &config, first, tokens, |what| bar.at(what))?;
     bar.finish();
     let failed = lines.iter().filter(|l| l.difference.is_some()).count();
+    let name = args.model.as_ref().map_or("embedded model".to_owned(), |path| path.display().to_string());
+    let subject = Subject::of(name, &model, &config)?;
     let text = match args.json {
-        true => format!("{}\n", object(&lines, tokens, model.shape().vocab)),
-        false => text(&lines, tokens, model.shape().vocab),
+        true => format!("{}\n", object(&subject, &lines, tokens, model.shape().vocab)),
+        false => text(&subject, &lines, tokens, model.shape().vocab),
     };
     Ok((text, u8::from(failed > 0)))
 }
@@ -175,7 +195,7 @@ fn by_oracle(twin: &dyn Checkpoint, recipe: Recipe, first: u32, tokens: usize) -
     Ok(outcome)
 }
 
-fn object(lines: &[Line], tokens: usize, vocab: usize) -> Value {
+fn object(subject: &Subject, lines: &[Line], tokens: usize, vocab: usize) -> Value {
     let line = |l: &Line| match &l.difference {
         None => json!({ "what": l.what, "equal": true }),
         Some(d) => json!({
@@ -185,19 +205,27 @@ fn object(lines: &[Line], tokens: usize, vocab: usize) -> Value {
     };
     let equal = lines.iter().all(|l| l.difference.is_none());
     let all: Vec<Value> = lines.iter().map(line).collect();
-    json!({ "schema": 1, "equal": equal, "tokens": tokens, "logits_per_token": vocab, "comparisons": all })
+    let Subject { model, chip, mesh: [cols, rows, stages], context } = subject;
+    json!({
+        "schema": 1, "equal": equal, "model": model, "chip": chip,
+        "mesh": {"cols": cols, "rows": rows, "stages": stages}, "context": context,
+        "tokens": tokens, "logits_per_token": vocab, "comparisons": all,
+    })
 }
 
-fn text(lines: &[Line], tokens: usize, vocab: usize) -> String {
+fn text(subject: &Subject, lines: &[Line], tokens: usize, vocab: usize) -> String {
     let line = |l: &Line| match &l.difference {
         None => format!("equal    {}\n", l.what),
         Some(d) => format!("DIFFERS  {}: {d}\n", l.what),
     };
     let failed = lines.iter().filter(|l| l.difference.is_some()).count();
     let all: String = lines.iter().map(line).collect();
+    let Subject { model, chip, mesh: [cols, rows, stages], context } = subject;
+    let stages = super::count(*stages, "stage");
+    let head = format!("{model} on {chip}: {cols}x{rows} cores a stage, {stages}, room for {context} positions");
     let verdict = match failed {
         0 => format!("all {} comparisons are equal bit for bit: {tokens} tokens x {vocab} logits each", lines.len()),
         n => format!("{n} of {} comparisons differ", lines.len()),
     };
-    format!("{all}{verdict}\n")
+    format!("{head}\n{all}{verdict}\n")
 }

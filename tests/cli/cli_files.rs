@@ -1,0 +1,87 @@
+//! The built command: no output takes the place of an input or of another output, and commands agree on what a model
+//! is, how long it may run and on how many cores.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::command::*;
+
+#[test]
+fn an_output_that_has_the_name_of_an_input_or_of_another_output_is_refused_before_the_run() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (prompt, csv, chip) = (at("prompt.txt"), at("m.csv"), at("chip.toml"));
+    fs::write(&prompt, "The king said").expect("written");
+    fs::write(&chip, stdout(&plummer(&["chips", "wse2"]))).expect("written");
+    let generate = ["generate", "-n", "1", "--mesh", "6x5"];
+    let bench = ["bench", "gemm", "--algo", "meshgemm", "--mesh", "4x4"];
+    for (command, more) in [
+        (&generate[..], vec!["-f", &prompt, "--trace", &prompt]),
+        (&generate[..], vec!["-p", "O", "--chip", &chip, "--logits", &chip]),
+        (&generate[..], vec!["-p", "O", "--map", &csv, "--links", &csv]),
+        (&bench[..], vec!["--map", &csv, "--links", &csv]),
+        (&["paper", "--table", "2"][..], vec!["--html", &csv, "--resume", &csv]),
+    ] {
+        let out = plummer(&[command, &more].concat());
+        assert_eq!(out.status.code(), Some(2), "{more:?}: {}", stderr(&out));
+        assert!(stdout(&out).is_empty() && stderr(&out).contains("name"), "{more:?}: {}", stderr(&out));
+        let found: Vec<_> = fs::read_dir(dir.path()).expect("a directory").flatten().map(|f| f.file_name()).collect();
+        assert_eq!(found.len(), 2, "{more:?} left {found:?}");
+    }
+    assert_eq!(fs::read_to_string(&prompt).expect("kept"), "The king said");
+}
+
+#[test]
+fn a_sweep_of_which_nothing_fits_is_an_error() {
+    for more in [&[][..], &["--json"]] {
+        let out = plummer(&[&["sweep", "qwen2-72b", "--vary", "alpha=1,2"], more].concat());
+        assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+        assert!(stderr(&out).contains("every point is refused; the first: "), "{}", stderr(&out));
+    }
+    let out = plummer(&["sweep", "--vary", "mesh=10", "--mesh", "5x5"]);
+    assert!(out.status.code() == Some(2) && stderr(&out).contains("--vary mesh"), "{}", stderr(&out));
+    let out = plummer(&["sweep", "--vary", "nosuch=1"]);
+    assert!(stderr(&out).contains("--vary nosuch") && stderr(&out).contains("f32.mac"), "{}", stderr(&out));
+}
+
+#[test]
+fn check_takes_sizes_and_agrees_with_inspect_on_cores_and_context() {
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/config.json");
+    let object = |args: &[&str]| -> Value {
+        let out = plummer(args);
+        assert_eq!(out.status.code(), Some(0), "{args:?}: {}", stderr(&out));
+        serde_json::from_slice(&out.stdout).expect("one object")
+    };
+    // A small wafer, where a stage turns back: some cores only route.
+    let (dir, preset) = (tempfile::tempdir().expect("a directory"), stdout(&plummer(&["chips", "wse2"])));
+    let chip = dir.path().join("small.toml").display().to_string();
+    fs::write(&chip, preset.replace("cols = 750", "cols = 20").replace("rows = 994", "rows = 10")).expect("written");
+    let base = ["--chip", &chip, "-c", "3", "--json"];
+    let checked = object(&[&["check", "-m", model], &base[..]].concat());
+    assert_eq!(checked["mesh"], object(&[&["check"], &base[..]].concat())["mesh"]);
+    assert_eq!(checked["mesh"]["pes"], object(&[&["inspect"], &base[..]].concat())["mesh"]["pes"]);
+    let out = plummer(&["check", "-c", "257"]);
+    assert!(stderr(&out).contains("-c 257: the model was trained for 256 positions"), "{}", stderr(&out));
+    assert_eq!(out.status.code(), Some(2));
+}
+
+#[test]
+fn verify_says_what_it_compared() {
+    let args = ["verify", "--tokens", "1", "--mesh", "6x5"];
+    let out = plummer(&args);
+    let head = stdout(&out).lines().next().unwrap_or_default().to_owned();
+    assert!(head.starts_with("embedded model on wse2: 6x5 cores a stage, "), "{head}");
+    let json: Value = serde_json::from_slice(&plummer(&[&args[..], &["--json"]].concat()).stdout).expect("one object");
+    assert_eq!((&json["chip"], &json["mesh"]["cols"], &json["mesh"]["rows"]), (&"wse2".into(), &6.into(), &5.into()));
+}
+
+#[test]
+fn numbers_below_what_a_flag_takes_are_named() {
+    for (flag, value) in [("-n", "-1"), ("--top-k", "-1"), ("--stages", "0"), ("--head-cols", "0")] {
+        let out = plummer(&["generate", "-p", "O", flag, value]);
+        assert_eq!(out.status.code(), Some(2), "{flag}");
+        let text = stderr(&out);
+        assert!(text.contains("invalid value") && text.contains(value), "{flag}: {text}");
+    }
+}
