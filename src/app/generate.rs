@@ -203,8 +203,8 @@ impl Run<'_> {
         if self.args.n == 0 {
             return Ok(Stop::Length);
         }
-        // A terminal that shows the text has no line left for the progress.
-        if !self.args.json && std::io::stdout().is_terminal() {
+        // Where the text goes there is no line left for the progress: on a terminal, or in a file that may be the same.
+        if !self.args.json && (std::io::stdout().is_terminal() || !std::io::stderr().is_terminal()) {
             self.bar.finish();
         }
         self.decode(step, out, outcome)

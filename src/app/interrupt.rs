@@ -1,7 +1,7 @@
 //! Ctrl-C: once, the run ends after the token (or point) at work, or before the first, with its report; twice, at once.
 //!
-//! Invariant: the first Ctrl-C only sets a flag that the run looks at. Called by `generate`, with weights and dry, and
-//! by `sweep`.
+//! Invariant: the first Ctrl-C only sets a flag that the run looks at; an end at once leaves no part of a file.
+//! `listen` is called by `generate`, with weights and dry, and by `sweep`; `at_once` by others that write files.
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -31,15 +31,21 @@ impl Interrupt {
         ctrlc::set_handler(move || {
             // Relaxed: the flags order nothing but themselves.
             if seen.asked.swap(true, Ordering::Relaxed) {
-                writeln!(std::io::stderr(), "\ninterrupted").ok();
-                super::files::abandon();
-                std::process::exit(EXIT_CODE);
+                end();
             }
             if !seen.running.load(Ordering::Relaxed) {
                 writeln!(std::io::stderr(), "\ninterrupted: ends when it is ready to run; again: at once").ok();
             }
         })?;
         Ok(Self(flags))
+    }
+
+    /// Takes over SIGINT where there is nothing to report before the end.
+    ///
+    /// # Errors
+    /// As `listen`.
+    pub fn at_once() -> Result<(), ctrlc::Error> {
+        ctrlc::set_handler(|| end())
     }
 
     /// From here on the run looks at `asked` after every token.
@@ -51,4 +57,10 @@ impl Interrupt {
     pub fn asked(&self) -> bool {
         self.0.asked.load(Ordering::Relaxed)
     }
+}
+
+fn end() -> ! {
+    super::files::abandon();
+    writeln!(std::io::stderr(), "\ninterrupted").ok();
+    std::process::exit(EXIT_CODE)
 }

@@ -35,6 +35,7 @@ mod whole;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 
 use cli::{Cli, Command};
@@ -52,6 +53,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {
+    if matches!(command, Command::Accuracy(_) | Command::Bench { .. } | Command::Paper(_) | Command::Plan(_)) {
+        interrupt::Interrupt::at_once().context("Ctrl-C handler")?;
+    }
     match command {
         Command::Generate(args) if args.dry => return dry::run(args),
         Command::Generate(args) => return generate::run(args),

@@ -25,7 +25,7 @@ pub fn open(path: Option<&Path>) -> Result<Model, ModelError> {
     match path {
         Some(path) if is_preset(path) => Err(ModelError::SizesAlone { name: path.display().to_string() }),
         Some(path) => {
-            super::files::reads(path).ok(); // nothing is being written yet
+            super::files::reads_model(path);
             Model::open(path)
         }
         None => Model::open_embedded(&EMBEDDED),

@@ -79,12 +79,12 @@ impl Progress {
 
     /// The work is done, or shown otherwise from here on.
     pub fn finish(&self) {
-        self.bar.finish_and_clear();
         let teller = self.teller.lock().ok().and_then(|mut teller| teller.take());
         if let Some(Teller { line, thread }) = teller {
             drop(line);
             thread.join().ok();
         }
+        self.bar.finish_and_clear();
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: every refusal that does not need a wafer happens here, before anything runs. Called by `generate`.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
@@ -128,6 +129,7 @@ fn least(flag: Option<u32>) -> usize {
 fn prompt(args: &GenerateArgs) -> Result<Option<String>> {
     let Some(path) = &args.file else { return Ok(args.prompt.clone()) };
     if path.as_os_str() == "-" {
+        super::files::reads(Path::new("/dev/stdin")).context("prompt from stdin")?;
         return read_text(std::io::stdin().lock()).context("prompt from stdin").map(Some);
     }
     super::files::reads(path).with_context(|| format!("prompt file {}", path.display()))?;

@@ -37,8 +37,7 @@ impl Whole {
         let mut name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?.to_os_string();
         name.push(format!(".{}.part", std::process::id()));
         let part = path.with_file_name(name);
-        files::writes(path, &part)?;
-        let out = BufWriter::new(File::create(&part).inspect_err(|_| files::written(&part))?);
+        let out = BufWriter::new(files::writes(path, &part)?);
         Ok(Self { path: path.to_path_buf(), part, out, done: false })
     }
 

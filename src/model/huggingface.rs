@@ -47,7 +47,8 @@ struct Texts {
 
 type Weights = (Vec<SourceFile>, Vec<Entry>);
 
-const TEXT_FILES: [&str; 5] =
+/// Files beside the weights that a model is read from, as far as they are there.
+pub const TEXT_FILES: [&str; 5] =
     ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"];
 
 impl Texts {

@@ -14,12 +14,20 @@ fn an_output_that_has_the_name_of_an_input_or_of_another_output_is_refused_befor
     let (prompt, csv, chip) = (at("prompt.txt"), at("m.csv"), at("chip.toml"));
     fs::write(&prompt, "The king said").expect("written");
     fs::write(&chip, stdout(&plummer(&["chips", "wse2"]))).expect("written");
+    let (model, weights) = (at("model"), concat!(env!("CARGO_MANIFEST_DIR"), "/weights/"));
+    fs::create_dir(&model).expect("a directory");
+    for name in ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(format!("{weights}{name}"), format!("{model}/{name}")).expect("copied");
+    }
+    let (tokenizer, tensors) = (format!("{model}/tokenizer.json"), format!("{model}/model.safetensors"));
     let generate = ["generate", "-n", "1", "--mesh", "6x5"];
     let bench = ["bench", "gemm", "--algo", "meshgemm", "--mesh", "4x4"];
     for (command, more) in [
         (&generate[..], vec!["-f", &prompt, "--trace", &prompt]),
         (&generate[..], vec!["-p", "O", "--chip", &chip, "--logits", &chip]),
         (&generate[..], vec!["-p", "O", "--map", &csv, "--links", &csv]),
+        (&generate[..], vec!["-p", "O", "-m", &tensors, "--logits", &tokenizer]),
+        (&generate[..], vec!["-p", "O", "-m", &model, "--trace", &tensors]),
         (&bench[..], vec!["--map", &csv, "--links", &csv]),
         (&["paper", "--table", "2"][..], vec!["--html", &csv, "--resume", &csv]),
     ] {
@@ -27,9 +35,16 @@ fn an_output_that_has_the_name_of_an_input_or_of_another_output_is_refused_befor
         assert_eq!(out.status.code(), Some(2), "{more:?}: {}", stderr(&out));
         assert!(stdout(&out).is_empty() && stderr(&out).contains("name"), "{more:?}: {}", stderr(&out));
         let found: Vec<_> = fs::read_dir(dir.path()).expect("a directory").flatten().map(|f| f.file_name()).collect();
-        assert_eq!(found.len(), 2, "{more:?} left {found:?}");
+        assert_eq!(found.len(), 3, "{more:?} left {found:?}");
     }
     assert_eq!(fs::read_to_string(&prompt).expect("kept"), "The king said");
+    let kept = |path: &str| fs::metadata(path).expect("kept").len();
+    assert_eq!(kept(&tokenizer), kept(&format!("{weights}tokenizer.json")));
+    let beside = format!("{model}/tokenizer_logits.npy");
+    for _twice in 0..2 {
+        let out = plummer(&[&generate[..], &["-p", "O", "-m", &model, "--logits", &beside]].concat());
+        assert_eq!(out.status.code(), Some(0), "{}", stderr(&out));
+    }
 }
 
 #[test]
@@ -61,6 +76,18 @@ fn check_takes_sizes_and_agrees_with_inspect_on_cores_and_context() {
     let checked = object(&[&["check", "-m", model], &base[..]].concat());
     assert_eq!(checked["mesh"], object(&[&["check"], &base[..]].concat())["mesh"]);
     assert_eq!(checked["mesh"]["pes"], object(&[&["inspect"], &base[..]].concat())["mesh"]["pes"]);
+    // A configuration that does not say whether the head is tied: the tensors do.
+    let (weights, silent) = (concat!(env!("CARGO_MANIFEST_DIR"), "/weights/"), dir.path().join("silent"));
+    fs::create_dir(&silent).expect("a directory");
+    for name in ["generation_config.json", "tokenizer.json", "model.safetensors"] {
+        fs::copy(format!("{weights}{name}"), silent.join(name)).expect("copied");
+    }
+    let config = fs::read_to_string(format!("{weights}config.json")).expect("a configuration");
+    let mut config: Value = serde_json::from_str(&config).expect("JSON");
+    config.as_object_mut().expect("an object").remove("tie_word_embeddings").expect("said in weights/");
+    fs::write(silent.join("config.json"), config.to_string()).expect("written");
+    let silent = silent.display().to_string();
+    assert_eq!(object(&[&["check", "-m", &silent], &base[..]].concat())["mesh"], checked["mesh"]);
     let out = plummer(&["check", "-c", "257"]);
     assert!(stderr(&out).contains("-c 257: the model was trained for 256 positions"), "{}", stderr(&out));
     assert_eq!(out.status.code(), Some(2));

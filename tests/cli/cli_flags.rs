@@ -237,8 +237,6 @@ fn a_second_ctrl_c_leaves_no_part_of_a_file() {
     send_interrupt(&child);
     send_interrupt(&child);
     let out = child.wait_with_output().expect("the binary ends");
-    match out.status.code() {
-        Some(130) => assert_eq!(names(), [""; 0]),
-        code => assert_eq!((code, names()), (Some(0), vec!["l.npy".to_owned()])),
-    }
+    assert!(matches!(out.status.code(), Some(0 | 130)), "{}", stderr(&out));
+    assert!(names().iter().all(|name| name == "l.npy"), "{:?}", names());
 }

@@ -39,7 +39,7 @@ pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
         let found = path.to_str().and_then(Sizes::preset);
         return found.with_context(|| format!("model {}: neither a path nor one of {}", path.display(), presets()));
     }
-    super::files::reads(path).with_context(|| format!("model {}", path.display()))?;
+    super::files::reads_model(path);
     if path.join("config.json").is_file() || path.extension().is_some_and(|e| e == "json") {
         return Ok(Sizes::from_file(path)?);
     }

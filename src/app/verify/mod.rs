@@ -75,12 +75,12 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     }
     let config = session(&args.place, context, 1)?;
     let first = model.config.bos.unwrap_or(1).min(model.shape().vocab as u32 - 1);
+    let name = args.model.as_ref().map_or("embedded model".to_owned(), |path| path.display().to_string());
+    let subject = Subject::of(name, &model, &config)?;
     let bar = Progress::new(None);
     let lines = verify((&model, &model), &config, first, tokens, |what| bar.at(what))?;
     bar.finish();
     let failed = lines.iter().filter(|l| l.difference.is_some()).count();
-    let name = args.model.as_ref().map_or("embedded model".to_owned(), |path| path.display().to_string());
-    let subject = Subject::of(name, &model, &config)?;
     let text = match args.json {
         true => format!("{}\n", object(&subject, &lines, tokens, model.shape().vocab)),
         false => text(&subject, &lines, tokens, model.shape().vocab),
