@@ -1,7 +1,7 @@
 //! The files of a run: those that it reads, and those that it is writing.
 //!
-//! Invariant: no output takes the place of an input or of another output; what was not finished is gone when a second
-//! Ctrl-C ends the process.
+//! Invariant: no output takes the place of an input or of another output; what was not finished is gone when Ctrl-C
+//! ends the process.
 //! Called by whoever opens a file that a user named; by `interrupt`.
 
 use std::fs::{self, File};

@@ -158,7 +158,7 @@ impl Running {
     /// As `done`.
     pub fn begins(&mut self, what: &str) -> io::Result<()> {
         self.bar.at(what);
-        self.head.take().map_or(Ok(()), |head| super::print(head.as_bytes()))
+        self.head.take().map_or(Ok(()), |head| self.bar.aside(|| super::print(head.as_bytes())))
     }
 
     /// A run gave its row.
