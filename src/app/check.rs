@@ -3,8 +3,6 @@
 //! Invariant: exit 0 exactly when it is proven that no launch that was checked can deadlock; 1 when one would, on this
 //! chip or where the fabric buffers less. Called by `app`.
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
@@ -17,7 +15,6 @@ use crate::host::{
     Checked, Launch, PlacementSummary, PrefillOptions, Session, SessionConfig, SessionError, check_decode,
     check_prefill,
 };
-use crate::math::checkpoint::WeightFormat;
 use crate::model::sizes::Sizes;
 
 /// Positions that are checked when `-c` is absent.
@@ -48,7 +45,7 @@ impl Found {
 
 /// Runs `plummer check`: the text for stdout, and the exit code.
 pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
-    let sizes = sizes(args.model.as_deref())?;
+    let sizes = super::dry::sizes(args.model.as_deref())?;
     let most = sizes.config.context;
     let context = args.place.context.unwrap_or(most.min(CONTEXT));
     if context > most {
@@ -79,14 +76,6 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
         false => text(&config, &found),
     };
     Ok((text, u8::from(!found.worst().0.verdict.is_strict())))
-}
-
-/// Of a model that is all there, what its files say, the tensors among them; else of its sizes alone.
-fn sizes(path: Option<&Path>) -> Result<Sizes> {
-    match super::model::open(path) {
-        Ok(model) => Ok(Sizes { name: String::new(), config: model.config, format: WeightFormat::F16 }),
-        Err(_) => super::dry::sizes(path),
-    }
 }
 
 /// How a prompt goes by the flags.

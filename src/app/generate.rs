@@ -74,7 +74,7 @@ pub struct Outcome {
 pub fn run(args: &GenerateArgs) -> Result<u8> {
     let begin = Instant::now();
     let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
-    let bar = if args.quiet { Progress::hidden() } else { Progress::new(None) };
+    let bar = Progress::unless(args.quiet);
     bar.at("loading the model");
     if args.prefill == PrefillArg::Token && (args.chunk.is_some() || args.prefill_mesh.is_some()) {
         bail!("--prefill token has no chunks and no mesh of its own: leave out --chunk and --prefill-mesh");

@@ -9,7 +9,7 @@ use crate::model::sizes::Sizes;
 use crate::model::{Model, ModelError};
 
 /// The model of `weights/`.
-const EMBEDDED: EmbeddedModel = EmbeddedModel {
+pub(super) const EMBEDDED: EmbeddedModel = EmbeddedModel {
     name: "embedded model",
     config: include_bytes!("../../weights/config.json"),
     generation_config: Some(include_bytes!("../../weights/generation_config.json")),

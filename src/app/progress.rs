@@ -52,9 +52,12 @@ impl Progress {
         Self { bar, teller: Mutex::new(Some(Teller { line, thread })) }
     }
 
-    /// Nothing is shown.
-    pub fn hidden() -> Self {
-        Self { bar: ProgressBar::hidden(), teller: Mutex::default() }
+    /// Work of unknown length begins, of which nothing is shown if `quiet`.
+    pub fn unless(quiet: bool) -> Self {
+        match quiet {
+            true => Self { bar: ProgressBar::hidden(), teller: Mutex::default() },
+            false => Self::new(None),
+        }
     }
 
     /// What the work is at.

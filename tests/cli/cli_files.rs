@@ -88,6 +88,9 @@ fn check_takes_sizes_and_agrees_with_inspect_on_cores_and_context() {
     fs::write(silent.join("config.json"), config.to_string()).expect("written");
     let silent = silent.display().to_string();
     assert_eq!(object(&[&["check", "-m", &silent], &base[..]].concat())["mesh"], checked["mesh"]);
+    let dry =
+        |model: &[&str]| object(&[&["generate", "--dry", "--prompt-tokens", "2", "-n", "2"], model, &base].concat());
+    assert_eq!(dry(&["-m", &silent])["mesh"], dry(&[])["mesh"]);
     let out = plummer(&["check", "-c", "257"]);
     assert!(stderr(&out).contains("-c 257: the model was trained for 256 positions"), "{}", stderr(&out));
     assert_eq!(out.status.code(), Some(2));

@@ -61,7 +61,7 @@ impl Checkpoint for Damaged<'_> {
 #[test]
 fn every_way_of_running_is_equal() {
     let model = model();
-    let lines = verify((&model, &model), &config(), 5, 4, |_| {}).unwrap();
+    let lines = verify((&model, &model), &config(), 5, 4, |_| {}).unwrap().1;
     for line in &lines {
         assert_eq!(line.difference, None, "{}", line.what);
     }
@@ -84,7 +84,7 @@ fn an_injected_difference_is_named_by_token_phase_layer_pe_and_value() {
         (MatrixId::Embedding, (5, 17), "embedding", None, 17),
     ] {
         let twin = Damaged { model: &model, id, at };
-        let lines = verify((&model, &twin), &config(), 5, 2, |_| {}).unwrap();
+        let lines = verify((&model, &twin), &config(), 5, 2, |_| {}).unwrap().1;
         for line in &lines {
             let Some(d) = &line.difference else { panic!("{id:?}: {} does not differ", line.what) };
             let what = format!("{id:?}, {}: {d}", line.what);

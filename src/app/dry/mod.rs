@@ -41,7 +41,13 @@ pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
     }
     super::files::reads_model(path);
     if path.join("config.json").is_file() || path.extension().is_some_and(|e| e == "json") {
-        return Ok(Sizes::from_file(path)?);
+        let mut sizes = Sizes::from_file(path)?;
+        if path.is_dir()
+            && let Ok(model) = super::model::open(Some(path))
+        {
+            sizes.config = model.config; // what the tensors say: a configuration may not tell whether the head is tied
+        }
+        return Ok(sizes);
     }
     let model = super::model::open(Some(path))?;
     let name = path.display().to_string();
@@ -94,7 +100,7 @@ struct DryRun<'a> {
 
 impl DryRun<'_> {
     fn bar(&self) -> Progress {
-        if self.args.quiet { Progress::hidden() } else { Progress::new(None) }
+        Progress::unless(self.args.quiet)
     }
 
     /// Every pass of the run.

@@ -194,8 +194,9 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
     } else {
         print(table::bars(&points).as_bytes())?;
     }
-    if let (0, Some(first)) = (left, points.iter().map(|p| p.refused.as_deref()).collect::<Option<Vec<_>>>())
-        && let Some(reason) = first.first()
+    if left == 0
+        && points.iter().all(|point| point.refused.is_some())
+        && let Some(reason) = points.first().and_then(|point| point.refused.as_deref())
     {
         bail!("every point is refused; the first: {reason}");
     }

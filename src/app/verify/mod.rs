@@ -45,22 +45,14 @@ pub struct Line {
     pub difference: Option<Difference>,
 }
 
-/// What was compared.
-struct Subject {
+/// What was compared, and with what outcome.
+struct Verified {
     model: String,
-    chip: String,
-    /// Columns and rows of a stage, stages.
-    mesh: [usize; 3],
-    context: usize,
-}
-
-impl Subject {
-    fn of(model: String, weights: &dyn Checkpoint, config: &SessionConfig) -> Result<Self> {
-        let (decode, _) = Session::plan_only(weights, config)?;
-        let plan = &decode.plan;
-        let mesh = [plan.cols, plan.rows, plan.stages.len()];
-        Ok(Self { model, chip: config.chip.name.clone(), mesh, context: config.context })
-    }
+    config: SessionConfig,
+    plan: Plan,
+    lines: Vec<Line>,
+    tokens: usize,
+    vocab: usize,
 }
 
 /// Runs `plummer verify`: the text for stdout, and the exit code.
@@ -75,21 +67,18 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     }
     let config = session(&args.place, context, 1)?;
     let first = model.config.bos.unwrap_or(1).min(model.shape().vocab as u32 - 1);
-    let name = args.model.as_ref().map_or("embedded model".to_owned(), |path| path.display().to_string());
-    let subject = Subject::of(name, &model, &config)?;
     let bar = Progress::new(None);
-    let lines = verify((&model, &model), &config, first, tokens, |what| bar.at(what))?;
+    let (plan, lines) = verify((&model, &model), &config, first, tokens, |what| bar.at(what))?;
     bar.finish();
-    let failed = lines.iter().filter(|l| l.difference.is_some()).count();
-    let text = match args.json {
-        true => format!("{}\n", object(&subject, &lines, tokens, model.shape().vocab)),
-        false => text(&subject, &lines, tokens, model.shape().vocab),
-    };
-    Ok((text, u8::from(failed > 0)))
+    let failed = lines.iter().any(|l| l.difference.is_some());
+    let name = args.model.as_ref().map_or(super::model::EMBEDDED.name.to_owned(), |path| path.display().to_string());
+    let found = Verified { model: name, config, plan, lines, tokens, vocab: model.shape().vocab };
+    Ok((if args.json { format!("{}\n", found.object()) } else { found.text() }, u8::from(failed)))
 }
 
 /// Compares `model` on the wafer with `twin` in the oracle (the same one, except in tests that want a difference):
-/// `tokens` tokens, the first one `first`, then greedy. `begins` hears of each run.
+/// `tokens` tokens, the first one `first`, then greedy; `begins` hears of each run. Gives the wafer's plan and a line a
+/// run.
 ///
 /// # Errors
 /// What keeps the wafer from running.
@@ -99,7 +88,7 @@ pub fn verify(
     first: u32,
     tokens: usize,
     begins: impl Fn(&str),
-) -> Result<Vec<Line>> {
+) -> Result<(Plan, Vec<Line>)> {
     let (decode, _) = Session::plan_only(model, config)?;
     let recipe = recipe(&decode.plan, config);
     begins("the oracle");
@@ -115,7 +104,7 @@ pub fn verify(
         };
         lines.push(Line { what, difference });
     }
-    Ok(lines)
+    Ok((decode.plan, lines))
 }
 
 /// Every way of running that this machine has.
@@ -195,37 +184,41 @@ fn by_oracle(twin: &dyn Checkpoint, recipe: Recipe, first: u32, tokens: usize) -
     Ok(outcome)
 }
 
-fn object(subject: &Subject, lines: &[Line], tokens: usize, vocab: usize) -> Value {
-    let line = |l: &Line| match &l.difference {
-        None => json!({ "what": l.what, "equal": true }),
-        Some(d) => json!({
-            "what": l.what, "equal": false, "token": d.token, "phase": d.phase, "layer": d.layer,
-            "pe": d.pe.map(|pe| [pe.col, pe.row]), "index": d.index, "wafer": d.wafer, "oracle": d.oracle,
-        }),
-    };
-    let equal = lines.iter().all(|l| l.difference.is_none());
-    let all: Vec<Value> = lines.iter().map(line).collect();
-    let Subject { model, chip, mesh: [cols, rows, stages], context } = subject;
-    json!({
-        "schema": 1, "equal": equal, "model": model, "chip": chip,
-        "mesh": {"cols": cols, "rows": rows, "stages": stages}, "context": context,
-        "tokens": tokens, "logits_per_token": vocab, "comparisons": all,
-    })
-}
+impl Verified {
+    fn object(&self) -> Value {
+        let line = |l: &Line| match &l.difference {
+            None => json!({ "what": l.what, "equal": true }),
+            Some(d) => json!({
+                "what": l.what, "equal": false, "token": d.token, "phase": d.phase, "layer": d.layer,
+                "pe": d.pe.map(|pe| [pe.col, pe.row]), "index": d.index, "wafer": d.wafer, "oracle": d.oracle,
+            }),
+        };
+        let equal = self.lines.iter().all(|l| l.difference.is_none());
+        let all: Vec<Value> = self.lines.iter().map(line).collect();
+        json!({
+            "schema": 1, "equal": equal, "model": self.model, "chip": self.config.chip.name,
+            "mesh": {"cols": self.plan.cols, "rows": self.plan.rows, "stages": self.plan.stages.len()},
+            "context": self.config.context, "tokens": self.tokens, "logits_per_token": self.vocab, "comparisons": all,
+        })
+    }
 
-fn text(subject: &Subject, lines: &[Line], tokens: usize, vocab: usize) -> String {
-    let line = |l: &Line| match &l.difference {
-        None => format!("equal    {}\n", l.what),
-        Some(d) => format!("DIFFERS  {}: {d}\n", l.what),
-    };
-    let failed = lines.iter().filter(|l| l.difference.is_some()).count();
-    let all: String = lines.iter().map(line).collect();
-    let Subject { model, chip, mesh: [cols, rows, stages], context } = subject;
-    let stages = super::count(*stages, "stage");
-    let head = format!("{model} on {chip}: {cols}x{rows} cores a stage, {stages}, room for {context} positions");
-    let verdict = match failed {
-        0 => format!("all {} comparisons are equal bit for bit: {tokens} tokens x {vocab} logits each", lines.len()),
-        n => format!("{n} of {} comparisons differ", lines.len()),
-    };
-    format!("{head}\n{all}{verdict}\n")
+    fn text(&self) -> String {
+        let Self { model, config, plan, lines, tokens, vocab } = self;
+        let line = |l: &Line| match &l.difference {
+            None => format!("equal    {}\n", l.what),
+            Some(d) => format!("DIFFERS  {}: {d}\n", l.what),
+        };
+        let failed = lines.iter().filter(|l| l.difference.is_some()).count();
+        let all: String = lines.iter().map(line).collect();
+        let (chip, stages) = (&config.chip.name, super::count(plan.stages.len(), "stage"));
+        let (cols, rows, context) = (plan.cols, plan.rows, config.context);
+        let head = format!("{model} on {chip}: {cols}x{rows} cores a stage, {stages}, room for {context} positions");
+        let verdict = match failed {
+            0 => {
+                format!("all {} comparisons are equal bit for bit: {tokens} tokens x {vocab} logits each", lines.len())
+            }
+            n => format!("{n} of {} comparisons differ", lines.len()),
+        };
+        format!("{head}\n{all}{verdict}\n")
+    }
 }
