@@ -48,7 +48,7 @@ impl Tile {
     /// Do the two share a word?
     #[inline(always)]
     pub fn overlaps(self, other: Self) -> bool {
-        self.place.max(other.place) < (self.place + self.words).min(other.place + other.words)
+        self.span().overlaps(other.span())
     }
 }
 

@@ -34,29 +34,34 @@ impl RingEnds {
     /// Starts to give `out` and to take `into`, as far as they have words. `out` may be read until the tickets are
     /// joined.
     pub fn exchange(self, pe: Pe<'_>, out: Tile, into: Tile) -> Exchange {
-        let sent = (out.words() > 0).then(|| pe.post_send(self.tx, out));
-        Exchange([sent, (into.words() > 0).then(|| pe.post_recv(self.rx, into))])
+        Exchange(pe.post_both((self.tx, out, out.words()), (self.rx, into, into.words()), false))
     }
 }
 
 /// The tickets of an exchange; must be joined.
 #[must_use = "an exchange that is not joined keeps its tiles closed"]
 #[derive(Clone, Copy, Debug)]
-pub struct Exchange([Option<Ticket>; 2]);
+pub struct Exchange([Ticket; 2]);
 
 impl Exchange {
+    /// Nothing to wait for.
+    pub const NOTHING: Self = Self([Ticket::NOTHING; 2]);
+
+    /// This, or nothing.
+    pub fn ends_if(self, ends: bool) -> Self {
+        if ends { self } else { Self::NOTHING }
+    }
+
     /// Waits for both.
     #[track_caller]
     pub fn join(self, pe: Pe<'_>) -> JoinAll<'_, 2> {
-        pe.join_all(self.0)
+        pe.join_these(self.0)
     }
 
-    /// Waits for both of both, as far as they have begun; `first` was posted first.
+    /// Waits for both of both; `first` was posted first.
     #[track_caller]
-    pub fn join_two<'a>(pe: Pe<'a>, first: Option<Self>, second: Option<Self>) -> JoinAll<'a, 4> {
-        let none = Self([None; 2]);
-        let (Self([a, b]), Self([c, d])) = (first.unwrap_or(none), second.unwrap_or(none));
-        pe.join_all([a, b, c, d])
+    pub fn join_two(pe: Pe<'_>, Self([a, b]): Self, Self([c, d]): Self) -> JoinAll<'_, 4> {
+        pe.join_these([a, b, c, d])
     }
 }
 
@@ -94,6 +99,11 @@ impl Moving {
         self.buffers[usize::from(self.second)].slice(0, words)
     }
 
+    /// Number of the block that comes next.
+    pub fn coming(&self, way: Way) -> usize {
+        self.next(way) as usize
+    }
+
     fn next(&self, way: Way) -> u32 {
         match way {
             Way::Forward if self.block + 1 == self.n => 0,
@@ -104,25 +114,21 @@ impl Moving {
 
     /// Starts to pass the block on; `words(b)` is the length of block b.
     pub fn post(&self, pe: Pe<'_>, ring: RingEnds, way: Way, words: impl Fn(usize) -> usize) -> Exchange {
-        self.exchange(pe, ring, words(self.block()), words(self.next(way) as usize))
+        self.exchange(pe, ring, words(self.block()), words(self.coming(way)))
     }
 
     /// Starts to pass the block on, of `here` words, and to take the one of `coming` words.
-    fn exchange(&self, pe: Pe<'_>, ring: RingEnds, here: usize, coming: usize) -> Exchange {
+    pub fn exchange(&self, pe: Pe<'_>, ring: RingEnds, here: usize, coming: usize) -> Exchange {
         let [held, other] = [self.second, !self.second].map(|at| self.buffers[usize::from(at)]);
-        if self.trades {
-            return Exchange(pe.post_trade((ring.tx, held, here), (ring.rx, other, coming)));
-        }
-        ring.exchange(pe, held.slice(0, here), other.slice(0, coming))
+        Exchange(pe.post_both((ring.tx, held, here), (ring.rx, other, coming), self.trades))
     }
 
     /// After `exchange` has been joined: the next block is here.
     pub fn turn(&mut self, pe: Pe<'_>, exchange: Exchange, way: Way) {
         if self.trades {
-            let (Exchange([sent, came]), [first, second]) = (exchange, &mut self.buffers);
-            let (held, other) = if self.second { (second, first) } else { (first, second) };
-            *held = sent.map_or(*held, |sent| pe.lies(sent, *held));
-            *other = came.map_or(*other, |came| pe.lies(came, *other));
+            let Exchange([sent, came]) = exchange;
+            let tickets = if self.second { [came, sent] } else { [sent, came] };
+            self.buffers = pe.lie(tickets, self.buffers);
         }
         self.block = self.next(way);
         self.second = !self.second;
@@ -178,7 +184,7 @@ impl Tour {
         let ring = self.ring.filter(|_| self.left > 0);
         software(if ring.is_some() { here } else { 0 });
         if let Some(ring) = ring {
-            let coming = words(self.moving.next(Way::Forward) as usize);
+            let coming = words(self.moving.coming(Way::Forward));
             self.coming = coming as u32;
             self.under_way = Some(self.moving.exchange(pe, ring, here, coming));
         }

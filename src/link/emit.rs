@@ -163,13 +163,10 @@ impl<S: Store> Net<S> {
         if record.tickets == NONE {
             record.tickets = self.tickets.grow(Record::OPEN_MAX);
         }
-        let [from, to] = [ticket.place, ticket.place + u32::from(ticket.words)];
-        record.hull = match record.open {
-            0 => [from, to],
-            _ => [record.hull[0].min(from), record.hull[1].max(to)],
-        };
+        record.cover(Span { place: ticket.place, words: u32::from(ticket.words) });
         if record.hands_over > 0 {
-            (ticket.hands_over, ticket.ctrl) = (true, Ctrl { kind_slot: from, position: u32::from(record.hands_over) });
+            ticket.hands_over = true;
+            ticket.ctrl = Ctrl { kind_slot: ticket.place, position: u32::from(record.hands_over) };
         }
         let at = (!record.open).trailing_zeros();
         record.open |= 1 << at;
@@ -192,27 +189,6 @@ impl<S: Store> Net<S> {
             _ => self.tickets.close(id),
         }
         end
-    }
-
-    /// Forgets tickets that are all done, and moves the PE's clock and depth; `NONE`s count for nothing. `false`, and
-    /// nothing done, where one is not done, has another length than its tile, or every step is to be seen.
-    #[inline(always)]
-    pub fn end_all<const N: usize>(&mut self, pe: u32, ids: &[u32; N]) -> bool {
-        let record = &mut self.records[pe as usize];
-        let (mut now, mut depth, mut closed) = (record.now, record.depth, 0);
-        for &id in ids.iter().filter(|id| **id != NONE) {
-            let t = &self.tickets[id];
-            let receives = t.kind == TicketKind::Receive;
-            if !self.is_swift || t.state != TicketState::Done || receives && t.next != u32::from(t.words) {
-                return false;
-            }
-            now = now.max(t.end);
-            depth = if receives { depth.max(t.tally) } else { depth };
-            closed |= 1 << (id - record.tickets);
-        }
-        (record.now, record.depth) = (now, depth);
-        record.open &= !closed;
-        true
     }
 
     /// Emits the first queued send of a port if nothing is in flight and all outputs have room.
@@ -291,6 +267,7 @@ impl<S: Store> Net<S> {
         }
     }
 
+    #[inline(always)]
     fn end_send(&mut self, id: u32, port: u32, end: u64) {
         let t = &mut self.tickets[id];
         (t.state, t.end) = (TicketState::Done, end);
@@ -309,31 +286,32 @@ impl<S: Store> Net<S> {
     }
 
     /// As `answer`, of a send that has a ticket.
-    #[inline]
+    #[inline(always)]
     pub(super) fn answer_ticket(&mut self, id: u32, begun: u64) {
         let t = &mut self.tickets[id];
         t.end = t.end.max(begun);
         t.tally -= 1;
-        if t.tally == 0 {
-            self.answered(id);
+        match (t.tally, t.kind) {
+            (1.., _) => {}
+            (0, TicketKind::StandIn) => self.answered_from_afar(id),
+            // The last sink of a rendezvous has begun.
+            _ => {
+                let (port, end) = (t.at, t.end + u64::from(t.next) - 2 * u64::from(self.timing.ramp));
+                self.end_send(id, port, end);
+            }
         }
     }
 
-    /// The last sink of a rendezvous has begun.
-    fn answered(&mut self, id: u32) {
+    /// The last sink here of a rendezvous that came from another worker has begun.
+    #[inline(never)]
+    fn answered_from_afar(&mut self, id: u32) {
         let t = &self.tickets[id];
-        let (pe, at, place, end, span) = (t.pe, t.at, t.place, t.end, t.next);
-        if t.kind == TicketKind::StandIn {
-            if place != NONE {
-                self.store.release(place);
-            }
-            self.tickets.close(id);
-            self.post(pe as u8, Message::Answer { ticket: at, begun: end }, NONE);
-        } else {
-            let ramp = u64::from(self.timing.ramp);
-            let ends = end + u64::from(span) - 2 * ramp;
-            self.end_send(id, at, ends);
+        let (to, theirs, place, begun) = (t.pe as u8, t.at, t.place, t.end);
+        if place != NONE {
+            self.store.release(place);
         }
+        self.tickets.close(id);
+        self.post(to, Message::Answer { ticket: theirs, begun }, NONE);
     }
 
     /// One of the tickets that a PE waits for has ended.

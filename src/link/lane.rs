@@ -219,6 +219,15 @@ impl Lane {
         self.wavelets += u64::from(wavelets);
     }
 
+    /// A burst comes and is taken at once: the slot that it would have lain in, of a lane that holds nothing.
+    #[inline(always)]
+    pub(super) fn skip(&mut self, depth: u8) -> u8 {
+        debug_assert_eq!(self.used, 0);
+        let at = self.free_at;
+        self.free_at = beyond(at, 1, depth);
+        at
+    }
+
     /// Moves the free cursor and returns the slot it was on.
     #[inline(always)]
     pub(super) fn release(&mut self, depth: u8) -> u8 {

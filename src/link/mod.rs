@@ -13,6 +13,7 @@
 
 mod burst;
 mod emit;
+mod exchange;
 mod lane;
 mod load;
 mod message;
@@ -28,6 +29,7 @@ mod warm;
 
 pub use burst::{Burst, Ctrl, Timing, wavelets};
 pub use emit::{SendRequest, Sent};
+pub use exchange::Side;
 pub use lane::{Lane, LaneFlags, Upstream};
 pub use load::{LinkLoad, Loads, WINDOW};
 pub use message::Message;

@@ -9,6 +9,7 @@
 use std::panic::Location;
 
 use super::net::{Net, Store};
+use super::swift::Span;
 use super::ticket::{NONE, TicketState};
 
 /// What a PE is doing.
@@ -107,6 +108,13 @@ impl Record {
     #[inline(always)]
     pub fn may_post(&self) -> bool {
         self.open != u8::MAX
+    }
+
+    /// A ticket is opened on a tile.
+    #[inline(always)]
+    pub(super) fn cover(&mut self, Span { place, words }: Span) {
+        let [from, to] = if self.open == 0 { [u32::MAX, 0] } else { self.hull };
+        self.hull = [from.min(place), to.max(place + words)];
     }
 
     /// The open tickets, in no order.

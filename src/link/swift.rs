@@ -24,6 +24,14 @@ pub struct Span {
     pub words: u32,
 }
 
+impl Span {
+    /// Do the two share a word?
+    #[inline(always)]
+    pub fn overlaps(self, other: Self) -> bool {
+        self.place.max(other.place) < (self.place + self.words).min(other.place + other.words)
+    }
+}
+
 /// A send without control words.
 struct Parcel {
     port: u32,
@@ -91,7 +99,7 @@ impl<S: Store> Net<S> {
 
     /// Charges a send: when it is ready, and its depth.
     #[inline(always)]
-    fn issue(&mut self, pe: u32) -> (u64, u32) {
+    pub(super) fn issue(&mut self, pe: u32) -> (u64, u32) {
         let issue = u64::from(self.timing.issue);
         let record = &mut self.records[pe as usize];
         record.now += issue;
@@ -220,7 +228,7 @@ impl<S: Store> Net<S> {
 
     /// A burst enters a lane that has room; as `push`, shorter where the lane ends at a ramp.
     #[inline(always)]
-    fn enter(&mut self, mut to: u32, mut burst: Burst, wavelets: u32, ser: u64) {
+    pub(super) fn enter(&mut self, mut to: u32, mut burst: Burst, wavelets: u32, ser: u64) {
         let depth = self.timing.lane_depth;
         if self.lanes[to as usize].is_way(depth) {
             self.pass(&mut to, &mut burst, wavelets, ser);
@@ -229,14 +237,18 @@ impl<S: Store> Net<S> {
         if lane.n_outs > 0 || lane.unforwarded > 0 || lane.flags.has(LaneFlags::REMOTE) {
             return self.push_on(to, burst);
         }
+        if lane.posted != NONE {
+            let id = lane.posted;
+            return self.take_passing(to, id, burst, ser);
+        }
         let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, 0, ser);
         lane.tail_departure = tail;
         let at = usize::from(lane.next_slot(depth)) % SLOTS;
         lane.slots[at] = Burst { head: departure, span: (tail - departure) as u32, ..burst };
         lane.used += 1;
         lane.count(wavelets);
-        let (reader, posted) = (lane.reader, lane.posted);
-        self.arrived(to, reader, posted);
+        let reader = lane.reader;
+        self.arrived(to, reader, NONE);
     }
 
     /// A burst goes on over an empty way while there is room behind it: to the lane where it has to stop.

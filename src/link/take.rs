@@ -65,17 +65,24 @@ impl<S: Store> Net<S> {
         ticket.words = words;
         ticket.ready = self.records[pe as usize].now;
         let id = self.open_posted(pe, ticket);
+        self.receive_posted(lane_id, id);
+        self.settle();
+        id
+    }
+
+    /// A receive that was posted goes to its lane, and takes what is there.
+    #[inline(always)]
+    pub(super) fn receive_posted(&mut self, lane_id: u32, id: u32) {
         let lane = &mut self.lanes[lane_id as usize];
         match lane.posted {
             NONE => lane.posted = id,
-            oldest => self.queue_behind(oldest, id),
+            oldest => return self.queue_behind(oldest, id),
         }
-        if self.lanes[lane_id as usize].takeable() > 0 {
-            self.records[pe as usize].takeable -= 1;
+        if lane.takeable() > 0 {
+            let reader = lane.reader;
+            self.records[reader as usize].takeable -= 1;
             self.take_posted(lane_id);
-            self.settle();
         }
-        id
     }
 
     #[cold]
@@ -221,13 +228,20 @@ impl<S: Store> Net<S> {
         let lane = &mut self.lanes[lane_id as usize];
         let id = lane.posted;
         let t = &self.tickets[id];
-        let (pe, ready, place, words) = (t.pe, t.ready, t.place, t.words);
         lane.posted = t.next;
-        let taken = self.take_off(lane_id, ready);
-        if taken.words == words && !self.dry && words > 0 && !self.hand_over(&taken, id) {
-            self.store.copy(self.place_of(&taken), place, usize::from(words));
+        let taken = self.take_off(lane_id, t.ready);
+        self.hand(id, &taken);
+    }
+
+    /// Posted receive `id` has what was taken for it.
+    #[inline(always)]
+    pub(super) fn hand(&mut self, id: u32, taken: &Taken) {
+        let t = &self.tickets[id];
+        let (pe, place, words) = (t.pe, t.place, t.words);
+        if taken.words == words && !self.dry && words > 0 && !self.hand_over(taken, id) {
+            self.store.copy(self.place_of(taken), place, usize::from(words));
         }
-        self.finish_take(&taken);
+        self.finish_take(taken);
         let t = &mut self.tickets[id];
         (t.state, t.next) = (TicketState::Done, u32::from(taken.words));
         (t.end, t.tally) = (taken.end, taken.depth);

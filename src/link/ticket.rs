@@ -277,6 +277,32 @@ impl Tickets {
         first
     }
 
+    /// The `N` tickets from `first` on.
+    #[inline(always)]
+    pub(super) fn some_mut<const N: usize>(&mut self, first: u32) -> &mut [Ticket; N] {
+        let some = &mut self.all[first as usize..first as usize + N];
+        some.try_into().expect("as many as were asked for")
+    }
+
+    /// Calls `each` with the open tickets of a PE's record until it says `true`; whether it did.
+    #[inline(always)]
+    pub fn any_open(&self, record: &Record, mut each: impl FnMut(&Ticket) -> bool) -> bool {
+        let mut open = record.open;
+        if open == 0 {
+            return false;
+        }
+        let first = record.tickets as usize;
+        let own: &[Ticket; Record::OPEN_MAX as usize] =
+            self.all[first..first + Record::OPEN_MAX as usize].try_into().expect("as many");
+        while open != 0 {
+            if each(&own[open.trailing_zeros() as usize % own.len()]) {
+                return true;
+            }
+            open &= open - 1;
+        }
+        false
+    }
+
     /// Where a ticket lies, for hints.
     #[inline(always)]
     pub(super) fn at(&self, id: u32) -> *const Ticket {

@@ -103,22 +103,27 @@ impl<S: Store> Net<S> {
             self.warm_tickets(*pe);
         }
         if let Some(pe) = soon.get(1) {
-            self.open(*pe).for_each(|t| match t.kind {
+            self.each_open(*pe, |t| match t.kind {
                 TicketKind::Receive => self.warm_lane(t.at as usize),
                 _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
             });
             self.warm_tiles(*pe);
         }
-        let sends = |pe| self.open(pe).filter(|t| t.kind == TicketKind::Send).map(|t| t.at as usize);
         if let Some(pe) = soon.first() {
-            sends(*pe).for_each(|port| {
-                let way = self.ports[port].outs[0];
-                self.warm_lane(way as usize);
-                self.warm_after(way);
-                ask(self.records.as_ptr().wrapping_add(sinks[port] as usize));
+            self.each_open(*pe, |t| {
+                if t.kind == TicketKind::Send {
+                    let way = self.ports[t.at as usize].outs[0];
+                    self.warm_lane(way as usize);
+                    self.warm_after(way);
+                    ask(self.records.as_ptr().wrapping_add(sinks[t.at as usize] as usize));
+                }
             });
         }
-        sends(pe).map(|port| sinks[port]).filter(|sink| *sink != NONE).for_each(|sink| self.warm_tickets(sink));
+        self.each_open(pe, |t| {
+            if t.kind == TicketKind::Send && sinks[t.at as usize] != NONE {
+                self.warm_tickets(sinks[t.at as usize]);
+            }
+        });
         soon.get(3).copied()
     }
 
@@ -130,9 +135,11 @@ impl<S: Store> Net<S> {
             return;
         }
         warm(self.store.words(record.works_on, usize::from(record.works_on_lines) * (LINE / 4)));
-        for t in self.open(pe).filter(|t| t.kind == TicketKind::Receive) {
-            warm(self.store.words(t.lies(), usize::from(t.words)));
-        }
+        self.each_open(pe, |t| {
+            if t.kind == TicketKind::Receive {
+                warm(self.store.words(t.lies(), usize::from(t.words)));
+            }
+        });
     }
 
     /// Asks for the tickets of a PE: four are all that most programs have open at once.
@@ -142,10 +149,13 @@ impl<S: Store> Net<S> {
         (0..4).for_each(|i| ask(tickets.wrapping_add(i)));
     }
 
-    /// The open tickets of a PE.
-    #[inline]
-    fn open(&self, pe: u32) -> impl Iterator<Item = &Ticket> {
-        self.records[pe as usize].open_tickets().map(|id| &self.tickets[id])
+    /// Calls `each` with the open tickets of a PE.
+    #[inline(always)]
+    fn each_open(&self, pe: u32, mut each: impl FnMut(&Ticket)) {
+        self.tickets.any_open(&self.records[pe as usize], |t| {
+            each(t);
+            false
+        });
     }
 
     /// Asks for the lane after `lane`, not for its slots: along a way they lie one behind the other.

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, NONE, Net, Status, TicketKind, TicketState};
+use crate::link::{Ctrl, NONE, Net, Side, Status, TicketState};
 
 use super::asked::Asked;
 use super::fault::FaultKind;
@@ -17,8 +17,13 @@ use super::trace::Did;
 
 /// An open posted operation; must be joined.
 #[must_use = "a ticket that is not joined keeps its tile closed"]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket(u32);
+
+impl Ticket {
+    /// Where there was nothing to post.
+    pub(crate) const NOTHING: Self = Self(NONE);
+}
 
 /// The end of a posted operation; gives the control words of a receive.
 #[must_use = "futures do nothing unless awaited"]
@@ -52,26 +57,42 @@ impl<'a> Pe<'a> {
     }
 
     /// As `post_send` and `post_recv` of the first words of two tiles, nothing where there are none. But where sender
-    /// and receiver both trade, and their tiles are of one size, the tiles change owners and nothing is copied: `lies`
+    /// and receiver both trade, and their tiles are of one size, the tiles change owners and nothing is copied: `lie`
     /// says where they are then.
     ///
     /// What is given may be read until it is joined, so nobody may write there as long: see `collectives::moving`,
     /// which sees to that.
+    #[inline(never)]
     #[track_caller]
-    pub(crate) fn post_trade(
+    pub(crate) fn post_both(
         self,
         (tx, out, n_out): (Tx, Tile, usize),
         (rx, into, n_in): (Rx, Tile, usize),
-    ) -> [Option<Ticket>; 2] {
-        let (place, mut net) = (Location::caller(), self.part.net.borrow_mut());
-        let has_one_sink = net.ports[tx.port as usize].answers == 1;
+        trades: bool,
+    ) -> [Ticket; 2] {
+        let mut net = self.part.net.borrow_mut();
         // 0, as of a tile that is too large for the count: it is copied.
-        let size = |tile: Tile| u16::try_from(tile.words).unwrap_or(0);
-        net.records[self.id as usize].hands_over = if has_one_sink { size(out) } else { 0 };
-        let sent = (n_out > 0).then(|| self.start_posted_send(&mut net, tx, out.slice(0, n_out), place));
-        net.records[self.id as usize].hands_over = size(into);
-        let came = (n_in > 0).then(|| self.start_posted_recv(&mut net, rx, into.slice(0, n_in), place));
-        net.records[self.id as usize].hands_over = 0;
+        let size = |tile: Tile| if trades { u16::try_from(tile.words).unwrap_or(0) } else { 0 };
+        let (given, taken) = (out.slice(0, n_out), into.slice(0, n_in));
+        let give = Side { at: tx.port, tile: given.span(), hands_over: size(out) };
+        let take = Side { at: rx.0, tile: taken.span(), hands_over: size(into) };
+        match net.exchange(self.id, &give, &take) {
+            Some(ids) => ids.map(Ticket),
+            None => self.post_each(&mut net, (tx, given, give.hands_over), (rx, taken, take.hands_over)),
+        }
+    }
+
+    /// `post_both`, one after the other.
+    #[inline(never)]
+    #[track_caller]
+    fn post_each(self, net: &mut Net<Memory>, give: (Tx, Tile, u16), take: (Rx, Tile, u16)) -> [Ticket; 2] {
+        let (place, id, none) = (Location::caller(), self.id as usize, Ticket::NOTHING);
+        let has_one_sink = net.ports[give.0.port as usize].answers == 1;
+        net.records[id].hands_over = if has_one_sink { give.2 } else { 0 };
+        let sent = if give.1.words > 0 { self.start_posted_send(net, give.0, give.1, place) } else { none };
+        net.records[id].hands_over = take.2;
+        let came = if take.1.words > 0 { self.start_posted_recv(net, take.0, take.1, place) } else { none };
+        net.records[id].hands_over = 0;
         [sent, came]
     }
 
@@ -99,10 +120,15 @@ impl<'a> Pe<'a> {
         Ticket(ticket)
     }
 
-    /// Where the tile of one end of a trade lies after it was joined, and before anything else is posted.
+    /// Where the tiles of the two ends of a trade lie after it was joined, and before anything else is posted.
     #[inline]
-    pub(crate) fn lies(self, Ticket(id): Ticket, tile: Tile) -> Tile {
-        Tile { place: self.part.net.borrow().tickets[id].lies(), ..tile }
+    pub(crate) fn lie(self, tickets: [Ticket; 2], tiles: [Tile; 2]) -> [Tile; 2] {
+        let net = self.part.net.borrow();
+        let lies = |ticket, tile: Tile| match ticket {
+            Ticket::NOTHING => tile,
+            Ticket(id) => Tile { place: net.tickets[id].lies(), ..tile },
+        };
+        [lies(tickets[0], tiles[0]), lies(tickets[1], tiles[1])]
     }
 
     /// Waits for a posted operation.
@@ -114,7 +140,13 @@ impl<'a> Pe<'a> {
     /// Waits for posted operations, given in the order in which they were posted.
     #[track_caller]
     pub fn join_all<const N: usize>(self, tickets: [Option<Ticket>; N]) -> JoinAll<'a, N> {
-        JoinAll { pe: self, tickets: tickets.map(|t| t.map_or(NONE, |t| t.0)), place: Location::caller() }
+        self.join_these(tickets.map(|t| t.unwrap_or(Ticket::NOTHING)))
+    }
+
+    /// The same; `Ticket::NOTHING` is nothing to wait for.
+    #[track_caller]
+    pub(crate) fn join_these<const N: usize>(self, tickets: [Ticket; N]) -> JoinAll<'a, N> {
+        JoinAll { pe: self, tickets: tickets.map(|t| t.0), place: Location::caller() }
     }
 
     fn may_post(self, net: &mut Net<Memory>) -> bool {
@@ -146,26 +178,6 @@ impl Future for Join<'_> {
     }
 }
 
-impl<const N: usize> JoinAll<'_, N> {
-    /// Waits for all tickets from `first` on, the first of which is open: up to one that ends in a fault.
-    fn block(&self, net: &mut Net<Memory>, first: u32) {
-        let mut awaits = 0;
-        for id in self.tickets.into_iter().filter(|id| *id != NONE).skip_while(|id| *id != first) {
-            let t = &mut net.tickets[id];
-            // One that has ended too: what the PE waits for must not depend on when the host looked.
-            t.awaited = true;
-            if t.state != TicketState::Done {
-                awaits += 1;
-            } else if t.kind == TicketKind::Receive && t.next != u32::from(t.words) {
-                break;
-            }
-        }
-        let record = &mut net.records[self.pe.id as usize];
-        record.block(Status::OnTicket, first);
-        (record.place, record.awaits) = (Some(self.place), awaits);
-    }
-}
-
 impl<const N: usize> Future for JoinAll<'_, N> {
     type Output = ();
 
@@ -175,8 +187,13 @@ impl<const N: usize> Future for JoinAll<'_, N> {
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        if net.end_all(pe.id, &self.tickets) {
-            return Poll::Ready(());
+        match net.join(pe.id, &mut self.tickets) {
+            Some(true) => return Poll::Ready(()),
+            Some(false) => {
+                net.records[pe.id as usize].place = Some(self.place);
+                return Poll::Pending;
+            }
+            None => {}
         }
         for at in 0..N {
             let id = self.tickets[at];
@@ -184,7 +201,8 @@ impl<const N: usize> Future for JoinAll<'_, N> {
                 continue;
             }
             if net.tickets[id].state != TicketState::Done {
-                self.block(&mut net, id);
+                net.await_all(pe.id, &self.tickets[at..]);
+                net.records[pe.id as usize].place = Some(self.place);
                 return Poll::Pending;
             }
             if pe.poll_end(&mut net, id, Did::WaitPostedSend, self.place).is_pending() {

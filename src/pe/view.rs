@@ -29,7 +29,7 @@ impl<'a> View<'a> {
     }
 
     /// Holds an access against the open tickets.
-    #[inline]
+    #[inline(always)]
     fn check(&mut self, tile: Tile, writes: bool) {
         if is_touched(self.net, self.pe, tile, writes) {
             self.fault = self.fault.take().or(touched(self.net, self.pe, tile, writes));
@@ -61,9 +61,9 @@ impl<'a> View<'a> {
     /// Words of two tiles to be read, and of a third one, disjoint from both, to be written.
     #[inline]
     pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
-        // One walk over the open tickets, in most cases.
-        if opens_any(self.net, self.pe, read, write) {
-            read.into_iter().for_each(|t| self.check(t, false));
+        if self.net.records[self.pe as usize].is_open() {
+            self.check(read[0], false);
+            self.check(read[1], false);
             self.check(write, true);
         }
         let [a, b, out] = self.net.store.tiles_mut([read[0], read[1], write]);
@@ -87,16 +87,12 @@ impl<'a> View<'a> {
 pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
     let record = &net.records[pe as usize];
     let hull = Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] };
-    record.is_open() && hull.overlaps(tile) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))
-}
-
-/// Is a ticket open on some words of tiles that are read or of one that is written?
-#[inline(always)]
-fn opens_any(net: &Net<Memory>, pe: u32, read: [Tile; 2], write: Tile) -> bool {
-    any_open(net, pe, |t| {
-        let (reads, writes) = (opens(t, false), opens(t, true));
-        read.into_iter().any(|tile| reads.overlaps(tile)) | writes.overlaps(write)
-    })
+    if !record.is_open() || !hull.overlaps(tile) {
+        return false;
+    }
+    // Tiles of open tickets are disjoint: what begins with that of a send, and is no longer, lies in no other.
+    let is_sent = |t: &Ticket| t.place == tile.place && t.kind == TicketKind::Send && tile.words <= u32::from(t.words);
+    (writes || !any_open(net, pe, is_sent)) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))
 }
 
 /// Is a posted operation open on some words of `tile`?
@@ -107,7 +103,7 @@ pub(super) fn is_open(net: &Net<Memory>, pe: u32, tile: Tile) -> bool {
 
 #[inline(always)]
 fn any_open(net: &Net<Memory>, pe: u32, is_it: impl Fn(&Ticket) -> bool) -> bool {
-    net.records[pe as usize].open_tickets().any(|id| is_it(&net.tickets[id]))
+    net.tickets.any_open(&net.records[pe as usize], is_it)
 }
 
 /// What must not be touched while a ticket is open; nothing if it is a send and `writes` is false.

@@ -119,13 +119,9 @@ pub(super) async fn program(g: &Gemm, pe: Pe<'_>) {
     let (m, k) = (g.m_of(at.row as usize).len(), g.map.a_len[col]);
     let chain = MovingRoot::new(pe, cols, col, CHAIN_BASE);
     let next = if rows > 1 { pe.tile(tile::B_NEXT) } else { Tile::EMPTY };
-    let mut b = Box::new(Side {
-        moving: Moving::trading([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows),
-        forward: ORDER.ends(pe, rows, at.row as usize, B_BASE, Way::Forward),
-        len: &g.map.b_len,
-        width: k as u32,
-        format: g.b_format(),
-    });
+    let moving = Moving::trading([pe.tile(tile::B), next], ORDER.pos(rows, at.row as usize), rows);
+    let ring = ORDER.ends(pe, rows, at.row as usize, B_BASE, Way::Forward);
+    let mut b = Box::new(Side::new(moving, ring, (&g.map.b_len, k), g.b_format()));
     let a = Factor::k_major(pe.tile(tile::A), g.spec.a, m, 0);
     let fold = if g.spec.numerics == Numerics::Paper { Fold::AddF16 } else { Fold::Add };
     pe.mark(0, point::ALIGNED);
@@ -158,7 +154,7 @@ pub async fn transposed(
 ) {
     let mut tour = Tour::new(b.moving, b.forward);
     let software = |words: usize| pe.compute(software.round(words), |_| {});
-    while let Some((block, tile)) = tour.next(pe, |b_at| b.words(b_at), software).await {
+    while let Some((block, tile)) = tour.next(pe, |b_at| b.words(b_at) as usize, software).await {
         let mut nth = 0;
         while let Some((root, out)) = partial(block, nth, tile) {
             row.reduce(pe, root, out, fold).await;

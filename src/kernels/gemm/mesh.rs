@@ -21,12 +21,12 @@ use crate::collectives::{Cycle, Moving, Way, shortest};
 use crate::fabric::{Layout, LayoutError};
 use crate::math::gemm::Dims;
 use crate::pe::Pe;
-use crate::units::Coord;
+use crate::units::{Coord, Cycles};
 
 use super::cannon::Barrier;
 use super::pieces::Piece;
 use super::point;
-use super::product::{Factor, multiply, product_cycles};
+use super::product::{Factor, multiply_for, product_cycles};
 use super::shift::{Side, Turn, align, cyclic};
 use super::spec::{Finish, Gemm, Load, tile};
 
@@ -86,20 +86,18 @@ impl<'a> Start<'a> {
         let (a_reverse, b_reverse) = (a_ends(A_REVERSE, Way::Reverse), b_ends(B_REVERSE, Way::Reverse));
         let b_turn = if aligned { 0 } else { b_turn };
         Self {
-            a: Side {
-                moving: Moving::trading(pair(tile::A, tile::A_NEXT, cols > 1), i, cols),
-                forward: a_forward,
-                len: &g.map.a_len,
-                width: m as u32,
-                format: g.spec.a,
-            },
-            b: Side {
-                moving: Moving::trading(pair(tile::B, tile::B_NEXT, rows > 1), b_start, rows),
-                forward: b_forward,
-                len: &g.map.b_len,
-                width: n as u32,
-                format: g.b_format(),
-            },
+            a: Side::new(
+                Moving::trading(pair(tile::A, tile::A_NEXT, cols > 1), i, cols),
+                a_forward,
+                (&g.map.a_len, m),
+                g.spec.a,
+            ),
+            b: Side::new(
+                Moving::trading(pair(tile::B, tile::B_NEXT, rows > 1), b_start, rows),
+                b_forward,
+                (&g.map.b_len, n),
+                g.b_format(),
+            ),
             turns: [
                 turn(shortest(cols, a_turn), a_forward, a_reverse),
                 turn(shortest(rows, b_turn), b_forward, b_reverse),
@@ -123,11 +121,15 @@ pub(super) fn program<'a>(
         align(pe, &mut a, &mut b, turns, &g.chip.overheads).await;
         pe.mark(0, point::ALIGNED);
         let (m, n) = (a.width, b.width);
+        let mut cost = (usize::MAX, Cycles::ZERO);
         let product = move |piece: &Piece, a: Tile, b: Tile| {
             let d = Dims { m: m as usize, k: piece.k.len(), n: n as usize };
+            if d.k != cost.0 {
+                cost = (d.k, product_cycles(g.rates(), d));
+            }
             let a = Factor::k_major(a, g.spec.a, d.m, piece.a_at);
             let b = Factor::k_major(b, g.b_format(), d.n, piece.b_at);
-            multiply(pe, g.rates(), d, a, b, (c, g.c_format()));
+            multiply_for(pe, cost.1, d, a, b, (c, g.c_format()));
         };
         let how = (barrier, &g.chip.overheads);
         cyclic(pe, (&g.map, first), (&mut a, &mut b), moves, how, product).await;

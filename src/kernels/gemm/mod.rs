@@ -166,5 +166,7 @@ fn declare(g: &Gemm, layout: &mut Layout, at: Coord, id: TileId, bytes: usize) {
         _ => ("partial C", Owner::Activations),
     };
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // more than any arena either way: the ledger refuses it
-    layout.tile(at, TileDecl { id, name, owner, bytes, visit: g.visit(at) });
+    // All of C behind all that moves: no tile of C is then in the hull of moves that are under way (`Record::hull`).
+    let visit = g.visit(at) + if id == tile::C { (g.spec.cols * g.spec.rows) as u64 } else { 0 };
+    layout.tile(at, TileDecl { id, name, owner, bytes, visit });
 }

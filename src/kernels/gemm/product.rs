@@ -115,11 +115,16 @@ pub fn product_cycles(rates: &Rates, d: Dims) -> Cycles {
 }
 
 /// `C += A B`, C row-major `m x n` in f32 or f16; the f16 form rounds every step (paper numerics).
-pub fn multiply(pe: Pe<'_>, rates: &Rates, d: Dims, a: Factor, b: Factor, (c, format): (Tile, Storage)) {
+pub fn multiply(pe: Pe<'_>, rates: &Rates, d: Dims, a: Factor, b: Factor, c: (Tile, Storage)) {
+    multiply_for(pe, product_cycles(rates, d), d, a, b, c);
+}
+
+/// The same for a known `cost`.
+pub fn multiply_for(pe: Pe<'_>, cost: Cycles, d: Dims, a: Factor, b: Factor, (c, format): (Tile, Storage)) {
     if d.m * d.k * d.n == 0 {
         return;
     }
-    pe.compute(product_cycles(rates, d), |v| {
+    pe.compute(cost, |v| {
         let kernels = v.kernels();
         let ([x, y], c) = v.read_write([a.tile, b.tile], c);
         let (x, y) = (a.operand(x), b.operand(y));

@@ -27,43 +27,61 @@ pub struct Side<'a> {
     /// Ends of the forward way; `None` in a ring of one.
     pub forward: Option<RingEnds>,
     /// Lengths of the blocks, by place on the ring.
-    pub len: &'a [usize],
+    len: &'a [usize],
     /// Elements per unit of length.
     pub width: u32,
     /// Format.
-    pub format: Storage,
+    format: Storage,
+    /// Words of the block that is here.
+    here: u32,
+    /// Words of the block that comes, or `STILL`.
+    coming: u32,
 }
 
-impl Side<'_> {
-    pub(super) fn words(&self, block: usize) -> usize {
-        self.format.words(self.len[block] * self.width as usize)
+/// No block is under way.
+const STILL: u32 = u32::MAX;
+
+impl<'a> Side<'a> {
+    /// Blocks of `len` x `width` elements, the first of which is here.
+    pub fn new(moving: Moving, forward: Option<RingEnds>, (len, width): (&'a [usize], usize), format: Storage) -> Self {
+        let new = Self { moving, forward, len, width: width as u32, format, here: 0, coming: STILL };
+        Self { here: new.words(moving.block()), ..new }
+    }
+
+    /// Words of a block.
+    pub(super) fn words(&self, block: usize) -> u32 {
+        self.format.words(self.len[block] * self.width as usize) as u32
     }
 
     /// The block that is here.
     pub fn tile(&self) -> Tile {
-        self.moving.tile(self.words(self.moving.block()))
+        self.moving.tile(self.here as usize)
     }
 
     /// Words that the next move sends, if there is one.
     fn next_words(&self, is_left: bool) -> usize {
-        if is_left && self.forward.is_some() { self.words(self.moving.block()) } else { 0 }
+        if is_left && self.forward.is_some() { self.here as usize } else { 0 }
     }
 
     /// Starts one move on the ring of that way.
-    fn post(&self, pe: Pe<'_>, ring: Option<RingEnds>, way: Way) -> Option<Exchange> {
-        ring.map(|ring| self.moving.post(pe, ring, way, |b| self.words(b)))
+    fn post(&mut self, pe: Pe<'_>, ring: Option<RingEnds>, way: Way) -> Exchange {
+        let Some(ring) = ring else { return Exchange::NOTHING };
+        self.coming = self.words(self.moving.coming(way));
+        self.moving.exchange(pe, ring, self.here as usize, self.coming as usize)
     }
 
     /// Starts the next move of the tour if one is left.
-    fn post_left(&self, pe: Pe<'_>, left: &mut u32) -> Option<Exchange> {
-        *left = left.checked_sub(1)?;
+    fn post_left(&mut self, pe: Pe<'_>, left: &mut u32) -> Exchange {
+        let Some(after) = left.checked_sub(1) else { return Exchange::NOTHING };
+        *left = after;
         self.post(pe, self.forward, Way::Forward)
     }
 
     /// After a move, if there was one, has been joined.
-    fn arrived(&mut self, pe: Pe<'_>, moved: Option<Exchange>, way: Way) {
-        if let Some(exchange) = moved {
-            self.moving.turn(pe, exchange, way);
+    fn arrived(&mut self, pe: Pe<'_>, moved: Exchange, way: Way) {
+        if self.coming != STILL {
+            self.moving.turn(pe, moved, way);
+            self.here = std::mem::replace(&mut self.coming, STILL);
         }
     }
 }
@@ -90,8 +108,9 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn;
     for n in 0..a_turn.rounds.max(b_turn.rounds) {
         let (a_moves, b_moves) = (n < a_turn.rounds, n < b_turn.rounds);
         round(pe, software, a.next_words(a_moves) + b.next_words(b_moves));
-        let a_move = if a_moves { a.post(pe, a_turn.ends, a_turn.way) } else { None };
-        let b_move = if b_moves { b.post(pe, b_turn.ends, b_turn.way) } else { None };
+        let none = Exchange::NOTHING;
+        let a_move = if a_moves { a.post(pe, a_turn.ends, a_turn.way) } else { none };
+        let b_move = if b_moves { b.post(pe, b_turn.ends, b_turn.way) } else { none };
         Exchange::join_two(pe, a_move, b_move).await;
         a.arrived(pe, a_move, a_turn.way);
         b.arrived(pe, b_move, b_turn.way);
@@ -123,15 +142,15 @@ pub fn cyclic<'a>(
         while to_do > 0 {
             let piece = &map.pieces[at as usize];
             multiply(piece, a.tile(), b.tile());
-            let [of_a, of_b] = [a_move.filter(|_| piece.ends.0), b_move.filter(|_| piece.ends.1)];
+            let [of_a, of_b] = [a_move.ends_if(piece.ends.0), b_move.ends_if(piece.ends.1)];
             let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
             Exchange::join_two(pe, older, newer).await;
             let piece = &map.pieces[at as usize];
             if piece.ends.0 {
-                a.arrived(pe, a_move.take(), Way::Forward);
+                a.arrived(pe, std::mem::replace(&mut a_move, Exchange::NOTHING), Way::Forward);
             }
             if piece.ends.1 {
-                b.arrived(pe, b_move.take(), Way::Forward);
+                b.arrived(pe, std::mem::replace(&mut b_move, Exchange::NOTHING), Way::Forward);
             }
             if let Some(barrier) = barrier {
                 let passed = (piece.fine.end - piece.fine.start - late).min(barriers);

@@ -1,0 +1,196 @@
+//! Exchanges: a send and a receive posted together, in one piece.       (design.md section 2: `post_send`, `post_recv`)
+//!
+//! `post_tile` and `post_receive` do the same one after the other. Moves round a ring are made of nothing else, so here
+//! the two tickets lie side by side, and a block that its taker already waits for does not stop in the lane.
+//!
+//! Invariant: as in `swift`; the send comes first, as a program that posts the two would have it.
+//! Called by `pe::post` before it does it step by step.
+
+use super::burst::{Burst, Ctrl};
+use super::emit::departs;
+use super::lane::{LaneFlags, SLOTS};
+use super::net::{Net, Store};
+use super::pump::passes;
+use super::record::{Record, Status};
+use super::swift::Span;
+use super::take::{Taken, Times, begins};
+use super::ticket::{NONE, Ticket, TicketKind, TicketState};
+
+/// One end of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Side {
+    /// The port of what is given, the lane of what is taken.
+    pub at: u32,
+    /// The words.
+    pub tile: Span,
+    /// Words of the tile that may be handed over instead; 0 if it may not.
+    pub hands_over: u16,
+}
+
+impl Side {
+    fn ticket(&self, kind: TicketKind, pe: u32, order: u32) -> Ticket {
+        let Span { place, words } = self.tile;
+        Ticket {
+            pe,
+            at: self.at,
+            place,
+            words: words as u16,
+            order,
+            hands_over: self.hands_over > 0,
+            ctrl: Ctrl { kind_slot: place, position: u32::from(self.hands_over) },
+            ..Ticket::new(kind)
+        }
+    }
+}
+
+impl<S: Store> Net<S> {
+    /// Posts a send and a receive: their tickets. Nothing where it is not as it mostly is: a long block to one taker on
+    /// a port without other work, tiles that no ticket is open on, and two free tickets side by side.
+    #[inline(always)]
+    pub fn exchange(&mut self, pe: u32, out: &Side, into: &Side) -> Option<[u32; 2]> {
+        let (record, port) = (&self.records[pe as usize], &self.ports[out.at as usize]);
+        let at = match record.open {
+            open if open & 0b11 == 0 => 0,
+            open if open & 0b1100 == 0 => 2,
+            _ => return None,
+        };
+        let is_plain = self.is_swift && port.is_idle() && port.n_outs == 1 && port.answers == 1;
+        let is_long = out.tile.words > self.timing.queue_wavelets && into.tile.words > 0;
+        if !is_plain || !is_long || record.tickets == NONE || record.status == Status::Failed {
+            return None;
+        }
+        if out.tile.overlaps(into.tile) || record.is_open() && self.any_open(record, [out.tile, into.tile]) {
+            return None;
+        }
+        let (first, to) = (record.tickets + at, port.outs[0]);
+        let (ready, depth) = self.issue(pe);
+        let record = &mut self.records[pe as usize];
+        record.cover(out.tile);
+        record.open |= 0b11 << at;
+        record.cover(into.tile);
+        let order = self.tickets.posted;
+        self.tickets.posted = order.wrapping_add(2);
+        let receive = Ticket { ready, ..into.ticket(TicketKind::Receive, pe, order.wrapping_add(1)) };
+        let send = Ticket { ready, tally: depth, ..out.ticket(TicketKind::Send, pe, order) };
+        let [of_send, of_receive] = self.tickets.some_mut(first);
+        (*of_send, *of_receive) = (send, receive);
+        self.give(first, to, depth);
+        self.receive_posted(into.at, first + 1);
+        self.settle();
+        Some([first, first + 1])
+    }
+
+    /// Waits for the ends of posted operations, given in the order in which they were posted; a `NONE` is nothing.
+    /// Those that have ended are closed up to the first that has not, and become `NONE`; the PE's clock and depth move.
+    /// `true` if all have ended, `false` if the PE waits now; `None`, with some of that done, where one comes first that
+    /// has another length than its tile, or every step is to be seen.
+    #[inline(always)]
+    pub fn join<const N: usize>(&mut self, pe: u32, ids: &mut [u32; N]) -> Option<bool> {
+        if !self.is_swift {
+            return None;
+        }
+        let record = &mut self.records[pe as usize];
+        let mut at = 0;
+        while at < N {
+            let id = ids[at];
+            if id != NONE {
+                let t = &self.tickets[id];
+                if t.state != TicketState::Done {
+                    break;
+                }
+                if t.kind == TicketKind::Receive {
+                    if t.next != u32::from(t.words) {
+                        return None;
+                    }
+                    record.depth = record.depth.max(t.tally);
+                }
+                record.now = record.now.max(t.end);
+                record.open &= !(1 << (id - record.tickets));
+                ids[at] = NONE;
+            }
+            at += 1;
+        }
+        if at < N {
+            self.await_all(pe, &ids[at..]);
+        }
+        Some(at == N)
+    }
+
+    /// A PE waits for posted operations, the first of which has not ended: up to one that ends in a fault.
+    #[inline(always)]
+    pub fn await_all(&mut self, pe: u32, ids: &[u32]) {
+        let mut awaits = 0;
+        for &id in ids {
+            if id == NONE {
+                continue;
+            }
+            let t = &mut self.tickets[id];
+            // One that has ended too: what the PE waits for must not depend on when the host looked.
+            t.awaited = true;
+            if t.state != TicketState::Done {
+                awaits += 1;
+            } else if t.kind == TicketKind::Receive && t.next != u32::from(t.words) {
+                break;
+            }
+        }
+        let record = &mut self.records[pe as usize];
+        record.block(Status::OnTicket, ids[0]);
+        record.awaits = awaits;
+    }
+
+    /// Is a ticket open on words of one of the tiles?
+    #[inline(always)]
+    fn any_open(&self, record: &Record, tiles: [Span; 2]) -> bool {
+        self.tickets.any_open(record, |t| {
+            let of = Span { place: t.place, words: u32::from(t.words) };
+            tiles[0].overlaps(of) || tiles[1].overlaps(of)
+        })
+    }
+
+    /// The send of ticket `id` departs on its port, which has nothing else to do, into lane `to`; or waits for room.
+    #[inline(always)]
+    fn give(&mut self, id: u32, to: u32, depth: u32) {
+        let (timing, lane, t) = (&self.timing, &mut self.lanes[to as usize], &mut self.tickets[id]);
+        let port = &mut self.ports[t.at as usize];
+        let Some(credit) = lane.credit(timing.lane_depth) else {
+            lane.flags.0 |= LaneFlags::STARVED;
+            (port.first, port.last) = (id, id);
+            return;
+        };
+        let wavelets = u32::from(t.words);
+        let ser = timing.ser(wavelets);
+        let (head, tail) = departs(port, (t.ready, 0), credit, ser, timing);
+        port.current = id;
+        let burst = Burst {
+            head: head + u64::from(timing.alpha),
+            span: (tail - head) as u32,
+            payload: id,
+            depth,
+            words: t.words,
+            has_ctrl: false,
+            rendezvous: true,
+            ctrl: Ctrl::default(),
+        };
+        (t.state, t.next, t.tally, t.tail) = (TicketState::InFlight, burst.span, 1, tail);
+        self.enter(to, burst, wavelets, ser);
+    }
+
+    /// A burst comes to a lane that ends here, in which nothing else is, and on which receive `id` is posted: it is
+    /// taken as it comes.
+    #[inline(always)]
+    pub(super) fn take_passing(&mut self, to: u32, id: u32, mut burst: Burst, ser: u64) {
+        let lane = &mut self.lanes[to as usize];
+        let (departure, tail) = passes((burst.head, burst.tail()), lane.tail_departure, 0, ser);
+        lane.tail_departure = tail;
+        lane.count(burst.wavelets());
+        (burst.head, burst.span) = (departure, (tail - departure) as u32);
+        let t = &self.tickets[id];
+        let Times { start, end, tail, freed } = begins(&mut burst, &mut lane.take_end, 0, t.ready, &self.timing);
+        let at = lane.skip(self.timing.lane_depth);
+        lane.slots[usize::from(at) % SLOTS].head = freed;
+        lane.posted = t.next;
+        let Burst { payload, depth, words, has_ctrl, rendezvous, ctrl, .. } = burst;
+        let path = lane.path;
+        self.hand(id, &Taken { start, end, tail, depth, words, has_ctrl, ctrl, rendezvous, payload, path });
+    }
+}
