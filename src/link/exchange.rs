@@ -82,8 +82,8 @@ impl<S: Store> Net<S> {
 
     /// Waits for the ends of posted operations, given in the order in which they were posted; a `NONE` is nothing.
     /// Those that have ended are closed up to the first that has not, and become `NONE`; the PE's clock and depth move.
-    /// `true` if all have ended, `false` if the PE waits now; `None`, with some of that done, where one comes first that
-    /// has another length than its tile, or every step is to be seen.
+    /// `true` if all have ended, `false` if the PE waits now; `None`, with some of that done, where the next has another
+    /// length than its tile, or every step is to be seen.
     #[inline(always)]
     pub fn join<const N: usize>(&mut self, pe: u32, ids: &mut [u32; N]) -> Option<bool> {
         if !self.is_swift {
