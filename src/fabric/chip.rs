@@ -97,6 +97,9 @@ pub struct Overheads {
 impl Overheads {
     /// Cycles of a round of asynchronous exchange in which a core sends so many words.
     pub fn round(&self, words: usize) -> Cycles {
+        if self.exchange_word == 0.0 {
+            return Cycles(u64::from(self.exchange));
+        }
         let by_word = words as f64 * self.exchange_word;
         let floor = by_word as u64;
         // To the nearest, as in `whole` without a call.

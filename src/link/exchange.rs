@@ -90,7 +90,8 @@ impl<S: Store> Net<S> {
             return None;
         }
         let record = &mut self.records[pe as usize];
-        let mut at = 0;
+        let (first, mut now, mut depth, mut closed) = (record.tickets, record.now, record.depth, 0);
+        let (mut at, mut is_odd) = (0, false);
         while at < N {
             let id = ids[at];
             if id != NONE {
@@ -99,16 +100,22 @@ impl<S: Store> Net<S> {
                     break;
                 }
                 if t.kind == TicketKind::Receive {
-                    if t.next != u32::from(t.words) {
-                        return None;
+                    is_odd = t.next != u32::from(t.words);
+                    if is_odd {
+                        break;
                     }
-                    record.depth = record.depth.max(t.tally);
+                    depth = depth.max(t.tally);
                 }
-                record.now = record.now.max(t.end);
-                record.open &= !(1 << (id - record.tickets));
+                now = now.max(t.end);
+                closed |= 1 << (id - first);
                 ids[at] = NONE;
             }
             at += 1;
+        }
+        (record.now, record.depth) = (now, depth);
+        record.open &= !closed;
+        if is_odd {
+            return None;
         }
         if at < N {
             self.await_all(pe, &ids[at..]);

@@ -15,6 +15,7 @@ use crate::arena::Tile;
 use crate::collectives::{Exchange, Moving, RingEnds, Way};
 use crate::fabric::Overheads;
 use crate::pe::Pe;
+use crate::units::Cycles;
 
 use super::cannon::Barrier;
 use super::pieces::{KMap, Piece};
@@ -88,7 +89,10 @@ impl<'a> Side<'a> {
 
 /// The software of one round in which so many words are sent, before its posts: nothing hides it.
 fn round(pe: Pe<'_>, software: &Overheads, words: usize) {
-    pe.compute(software.round(words), |_| {});
+    let cost = software.round(words);
+    if cost > Cycles::ZERO {
+        pe.compute(cost, |_| {});
+    }
 }
 
 /// How a block comes into alignment: the ring of its way, and how many rounds.
