@@ -109,7 +109,33 @@ impl<'a> Operand<'a> {
     }
 
     /// A chunk in f32, widened into `out` unless it is that already; and its strides.
+    #[inline(always)]
     fn chunk<'s>(&self, kernels: Kernels, m: Range<usize>, k: Range<usize>, out: &'s mut [f32]) -> (&'s [f32], Strides)
+    where
+        'a: 's,
+    {
+        let first = self.at(m.start, k.start);
+        if self.stride == 1
+            && self.k_stride == m.len()
+            && let Values::F16(values) = self.values
+        {
+            let (run, out) = (&values[first..first + m.len() * k.len()], &mut out[..m.len() * k.len()]);
+            // SAFETY: a `Kernels` exists only for a level whose instructions this host has; lengths are equal.
+            unsafe { (kernels.0.widen_f16)(run, out) };
+            return (out, Strides { row: 1, k: m.len() });
+        }
+        self.other_chunk(kernels, m, k, out)
+    }
+
+    /// `chunk` where it is not a run of binary16.
+    #[inline(never)]
+    fn other_chunk<'s>(
+        &self,
+        kernels: Kernels,
+        m: Range<usize>,
+        k: Range<usize>,
+        out: &'s mut [f32],
+    ) -> (&'s [f32], Strides)
     where
         'a: 's,
     {
@@ -320,14 +346,16 @@ fn by_few_rows(
     c_stride: usize,
 ) {
     SCRATCH.with_borrow_mut(|(wide, _)| {
-        for k in (0..d.k).step_by(DEPTH) {
-            let k = k..d.k.min(k + DEPTH);
-            let (a, strides) = a.chunk(kernels, 0..d.m, k.clone(), wide);
-            let b = &b[k.start * b_stride..];
-            let panel = Panel { m: d.m, k: k.len(), n: d.n, a, strides, b, b_stride, c: &mut *c, c_stride };
+        let mut k = 0;
+        while k < d.k {
+            let end = d.k.min(k + DEPTH);
+            let (a, strides) = a.chunk(kernels, 0..d.m, k..end, wide);
+            let (b, c) = (&b[k * b_stride..], &mut *c);
+            let panel = Panel { m: d.m, k: end - k, n: d.n, a, strides, b, b_stride, c, c_stride };
             panel.check();
             // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.
             unsafe { (kernels.0.gemm_panel_f16)(panel) }
+            k = end;
         }
     });
 }
