@@ -45,7 +45,7 @@ impl Found {
 
 /// Runs `plummer check`: the text for stdout, and the exit code.
 pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
-    let sizes = super::dry::sizes(args.model.as_deref())?;
+    let sizes = super::dry::sizes(args.model.as_deref().or(args.placed.as_deref()))?;
     let most = sizes.config.context;
     let context = args.place.context.unwrap_or(most.min(CONTEXT));
     if context > most {

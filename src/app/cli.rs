@@ -222,6 +222,9 @@ pub struct GenerateArgs {
 pub struct InspectArgs {
     /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
     pub model: Option<PathBuf>,
+    /// The model, as `generate` takes it.
+    #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
+    pub named: Option<PathBuf>,
     /// Placement.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -236,6 +239,9 @@ pub struct CheckArgs {
     /// Model: a preset of sizes, a config.json or its directory, or a GGUF file [default: the embedded one].
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
+    /// The model, as `inspect` takes it.
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub placed: Option<PathBuf>,
     /// Placement.
     #[command(flatten)]
     pub place: PlaceArgs,
@@ -259,6 +265,9 @@ pub struct VerifyArgs {
     /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
+    /// The model, as `inspect` takes it.
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub placed: Option<PathBuf>,
     /// Tokens to run, each with all its logits.
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub tokens: u16,

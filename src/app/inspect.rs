@@ -28,7 +28,7 @@ struct Placed {
 
 /// Runs `plummer inspect`: the text for stdout, and how it went.
 pub fn inspect(args: &InspectArgs) -> (String, Result<()>) {
-    let model = match super::model::open(args.model.as_deref()) {
+    let model = match super::model::open(args.model.as_deref().or(args.named.as_deref())) {
         Ok(model) => model,
         Err(error) => {
             let text = if args.json { format!("{}\n", refusal(&error)) } else { String::new() };

@@ -2,6 +2,7 @@
 //! is, how long it may run and on how many cores.
 
 use std::fs;
+use std::process::Output;
 
 use serde_json::Value;
 
@@ -114,4 +115,39 @@ fn numbers_below_what_a_flag_takes_are_named() {
         let text = stderr(&out);
         assert!(text.contains("invalid value") && text.contains(value), "{flag}: {text}");
     }
+}
+
+#[test]
+fn a_model_is_named_by_place_or_by_flag() {
+    let head = |out: &Output| stdout(out).lines().take(3).map(str::to_owned).collect::<Vec<_>>();
+    for command in [&["inspect"][..], &["check", "--mesh", "6x5"], &["plan", "--mesh", "6x5"]] {
+        let with = |model: &[&str]| plummer(&[command, model].concat());
+        let (placed, named) = (with(&["weights/config.json"]), with(&["-m", "weights/config.json"]));
+        assert_eq!(placed.status.code(), named.status.code(), "{command:?}: {}", stderr(&named));
+        assert_eq!(head(&placed), head(&named), "{command:?}");
+        let both = with(&["weights/config.json", "-m", "weights/config.json"]);
+        assert_eq!(both.status.code(), Some(2), "{command:?}");
+        assert!(stderr(&both).contains("cannot be used with"), "{command:?}: {}", stderr(&both));
+    }
+}
+
+#[test]
+fn a_plan_beyond_what_the_model_was_trained_for_says_so() {
+    let run = |output| plummer(&["plan", "--mesh", "6x5", "--prompt", "128", "--output", output]);
+    assert!(stderr(&run("129")).contains("note: 257 positions, the model was trained for 256"));
+    assert_eq!(stderr(&run("128")), "");
+}
+
+#[test]
+fn groups_that_a_column_does_not_have_are_named() {
+    let run = |algo| plummer(&["bench", "gemv", "--mesh", "4x8", "--size", "64x64", "--dry", "--algo", algo]);
+    for (algo, why) in [
+        ("ktree:9", "level 1 of a column of 8 has 8 members, found 9 groups"),
+        ("ktree:4:5", "level 2 of a column of 8 has 4 members, found 5 groups"),
+    ] {
+        let out = run(algo);
+        assert_eq!(out.status.code(), Some(2), "{algo}");
+        assert!(stderr(&out).contains(why), "{algo}: {}", stderr(&out));
+    }
+    assert_eq!(run("ktree:8:4").status.code(), Some(0));
 }

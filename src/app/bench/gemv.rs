@@ -3,7 +3,7 @@
 //! Invariant: the result is compared with the naive product at the first and the last row of the mesh.
 //! Called by `bench`.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use half::f16;
 
@@ -67,6 +67,26 @@ fn gemv_algo(text: &str) -> Result<GemvChoice, String> {
 }
 
 impl GemvChoice {
+    /// Has every level of given groups so many members on lines of `rows`? A level's groups are the members of the next.
+    fn fits(&self, rows: usize) -> Result<()> {
+        let Self::Groups(groups) = self else { return Ok(()) };
+        let mut members = rows;
+        for (level, found) in groups.iter().enumerate() {
+            ensure!(
+                *found <= members,
+                "--algo {}: level {} of a column of {rows} has {members} members, found {found} groups of them",
+                self.name(groups),
+                level + 1
+            );
+            members = *found;
+        }
+        Ok(())
+    }
+
+    fn name(&self, groups: &[usize]) -> String {
+        groups.iter().fold("ktree".to_owned(), |name, g| format!("{name}:{g}"))
+    }
+
     fn algo(&self, shape: GemvShape, numerics: Numerics, chip: &Chip) -> GemvAlgo {
         match self {
             Self::KTree(levels) => GemvAlgo::ktree(*levels, shape, numerics, chip),
@@ -109,6 +129,9 @@ pub fn run(args: &GemvArgs, chip: &Chip, running: &mut Running) -> Result<(Rows,
     // Made when a run has a result to compare: a size that no arena holds is refused at once.
     let product = || -> Vec<f32> { (0..n).map(|i| (0..m).map(|k| x[k] * value(k, i)).sum()).collect() };
     let (mut rows, mut wrong, mut naive) = (Rows::default(), None, None);
+    for (mesh, choice) in args.common.mesh.iter().flat_map(|mesh| args.algo.iter().map(move |choice| (mesh, choice))) {
+        choice.fits(mesh.1 as usize)?;
+    }
     let mut probes = args.common.probes(args.common.mesh.len() * args.algo.len())?;
     for &(cols, mesh_rows) in &args.common.mesh {
         let shape = GemvShape { cols: cols as usize, rows: mesh_rows as usize, m, n };
@@ -116,7 +139,7 @@ pub fn run(args: &GemvArgs, chip: &Chip, running: &mut Running) -> Result<(Rows,
             let algo = choice.algo(shape, numerics, chip);
             let kernel = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
             let name = match choice {
-                GemvChoice::Groups(groups) => groups.iter().fold("ktree".to_owned(), |name, g| format!("{name}:{g}")),
+                GemvChoice::Groups(groups) => choice.name(groups),
                 _ => bench::gemv_name(&kernel.algo),
             };
             let what = || format!("{name} on {cols}x{mesh_rows}");

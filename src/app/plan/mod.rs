@@ -17,6 +17,7 @@ use clap::{Args, ValueEnum};
 
 use super::cli::{GenerateArgs, KvTypeArg};
 use super::dry::sizes;
+use super::say;
 use super::whole::Whole;
 use crate::fabric::Chip;
 use crate::host::{Kv, KvType, PrefillOptions, SessionConfig, SessionError};
@@ -54,6 +55,9 @@ pub struct AskArgs {
     /// embedded one].
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
+    /// The model, as `generate` takes it.
+    #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
+    pub named: Option<PathBuf>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
     #[arg(long, default_value = "wse2", value_name = "wse2|wse3|FILE")]
     pub chip: String,
@@ -187,9 +191,21 @@ pub fn auto(
     })
 }
 
+impl AskArgs {
+    /// The model that is named. Says so where it was trained for fewer positions than are asked for.
+    pub fn sizes(&self) -> Result<Sizes> {
+        let sizes = sizes(self.model.as_deref().or(self.named.as_deref()))?;
+        let (asked, trained) = (self.prompt as usize + self.output as usize, sizes.config.context);
+        if asked > trained {
+            say(&format!("note: {asked} positions, the model was trained for {trained}\n"));
+        }
+        Ok(sizes)
+    }
+}
+
 /// Runs the command: text for stdout and the exit code.
 pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
-    let sizes = sizes(args.ask.model.as_deref())?;
+    let sizes = args.ask.sizes()?;
     let chip = super::chips::open(&args.ask.chip)?;
     let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
     let (mut results, mut svg, mut timed) = (Vec::new(), None, Timed::watched(watch()));

@@ -15,7 +15,6 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::dry::sizes;
 use super::interrupt::Interrupt;
 use super::plan::shares::Shares;
 use super::plan::{AskArgs, ask};
@@ -137,7 +136,7 @@ fn varied(args: &SweepArgs, chip: &Chip, value: &str) -> Result<(Chip, AskArgs)>
 
 /// Runs the command; the exit code.
 pub fn run(args: &SweepArgs) -> Result<u8> {
-    let sizes = sizes(args.ask.model.as_deref())?;
+    let sizes = args.ask.sizes()?;
     let chip = super::chips::open(&args.ask.chip)?;
     let a = &args.ask;
     let question = format!(

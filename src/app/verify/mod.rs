@@ -57,7 +57,8 @@ struct Verified {
 
 /// Runs `plummer verify`: the text for stdout, and the exit code.
 pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
-    let model = super::model::open(args.model.as_deref())?;
+    let path = args.model.as_deref().or(args.placed.as_deref());
+    let model = super::model::open(path)?;
     let (tokens, most) = (usize::from(args.tokens), model.config.context);
     let context = args.place.context.unwrap_or(tokens);
     if tokens > context || context > most {
@@ -71,7 +72,7 @@ pub fn run(args: &VerifyArgs) -> Result<(String, u8)> {
     let (plan, lines) = verify((&model, &model), &config, first, tokens, |what| bar.at(what))?;
     bar.finish();
     let failed = lines.iter().any(|l| l.difference.is_some());
-    let name = args.model.as_ref().map_or(super::model::EMBEDDED.name.to_owned(), |path| path.display().to_string());
+    let name = path.map_or(super::model::EMBEDDED.name.to_owned(), |path| path.display().to_string());
     let found = Verified { model: name, config, plan, lines, tokens, vocab: model.shape().vocab };
     Ok((if args.json { format!("{}\n", found.object()) } else { found.text() }, u8::from(failed)))
 }
