@@ -7,7 +7,7 @@
 //! alone (8 x 8 tiles, 33 M messages) that a message costs more. The prefill's rate falls with either.
 //! Hops and cycles are the emulated chip's; they change only if an algorithm does.
 //!
-//! Run: `cargo bench --bench gemm [-- ROUNDS [SIDE]]`
+//! Run: `cargo bench --bench gemm [-- ROUNDS [SIDE [THREADS]]]`; threads: all that the host has, or those
 
 use std::path::Path;
 use std::time::Instant;
@@ -50,7 +50,8 @@ fn of(times: &mut [f64]) -> (f64, f64) {
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
     let (rounds, side) = (numbers.first().copied().unwrap_or(5), numbers.get(1).copied().unwrap_or(2048));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let all = || std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = numbers.get(2).copied().unwrap_or_else(all).max(1);
     // SAFETY: no other thread exists yet. (matrixmultiply reads it when it first runs.)
     unsafe { std::env::set_var("MATMUL_NUM_THREADS", threads.to_string()) };
     algorithms();
@@ -105,7 +106,7 @@ fn against_flat(rounds: usize, side: usize, threads: usize) {
         }
     }
     let trip = of(&mut trips).0 * 1e9;
-    println!("{side}^3 in f32, {threads} threads, median (min) of {rounds} interleaved rounds");
+    println!("{side}^3 in f32, {threads} thread(s), median (min) of {rounds} interleaved rounds");
     println!("cross-core round trip {trip:.0} ns (median)");
     let [matrixmultiply, gemm] = flat.each_mut().map(|times| of(times));
     println!(

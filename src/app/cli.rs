@@ -2,7 +2,7 @@
 //!
 //! Invariant: parsing only; nothing here opens a file. `resolve` turns this into what is run.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -98,7 +98,8 @@ pub enum ArenaArg {
 /// Placement flags that `generate` and `inspect` share.
 #[derive(Clone, Debug, Args)]
 pub struct PlaceArgs {
-    /// Positions to provide for [default: prompt + n; 256 in `inspect`; at most what the model was trained for].
+    /// Positions to provide for [default: prompt + n; 256 in `inspect` and `check`, --tokens in `verify`; at most what
+    /// the model was trained for].
     #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX")]
     pub context: Option<usize>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
@@ -135,6 +136,9 @@ pub struct GenerateArgs {
     /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
+    /// The same by place.
+    #[arg(value_name = "MODEL", conflicts_with = "model")]
+    pub placed: Option<PathBuf>,
     /// Prompt.
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "file")]
     pub prompt: Option<String>,
@@ -143,18 +147,19 @@ pub struct GenerateArgs {
     pub file: Option<PathBuf>,
     /// Tokens to generate, at most.
     #[arg(short, long = "n-predict", default_value_t = 128, value_name = "N", allow_negative_numbers = true)]
+    #[arg(value_parser = whole)]
     pub n: usize,
     /// Placement.
     #[command(flatten)]
     pub place: PlaceArgs,
     /// Seed of the sampler [default: 1].
-    #[arg(long)]
+    #[arg(long, value_name = "SEED", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Option<u64>,
     /// Temperature; 0 is greedy [default: 0; 0.7 for the embedded model without a prompt].
     #[arg(long, value_name = "T", allow_negative_numbers = true, value_parser = temperature)]
     pub temp: Option<f64>,
     /// Keep the K best; 0: all, of which the 256 best are looked at.
-    #[arg(long, default_value_t = 0, value_name = "K", allow_negative_numbers = true)]
+    #[arg(long, default_value_t = 0, value_name = "K", allow_negative_numbers = true, value_parser = whole)]
     pub top_k: usize,
     /// Keep the fewest best with this probability together.
     #[arg(long, default_value_t = 1.0, value_name = "P", value_parser = probability)]
@@ -217,12 +222,19 @@ pub struct GenerateArgs {
     pub probe: ProbeArgs,
 }
 
+impl GenerateArgs {
+    /// The model that is named, either way.
+    pub fn path(&self) -> Option<&Path> {
+        self.model.as_deref().or(self.placed.as_deref())
+    }
+}
+
 /// `plummer inspect`.
 #[derive(Clone, Debug, Args)]
 pub struct InspectArgs {
     /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
     pub model: Option<PathBuf>,
-    /// The model, as `generate` takes it.
+    /// The same as an option.
     #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
     pub named: Option<PathBuf>,
     /// Placement.
@@ -239,7 +251,7 @@ pub struct CheckArgs {
     /// Model: a preset of sizes, a config.json or its directory, or a GGUF file [default: the embedded one].
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// The model, as `inspect` takes it.
+    /// The same by place.
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     pub placed: Option<PathBuf>,
     /// Placement.
@@ -265,7 +277,7 @@ pub struct VerifyArgs {
     /// Model: a Hugging Face directory or a GGUF file [default: the embedded one].
     #[arg(short, long, value_name = "PATH")]
     pub model: Option<PathBuf>,
-    /// The model, as `inspect` takes it.
+    /// The same by place.
     #[arg(value_name = "MODEL", conflicts_with = "model")]
     pub placed: Option<PathBuf>,
     /// Tokens to run, each with all its logits.
@@ -299,6 +311,14 @@ fn groups(text: &str) -> Result<Trees, String> {
         Some(Ok([y, x, head])) if y.len() == x.len() && y.len() == head.len() => Ok(Trees { y, x, head }),
         _ => Err("need counts along y, x and the head's x, as many for each, such as 20/17/9".to_owned()),
     }
+}
+
+fn whole(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("need a whole number from 0 to {}", usize::MAX))
+}
+
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("need a whole number from 0 to {}", u64::MAX))
 }
 
 fn temperature(text: &str) -> Result<f64, String> {

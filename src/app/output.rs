@@ -56,7 +56,7 @@ impl<'a> TextOut<'a> {
                 self.closed = true;
                 Ok(())
             }
-            other => other,
+            other => other.map_err(|e| io::Error::new(e.kind(), format!("stdout: {e}"))),
         }
     }
 }

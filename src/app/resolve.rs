@@ -41,9 +41,12 @@ const PROMPT_BYTES_MAX: u64 = 64 << 20;
 
 /// Opens, reads, encodes and checks.
 pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
-    let model = super::model::open(args.model.as_deref())?;
+    if let Some(path) = args.placed.as_deref().filter(|path| !path.exists() && args.prompt.is_none()) {
+        bail!("model {}: no such file or directory (a prompt goes behind -p)", path.display());
+    }
+    let model = super::model::open(args.path())?;
     let given = prompt(args)?;
-    let bare = args.model.is_none() && given.is_none();
+    let bare = args.path().is_none() && given.is_none();
     let text = match given {
         Some(text) => text,
         None if bare => PROMPT.to_owned(),
@@ -55,7 +58,8 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
         model.tokenizer.encode(&text)?
     };
     if prompt_ids.is_empty() {
-        bail!("the prompt is empty: need at least 1 token");
+        let of = args.file.as_ref().map_or(String::new(), |file| format!(" (-f {})", file.display()));
+        bail!("the prompt{of} is empty: need at least 1 token");
     }
     let most = model.config.context;
     let wanted = prompt_ids.len().saturating_add(args.n);
@@ -72,7 +76,7 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     let mut prefill = prefill(args);
     session.in_chunks = in_chunks(prefill, prompt_ids.len(), args.n);
     if args.auto {
-        let sizes = super::dry::sizes(args.model.as_deref())?;
+        let sizes = super::dry::sizes(args.path())?;
         prefill = super::plan::auto(&sizes, &mut session, args)?;
     }
     let sample = SampleOptions {

@@ -47,9 +47,9 @@ impl Exchange {
     /// Nothing to wait for.
     pub const NOTHING: Self = Self([Ticket::NOTHING; 2]);
 
-    /// This, or nothing.
-    pub fn ends_if(self, ends: bool) -> Self {
-        if ends { self } else { Self::NOTHING }
+    /// This if `it_does`, else nothing.
+    pub fn only_if(self, it_does: bool) -> Self {
+        if it_does { self } else { Self::NOTHING }
     }
 
     /// Waits for both.
@@ -110,11 +110,6 @@ impl Moving {
             Way::Forward => self.block + 1,
             Way::Reverse => self.block.checked_sub(1).unwrap_or(self.n - 1),
         }
-    }
-
-    /// Starts to pass the block on; `words(b)` is the length of block b.
-    pub fn post(&self, pe: Pe<'_>, ring: RingEnds, way: Way, words: impl Fn(usize) -> usize) -> Exchange {
-        self.exchange(pe, ring, words(self.block()), words(self.coming(way)))
     }
 
     /// Starts to pass the block on, of `here` words, and to take the one of `coming` words.

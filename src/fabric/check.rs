@@ -19,6 +19,9 @@ impl Chip {
     /// # Errors
     /// The first field that is not, with what is needed and what was found.
     pub fn check(&self) -> Result<(), ChipError> {
+        if self.name.is_empty() || self.name.chars().any(char::is_control) {
+            return Err(self.wrong("name", "characters that can be printed".to_owned(), format!("{:?}", self.name)));
+        }
         self.check_ranges()?;
         let arena = self.arena_bytes;
         let words = (arena / 4).min(TILE_WORDS_MAX);
@@ -110,7 +113,7 @@ impl Chip {
     }
 
     pub(super) fn wrong(&self, field: &str, need: String, found: String) -> ChipError {
-        ChipError::Value { chip: self.name.clone(), field: field.to_owned(), need, found }
+        ChipError::Value { chip: self.name.escape_debug().to_string(), field: field.to_owned(), need, found }
     }
 }
 

@@ -40,23 +40,7 @@ pub fn measure<K: Kernel>(
     fill: impl Fn(Coord, TileId, &mut [u32]) + Sync,
 ) -> Result<(Row, Option<Wafer>), PassError> {
     let survey = layout.as_ref().map(Survey::of).unwrap_or_default();
-    let mut row = Row {
-        algo: labels.algo,
-        mesh: format!("{}x{}", labels.mesh.0, labels.mesh.1),
-        size: labels.size,
-        numerics: labels.numerics,
-        colors_per_core: survey.colors_per_core,
-        longest_hop: survey.longest_hop,
-        depth: None,
-        arena_peak: survey.arena_peak.0,
-        wavelets: None,
-        cycles: None,
-        compute_cycles: None,
-        comm_cycles: None,
-        closed_form_cycles: labels.closed_form_cycles,
-        host_seconds: None,
-        refused: None,
-    };
+    let mut row = blank(labels, &survey);
     let trial = layout
         .map_err(|error| TrialError::from(LaunchError::from(error)))
         .and_then(|layout| Trial::surveyed(survey, kernel, layout, chip, options, fill));
@@ -76,6 +60,27 @@ pub fn measure<K: Kernel>(
     row.compute_cycles = Some(compute);
     row.comm_cycles = Some(counters.cycles - compute);
     Ok((row, Some(wafer)))
+}
+
+/// The row of what has not run.
+fn blank(labels: Labels, survey: &Survey) -> Row {
+    Row {
+        algo: labels.algo,
+        mesh: format!("{}x{}", labels.mesh.0, labels.mesh.1),
+        size: labels.size,
+        numerics: labels.numerics,
+        colors_per_core: survey.colors_per_core,
+        longest_hop: survey.longest_hop,
+        depth: None,
+        arena_peak: survey.arena_peak.0,
+        wavelets: None,
+        cycles: None,
+        compute_cycles: None,
+        comm_cycles: None,
+        closed_form_cycles: labels.closed_form_cycles,
+        host_seconds: None,
+        refused: None,
+    }
 }
 
 /// Is the mesh inside the chip? Asked before a layout of millions of PEs is made in vain.
@@ -105,17 +110,22 @@ pub fn gemv_name(algo: &GemvAlgo) -> String {
 /// # Errors
 /// As `measure`.
 pub fn gemv(kernel: &Gemv, options: &RunOptions, operands: &Operands<'_>) -> Result<(Row, Option<Wafer>), PassError> {
-    let GemvShape { cols, rows, m, n } = kernel.shape;
-    let labels = Labels {
-        algo: gemv_name(&kernel.algo),
-        mesh: (cols, rows),
-        size: format!("{m}x{n}"),
-        numerics: kernel.numerics,
-        closed_form_cycles: Some(kernel.closed_form_cycles()),
-    };
+    let GemvShape { cols, rows, .. } = kernel.shape;
+    let labels = Labels { closed_form_cycles: Some(kernel.closed_form_cycles()), ..gemv_labels(kernel) };
     let fill = |at: Coord, id, words: &mut [u32]| kernel.fill(operands, at, id, words);
     let layout = on_mesh(&kernel.chip, (cols, rows)).and_then(|()| kernel.layout());
     measure(labels, kernel.clone(), layout, &kernel.chip, options, fill)
+}
+
+fn gemv_labels(kernel: &Gemv) -> Labels {
+    let GemvShape { cols, rows, m, n } = kernel.shape;
+    let (algo, size) = (gemv_name(&kernel.algo), format!("{m}x{n}"));
+    Labels { algo, mesh: (cols, rows), size, numerics: kernel.numerics, closed_form_cycles: None }
+}
+
+/// The row of a GEMV that the mesh has no lines for.
+pub fn gemv_refused(kernel: &Gemv, why: String) -> Row {
+    Row { refused: Some(why), ..blank(gemv_labels(kernel), &Survey::default()) }
 }
 
 /// r as row `row` of the mesh holds it after a run: an uncharged probe.

@@ -3,8 +3,9 @@
 //! `post_tile` and `post_receive` do the same one after the other. Moves round a ring are made of nothing else, so here
 //! the two tickets lie side by side, and a block that its taker already waits for does not stop in the lane.
 //!
-//! Invariant: as in `swift`; the send comes first, as a program that posts the two would have it.
-//! Called by `pe::post` before it does it step by step.
+//! Invariant: what is left behind is what the two would leave behind, the send posted first. Where `exchange` gives
+//! nothing, nothing was changed; `join` says what it has done.
+//! Called by `pe::post` before it does it step by step; `take_passing` by every send (`swift`).
 
 use super::burst::{Burst, Ctrl};
 use super::emit::departs;
@@ -16,9 +17,20 @@ use super::swift::Span;
 use super::take::{Taken, Times, begins};
 use super::ticket::{NONE, Ticket, TicketKind, TicketState};
 
+/// What waiting for posted operations has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Joined {
+    /// All have ended.
+    Ended,
+    /// The PE waits.
+    Waits,
+    /// To be done step by step from here on: the next one is not as long as its tile, or every step is to be seen.
+    StepByStep,
+}
+
 /// One end of an exchange.
 #[derive(Clone, Copy, Debug)]
-pub struct Side {
+pub struct End {
     /// The port of what is given, the lane of what is taken.
     pub at: u32,
     /// The words.
@@ -27,7 +39,7 @@ pub struct Side {
     pub hands_over: u16,
 }
 
-impl Side {
+impl End {
     fn ticket(&self, kind: TicketKind, pe: u32, order: u32) -> Ticket {
         let Span { place, words } = self.tile;
         Ticket {
@@ -37,6 +49,7 @@ impl Side {
             words: words as u16,
             order,
             hands_over: self.hands_over > 0,
+            // What a tile is that is not handed over is not looked at.
             ctrl: Ctrl { kind_slot: place, position: u32::from(self.hands_over) },
             ..Ticket::new(kind)
         }
@@ -47,7 +60,7 @@ impl<S: Store> Net<S> {
     /// Posts a send and a receive: their tickets. Nothing where it is not as it mostly is: a long block to one taker on
     /// a port without other work, tiles that no ticket is open on, and two free tickets side by side.
     #[inline(always)]
-    pub fn exchange(&mut self, pe: u32, out: &Side, into: &Side) -> Option<[u32; 2]> {
+    pub fn exchange(&mut self, pe: u32, out: &End, into: &End) -> Option<[u32; 2]> {
         let (record, port) = (&self.records[pe as usize], &self.ports[out.at as usize]);
         let at = match record.open {
             open if open & 0b11 == 0 => 0,
@@ -81,13 +94,11 @@ impl<S: Store> Net<S> {
     }
 
     /// Waits for the ends of posted operations, given in the order in which they were posted; a `NONE` is nothing.
-    /// Those that have ended are closed up to the first that has not, and become `NONE`; the PE's clock and depth move.
-    /// `true` if all have ended, `false` if the PE waits now; `None`, with some of that done, where the next has another
-    /// length than its tile, or every step is to be seen.
+    /// Those that ended are closed up to the first that has not, and become `NONE`; the PE's clock and depth move.
     #[inline(always)]
-    pub fn join<const N: usize>(&mut self, pe: u32, ids: &mut [u32; N]) -> Option<bool> {
+    pub fn join<const N: usize>(&mut self, pe: u32, ids: &mut [u32; N]) -> Joined {
         if !self.is_swift {
-            return None;
+            return Joined::StepByStep;
         }
         let record = &mut self.records[pe as usize];
         let (first, mut now, mut depth, mut closed) = (record.tickets, record.now, record.depth, 0);
@@ -115,12 +126,13 @@ impl<S: Store> Net<S> {
         (record.now, record.depth) = (now, depth);
         record.open &= !closed;
         if is_odd {
-            return None;
+            return Joined::StepByStep;
         }
-        if at < N {
-            self.await_all(pe, &ids[at..]);
+        if at == N {
+            return Joined::Ended;
         }
-        Some(at == N)
+        self.await_all(pe, &ids[at..]);
+        Joined::Waits
     }
 
     /// A PE waits for posted operations, the first of which has not ended: up to one that ends in a fault.

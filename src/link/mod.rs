@@ -29,7 +29,7 @@ mod warm;
 
 pub use burst::{Burst, Ctrl, Timing, wavelets};
 pub use emit::{SendRequest, Sent};
-pub use exchange::Side;
+pub use exchange::{End, Joined};
 pub use lane::{Lane, LaneFlags, Upstream};
 pub use load::{LinkLoad, Loads, WINDOW};
 pub use message::Message;

@@ -9,6 +9,7 @@ use super::burst::{Burst, Timing};
 use super::lane::{Lane, LaneFlags, SLOTS};
 use super::message::Message;
 use super::net::{Net, Store};
+use super::record::Status;
 use super::ticket::NONE;
 use super::warm::ask;
 
@@ -32,6 +33,10 @@ impl<S: Store> Net<S> {
         let ser = self.timing.ser(wavelets);
         let (mut head, mut span) = (burst.head, burst.span);
         loop {
+            match self.drop_off((id, head, span), &burst, wavelets, ser) {
+                Some(there) => (id, head, span) = there,
+                None => return,
+            }
             let lane = &self.lanes[id as usize];
             let (out, flags, n_outs) = (lane.outs[0], lane.flags, lane.n_outs);
             if !self.runs_on || lane.unforwarded > 0 || n_outs > 1 || flags.has(LaneFlags::REMOTE) {
@@ -78,6 +83,58 @@ impl<S: Store> Net<S> {
             if goes_on {
                 (id, head, span) = self.transit(id, (head, span), wavelets);
             }
+        }
+    }
+
+    /// A burst that has the credit of lane `id` is left at one compute element after the other while no more than that
+    /// is to be done: the lane where more is, and its times there; nothing if it has come to its end.
+    #[inline(never)]
+    fn drop_off(
+        &mut self,
+        (mut id, mut head, mut span): (u32, u64, u32),
+        burst: &Burst,
+        wavelets: u32,
+        ser: u64,
+    ) -> Option<(u32, u64, u32)> {
+        let Timing { alpha, turn, lane_depth: depth, .. } = self.timing;
+        if !self.runs_on || usize::from(depth) > SLOTS {
+            return Some((id, head, span));
+        }
+        let (lanes, records, ready) = (&mut self.lanes[..], &mut self.records[..], &mut self.ready);
+        loop {
+            let lane = &lanes[id as usize];
+            let (out, flags, n_outs) = (lane.outs[0], lane.flags, lane.n_outs);
+            let ends_here = flags.0 & (LaneFlags::RAMP | LaneFlags::REMOTE) == LaneFlags::RAMP;
+            if !ends_here || n_outs > 1 || lane.unforwarded > 0 || lane.posted != NONE {
+                return Some((id, head, span));
+            }
+            let mut credit = 0;
+            if n_outs > 0 {
+                let next = &lanes[out as usize];
+                match next.credit(depth) {
+                    Some(time) => credit = time,
+                    None => return Some((id, head, span)),
+                }
+                ask(lanes.as_ptr().wrapping_add(out as usize + 1));
+            }
+            let lane = &mut lanes[id as usize];
+            let (departure, tail) = passes((head, head + u64::from(span)), lane.tail_departure, credit, ser);
+            lane.tail_departure = tail;
+            lane.count(wavelets);
+            let at = usize::from(lane.next_slot(depth)) % SLOTS;
+            lane.slots[at] = Burst { head: departure, span: (tail - departure) as u32, ..*burst };
+            lane.used += 1;
+            let record = &mut records[lane.reader as usize];
+            record.takeable += 1;
+            if record.wait_on == id && matches!(record.status, Status::OnLane | Status::OnPass) {
+                record.status = Status::Runnable;
+                ready.push(lane.reader);
+            }
+            if n_outs == 0 {
+                return None;
+            }
+            head = departure + u64::from(alpha) + if flags.has(LaneFlags::TURN0) { u64::from(turn) } else { 0 };
+            (id, span) = (out, (tail - departure) as u32);
         }
     }
 

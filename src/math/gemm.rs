@@ -17,8 +17,6 @@ use std::ops::Range;
 
 use half::f16;
 
-use super::binary16::fma_f16;
-use super::fma::fma;
 use super::simd::Kernels;
 
 /// Columns of a panel of B.
@@ -378,34 +376,8 @@ pub fn gemm_f16(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &m
     });
 }
 
-pub(crate) fn widen_f16_scalar(x: &[u16], out: &mut [f32]) {
-    x.iter().zip(out).for_each(|(x, out)| *out = f16::from_bits(*x).to_f32());
-}
-
-pub(crate) fn panel_scalar<const ROUND: bool>(p: Panel<'_>) {
-    products::<_, ROUND>(p, |b| b);
-}
-
-/// `panel_scalar` with B in binary16.
-pub(crate) fn panel_f16_scalar(p: Panel<'_, u16>) {
-    products::<_, false>(p, |b| f16::from_bits(b).to_f32());
-}
-
-fn products<B: Copy, const ROUND: bool>(p: Panel<'_, B>, widen: impl Fn(B) -> f32) {
-    for row in 0..p.m {
-        for n in 0..p.n {
-            let c = &mut p.c[row * p.c_stride + n];
-            for k in 0..p.k {
-                let (a, b) = (p.a[row * p.strides.row + k * p.strides.k], widen(p.b[k * p.b_stride + n]));
-                *c = if ROUND {
-                    fma_f16(f16::from_f32(a), f16::from_f32(b), f16::from_f32(*c)).to_f32()
-                } else {
-                    fma(a, b, *c)
-                };
-            }
-        }
-    }
-}
+#[path = "gemm_scalar.rs"]
+pub(crate) mod scalar;
 
 #[cfg(target_arch = "x86_64")]
 #[path = "gemm_avx2.rs"]

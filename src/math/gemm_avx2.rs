@@ -1,6 +1,6 @@
 //! The blocks of `gemm` for AVX2, FMA and F16C: 6 rows x 16 columns of C in twelve registers.
 //!
-//! Invariant: the bits are those of `panel_scalar`: each lane is one output's chain, k ascending.
+//! Invariant: the bits are those of `scalar::panel`: each lane is one output's chain, k ascending.
 //! Called through the table of `simd` alone.
 
 use std::arch::x86_64::*;

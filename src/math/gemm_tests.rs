@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::math::SimdLevel;
+use crate::math::binary16::fma_f16;
+use crate::math::fma::fma;
 
 /// Uniform values in [-1, 1) from a counter.
 fn values(seed: u64, n: usize) -> Vec<f32> {

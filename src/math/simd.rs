@@ -96,10 +96,10 @@ static SCALAR: Table = Table {
     exp_assign: vector::scalar::exp_assign,
     exp_sub_sum: vector::scalar::exp_sub_sum,
     f32_to_f16: vector::scalar::f32_to_f16,
-    widen_f16: gemm::widen_f16_scalar,
-    gemm_panel: gemm::panel_scalar::<false>,
-    gemm_panel_f16: gemm::panel_f16_scalar,
-    gemm_panel_rounded: gemm::panel_scalar::<true>,
+    widen_f16: gemm::scalar::widen_f16,
+    gemm_panel: gemm::scalar::panel::<false>,
+    gemm_panel_f16: gemm::scalar::panel_f16,
+    gemm_panel_rounded: gemm::scalar::panel::<true>,
 };
 
 #[cfg(target_arch = "x86_64")]

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, NONE, Net, Side, Status, TicketState};
+use crate::link::{Ctrl, End, Joined, NONE, Net, Status, TicketState};
 
 use super::asked::Asked;
 use super::fault::FaultKind;
@@ -57,8 +57,8 @@ impl<'a> Pe<'a> {
     }
 
     /// As `post_send` and `post_recv` of the first words of two tiles, nothing where there are none. But where sender
-    /// and receiver both trade, and their tiles are of one size, the tiles change owners and nothing is copied: `lie`
-    /// says where they are then.
+    /// and receiver both trade (`trades`), and their tiles are of one size, the tiles change owners and nothing is
+    /// copied: `lie` says where they are then.
     ///
     /// What is given may be read until it is joined, so nobody may write there as long: see `collectives::moving`,
     /// which sees to that.
@@ -74,8 +74,8 @@ impl<'a> Pe<'a> {
         // 0, as of a tile that is too large for the count: it is copied.
         let size = |tile: Tile| if trades { u16::try_from(tile.words).unwrap_or(0) } else { 0 };
         let (given, taken) = (out.slice(0, n_out), into.slice(0, n_in));
-        let give = Side { at: tx.port, tile: given.span(), hands_over: size(out) };
-        let take = Side { at: rx.0, tile: taken.span(), hands_over: size(into) };
+        let give = End { at: tx.port, tile: given.span(), hands_over: size(out) };
+        let take = End { at: rx.0, tile: taken.span(), hands_over: size(into) };
         match net.exchange(self.id, &give, &take) {
             Some(ids) => ids.map(Ticket),
             None => self.post_each(&mut net, (tx, given, give.hands_over), (rx, taken, take.hands_over)),
@@ -188,12 +188,12 @@ impl<const N: usize> Future for JoinAll<'_, N> {
             return Poll::Pending;
         }
         match net.join(pe.id, &mut self.tickets) {
-            Some(true) => return Poll::Ready(()),
-            Some(false) => {
+            Joined::Ended => return Poll::Ready(()),
+            Joined::Waits => {
                 net.records[pe.id as usize].place = Some(self.place);
                 return Poll::Pending;
             }
-            None => {}
+            Joined::StepByStep => {}
         }
         for at in 0..N {
             let id = self.tickets[at];

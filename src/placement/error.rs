@@ -54,6 +54,9 @@ pub enum PlanError {
     /// No mesh fits.
     #[error("no mesh holds this model with {context} positions on chip {chip}: {last}")]
     NoMesh { context: usize, chip: String, last: Box<PlanError> },
+    /// No mesh that was tried has lines for the group counts that were given.
+    #[error("--groups are for lines of a known length: name the mesh with --mesh, and --head-cols; else {last}")]
+    NoMeshForGroups { last: Box<PlanError> },
     /// Group counts for another number of levels.
     #[error("--groups: {found} for each kind of line before the last, 1; --k-tree {levels} needs {need}")]
     GroupLevels { levels: usize, need: usize, found: usize },
@@ -65,11 +68,14 @@ pub enum PlanError {
 impl PlanError {
     /// Is it what was asked for, and no room, that stands in the way?
     pub fn is_of_request(&self) -> bool {
-        match self {
-            Self::NoMesh { last, .. } => matches!(**last, Self::GroupsBeyond { .. }),
-            Self::OffMesh { .. } | Self::Shape { .. } | Self::GroupLevels { .. } | Self::GroupsBeyond { .. } => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::NoMeshForGroups { .. }
+                | Self::OffMesh { .. }
+                | Self::Shape { .. }
+                | Self::GroupLevels { .. }
+                | Self::GroupsBeyond { .. }
+        )
     }
 }
 

@@ -150,6 +150,9 @@ fn sides(most: usize, steps: impl Iterator<Item = usize>) -> BTreeSet<usize> {
 
 fn no_mesh(chip: &Chip, r: &PlanRequest, last: Option<PlanError>) -> PlanError {
     let (have_cols, have_rows) = (chip.cols as usize, chip.rows as usize);
+    if let Some(beyond @ PlanError::GroupsBeyond { .. }) = last {
+        return PlanError::NoMeshForGroups { last: Box::new(beyond) };
+    }
     let none = PlanError::OffMesh { cols: 0, rows: 0, have_cols, have_rows };
     PlanError::NoMesh { context: r.context, chip: chip.name.clone(), last: Box::new(last.unwrap_or(none)) }
 }

@@ -2,7 +2,6 @@
 //! is, how long it may run and on how many cores.
 
 use std::fs;
-use std::process::Output;
 
 use serde_json::Value;
 
@@ -119,23 +118,36 @@ fn numbers_below_what_a_flag_takes_are_named() {
 
 #[test]
 fn a_model_is_named_by_place_or_by_flag() {
-    let head = |out: &Output| stdout(out).lines().take(3).map(str::to_owned).collect::<Vec<_>>();
-    for command in [&["inspect"][..], &["check", "--mesh", "6x5"], &["plan", "--mesh", "6x5"]] {
+    let nowhere = "no/such/model";
+    for command in [
+        &["generate", "-p", "O"][..],
+        &["generate", "--dry", "--prompt-tokens", "2"],
+        &["inspect"],
+        &["check"],
+        &["verify"],
+        &["plan"],
+        &["sweep", "--vary", "alpha=1"],
+    ] {
         let with = |model: &[&str]| plummer(&[command, model].concat());
-        let (placed, named) = (with(&["weights/config.json"]), with(&["-m", "weights/config.json"]));
-        assert_eq!(placed.status.code(), named.status.code(), "{command:?}: {}", stderr(&named));
-        assert_eq!(head(&placed), head(&named), "{command:?}");
-        let both = with(&["weights/config.json", "-m", "weights/config.json"]);
+        for model in [&[nowhere][..], &["-m", nowhere], &["--model", nowhere]] {
+            let out = with(model);
+            assert_eq!(out.status.code(), Some(2), "{command:?} {model:?}");
+            assert!(stderr(&out).contains(nowhere), "{command:?} {model:?}: {}", stderr(&out));
+        }
+        let both = with(&[nowhere, "-m", nowhere]);
         assert_eq!(both.status.code(), Some(2), "{command:?}");
         assert!(stderr(&both).contains("cannot be used with"), "{command:?}: {}", stderr(&both));
     }
+    let out = plummer(&["generate", "hello"]);
+    assert!(stderr(&out).contains("hello") && stderr(&out).contains("a prompt goes behind -p"), "{}", stderr(&out));
+    assert_eq!(stdout(&plummer(&["inspect", "weights"])), stdout(&plummer(&["inspect", "-m", "weights"])));
 }
 
 #[test]
 fn a_plan_beyond_what_the_model_was_trained_for_says_so() {
     let run = |output| plummer(&["plan", "--mesh", "6x5", "--prompt", "128", "--output", output]);
-    assert!(stderr(&run("129")).contains("note: 257 positions, the model was trained for 256"));
-    assert_eq!(stderr(&run("128")), "");
+    assert!(stderr(&run("130")).contains("note: 257 positions, the model was trained for 256"));
+    assert_eq!(stderr(&run("129")), "");
 }
 
 #[test]
@@ -150,4 +162,10 @@ fn groups_that_a_column_does_not_have_are_named() {
         assert!(stderr(&out).contains(why), "{algo}: {}", stderr(&out));
     }
     assert_eq!(run("ktree:8:4").status.code(), Some(0));
+    // A row like any other that a mesh refuses, where another mesh has them.
+    let out =
+        plummer(&["bench", "gemv", "--mesh", "4x8,4x16", "--size", "64x64", "--dry", "--algo", "ktree:9", "--json"]);
+    let rows: Value = serde_json::from_slice(&out.stdout).expect("one object");
+    let refused = |at: usize| rows["rows"][at]["refused"].as_str().unwrap_or_default().to_owned();
+    assert!(refused(0).contains("has 8 members, found 9 groups") && refused(1).is_empty(), "{rows}");
 }

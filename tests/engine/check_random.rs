@@ -44,6 +44,45 @@ fn the_verdict_is_the_engines_at_every_worker_count_and_schedule() {
     }
 }
 
+/// How a program ended: its counters, or who waits since when and the shortest cycle, or the fault.
+fn outcome(p: &Program, chip: &Chip, (workers, schedule, dry): (usize, Schedule, bool)) -> String {
+    let mut wafer = p.launch(chip, workers, schedule, dry);
+    match wafer.run(&[]) {
+        Ok(()) => format!("{:?} {:?}", wafer.counters().unwrap(), wafer.link_traffic().unwrap()),
+        Err(PassError::Stall(stall)) => {
+            let blocked = stall.blocked.iter().map(|b| (b.pe, b.since, b.color, &b.waits_for, &b.holds));
+            format!("{:?} {:?}", blocked.collect::<Vec<_>>(), stall.cycle)
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+/// Moves of rings are posted and joined in one piece depth first, and operation by operation in any other schedule.
+#[test]
+fn sends_and_receives_that_are_posted_together_are_those_that_are_posted_apart() {
+    let (mut moves, mut stalls) = (0, 0);
+    for seed in 0..PROGRAMS {
+        let (p, together) = (random::posted(seed), random::posted(seed).in_moves());
+        let script = format!("{:?}", together.script);
+        moves += script.matches("Exchange").count();
+        let chip = Chip {
+            issue_cycles: (seed % 2 * 3) as u32,
+            turn_cycles: (seed % 2) as u32,
+            ..chip(1 + (seed % 3) as u8, 8)
+        };
+        let want = outcome(&p, &chip, (1, Schedule::Random(seed), seed % 2 == 0));
+        stalls += u32::from(want.starts_with('['));
+        for (workers, schedule) in
+            [(1, Schedule::DepthFirst), (2, Schedule::DepthFirst), (1, Schedule::Random(seed + 1))]
+        {
+            let found = outcome(&together, &chip, (workers, schedule, seed % 2 == 0));
+            assert_eq!(found, want, "seed {seed}, {workers} workers, {schedule:?}: {script}");
+        }
+    }
+    println!("{moves} moves in {PROGRAMS} programs, {stalls} of which stall");
+    assert!(moves > 500 && stalls > 100, "{moves} {stalls}");
+}
+
 #[test]
 fn what_passes_strictly_completes_on_every_chip_and_wavelet_by_wavelet() {
     let (mut strict, mut buffered, mut hang) = (0, 0, 0);

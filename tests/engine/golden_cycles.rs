@@ -17,10 +17,12 @@ fn cases() -> Vec<Value> {
 }
 
 /// What differs from the golden numbers of one case.
-fn differences(case: &Value, workers: usize, schedule: Schedule, dry: bool) -> Vec<String> {
+fn differences(case: &Value, (workers, schedule, dry): (usize, Schedule, bool), in_moves: bool) -> Vec<String> {
     let program = program(case["family"].as_str().unwrap(), &case["params"]);
+    let program = if in_moves { program.in_moves() } else { program };
     let chip = script::chip(&case["chip"]);
-    let place = format!("{} workers {workers} {schedule:?} dry {dry}", case["name"].as_str().unwrap());
+    let name = case["name"].as_str().unwrap();
+    let place = format!("{name} workers {workers} {schedule:?} dry {dry} in moves {in_moves}");
     let mut wafer = program.launch(&chip, workers, schedule, dry);
     if let Err(error) = wafer.run(&[]) {
         return vec![format!("{place}: {error}")];
@@ -59,7 +61,8 @@ fn check_all(workers: &[usize], schedules: &[Schedule], dry: bool) {
     for case in &cases {
         for &workers in workers {
             for &schedule in schedules {
-                wrong.extend(differences(case, workers, schedule, dry));
+                wrong.extend(differences(case, (workers, schedule, dry), false));
+                wrong.extend(differences(case, (workers, schedule, dry), true));
             }
         }
     }

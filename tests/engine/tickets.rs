@@ -169,6 +169,19 @@ fn one_shared_word_is_enough_and_none_is_not() {
 }
 
 #[test]
+fn a_read_may_not_reach_from_what_is_sent_into_what_is_received() {
+    let (sent, received) = (Words('x', 0, 6), Words('x', 6, 6));
+    for (touch, named) in
+        [(Read(Words('x', 0, 7)), received), (Read(Words('x', 5, 2)), received), (Write(Words('x', 5, 1)), sent)]
+    {
+        let fault = outcome(&[PostSend(sent), PostRecv(received), touch, Join], 0, 0).expect_err("open tiles");
+        assert!(fault.to_string().contains(&format!("a ticket on {} is open", text(named))), "{touch:?}: {fault}");
+    }
+    let kernel = Misuse { steps: vec![PostSend(sent), PostRecv(received), Read(sent), Join], gives: 0, takes: 0 };
+    assert!(matches!(run(&kernel, 1, Schedule::DepthFirst), Err(PassError::Stall(_))), "beside a send it may");
+}
+
+#[test]
 fn a_joined_ticket_gives_the_tile_back() {
     let steps = [PostSend(X), PostRecv(Y), Join, Write(X), Read(Y), Combine(Y), PostSend(X), Join, Write(X)];
     assert_eq!(outcome(&steps, 2, 3), Ok(()));

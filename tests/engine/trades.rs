@@ -10,6 +10,8 @@ use plummer::fabric::{TileDecl, TileId};
 use plummer::link::Schedule;
 use plummer::prelude::*;
 
+use crate::script::random::Rng;
+
 const BUFFERS: [TileId; 2] = [TileId(0), TileId(1)];
 const SUMS: TileId = TileId(2);
 /// Rounds in which the block lay in one of the core's own buffers.
@@ -22,6 +24,8 @@ struct Ring {
     /// Words of a core's two buffers.
     room: Vec<usize>,
     trades: bool,
+    /// Cycles of a sum, by core and round in turn.
+    delays: Vec<u64>,
 }
 
 impl Ring {
@@ -70,7 +74,7 @@ impl Kernel for Ring {
         let mut moving =
             (if self.trades { Moving::trading } else { Moving::new })(buffers, Cycle::Interleave.pos(n, col), n);
         let sum = |block: Tile, round: usize| {
-            pe.compute(Cycles(5), |v| {
+            pe.compute(Cycles(self.delays[(7 * col + 3 * round) % self.delays.len()]), |v| {
                 let total = v.words(block).iter().sum();
                 v.words_mut([sums.slice(round, 1)])[0][0] = total;
                 v.words_mut([own])[0][0] += u32::from(buffers.iter().any(|own| own.slice(0, block.words()) == block));
@@ -81,7 +85,8 @@ impl Kernel for Ring {
             if way == Way::Reverse {
                 sum(moving.tile(self.lens[moving.block()]), round);
             }
-            let exchange = moving.post(pe, ring, way, |block| self.lens[block]);
+            let [here, coming] = [moving.block(), moving.coming(way)].map(|block| self.lens[block]);
+            let exchange = moving.exchange(pe, ring, here, coming);
             if way == Way::Forward {
                 // Nothing is read before all cores to the west have come as far, so the takers have long had it.
                 if let Some(before) = before {
@@ -105,15 +110,15 @@ fn token(at: usize) -> Color {
 }
 
 /// Runs a ring: what its cores saw, and the cycles; and in how many rounds blocks lay in buffers of their cores.
-fn run(ring: &Ring, options: &RunOptions) -> ((Vec<Vec<u32>>, u64), u32) {
-    let (chip, n) = (Chip::preset("wse2").unwrap(), ring.n());
+fn run(ring: &Ring, chip: &Chip, options: &RunOptions) -> ((Vec<Vec<u32>>, u64), u32) {
+    let n = ring.n();
     let fill = |at: Coord, id: TileId, words: &mut [u32]| {
         let block = Cycle::Interleave.pos(n, at.col as usize);
         if id == BUFFERS[0] {
             words[..ring.lens[block]].fill(block as u32 + 1);
         }
     };
-    let mut wafer = Wafer::launch(ring.clone(), ring.layout(), &chip, options, fill).unwrap();
+    let mut wafer = Wafer::launch(ring.clone(), ring.layout(), chip, options, fill).unwrap();
     wafer.run(&[]).unwrap();
     let read = |id| (0..n as u32).map(move |col| (Coord::new(col, 0), id)).map(|(at, id)| wafer.read(at, id).unwrap());
     let (seen, own) = (read(SUMS).collect(), read(OWN).map(|own| own[0]).sum());
@@ -122,21 +127,22 @@ fn run(ring: &Ring, options: &RunOptions) -> ((Vec<Vec<u32>>, u64), u32) {
 
 #[test]
 fn blocks_that_change_owners_arrive_as_they_left() {
+    let chip = Chip::preset("wse2").unwrap();
     for n in 2..=6 {
         // Longer than the queues and shorter, none at all; buffers of one size, and of several, which are then copied.
-        let even = Ring { lens: vec![40; n], room: vec![40; n], trades: true };
+        let even = Ring { lens: vec![40; n], room: vec![40; n], trades: true, delays: vec![5] };
         let uneven = Ring { lens: (0..n).map(|b| [40, 3, 0, 17][b % 4]).collect(), ..even.clone() };
         let rooms = Ring { room: (0..n).map(|at| 40 + at).collect(), ..even.clone() };
         for (ring, may_trade) in [(even, true), (uneven, true), (rooms, false)] {
             let copies = Ring { trades: false, ..ring.clone() };
             let want: Vec<Vec<u32>> = (0..n).map(|col| ring.seen(col)).collect();
-            let (copied, own) = run(&copies, &RunOptions::new(1));
+            let (copied, own) = run(&copies, &chip, &RunOptions::new(1));
             let all = (n * (2 * n + 1)) as u32;
             assert_eq!((&copied.0, own), (&want, all), "{copies:?}");
             for workers in 1..=3 {
                 for schedule in [Schedule::DepthFirst, Schedule::Random(3), Schedule::Random(4), Schedule::Random(5)] {
                     let options = RunOptions { schedule, ..RunOptions::new(workers) };
-                    let (found, own) = run(&ring, &options);
+                    let (found, own) = run(&ring, &chip, &options);
                     assert_eq!(found, copied, "{ring:?} on {workers} workers, {schedule:?}");
                     // Neighbours on one worker trade, neighbours on two do not.
                     assert!(workers >= n || (own < all) == may_trade, "{ring:?} on {workers} workers: {own} of {all}");
@@ -144,4 +150,26 @@ fn blocks_that_change_owners_arrive_as_they_left() {
             }
         }
     }
+}
+
+#[test]
+fn whoever_is_late_and_however_long_blocks_are() {
+    let mut traded = 0;
+    for seed in 0..150 {
+        let r = &mut Rng(seed);
+        let n = 2 + r.below(7);
+        let lens = (0..n).map(|_| [40, 3, 0, 17, 8, 9, 1, 40][r.below(8)]).collect();
+        let delays = (0..1 + r.below(9)).map(|_| [0, 1, 5, 60, 200][r.below(5)]).collect();
+        let (lane_depth, issue_cycles) = (1 + r.below(2) as u8, 3 * r.below(2) as u32);
+        let chip = Chip { lane_depth, issue_cycles, ..Chip::preset("wse2").unwrap() };
+        let ring = Ring { lens, room: vec![40; n], trades: true, delays };
+        let copies = Ring { trades: false, ..ring.clone() };
+        let (want, all) = run(&copies, &chip, &RunOptions { schedule: Schedule::Random(seed), ..RunOptions::new(1) });
+        for (ring, workers) in [(&copies, 1), (&ring, 1), (&ring, 2)] {
+            let (found, own) = run(ring, &chip, &RunOptions::new(workers));
+            assert_eq!(found, want, "seed {seed}: {ring:?} on {workers} workers");
+            traded += u32::from(own < all);
+        }
+    }
+    assert!(traded > 100, "tiles changed owners in {traded} of 300 runs");
 }

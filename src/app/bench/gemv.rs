@@ -11,7 +11,7 @@ use crate::collectives::RingOrder;
 use crate::fabric::Chip;
 use crate::host::bench;
 use crate::kernels::gemv::{Gemv, GemvAlgo, GemvShape, Operands};
-use crate::kernels::{Numerics, Rows};
+use crate::kernels::{Numerics, Row, Rows};
 
 use super::{CommonArgs, Running, ternary, write_probes};
 
@@ -66,8 +66,12 @@ fn gemv_algo(text: &str) -> Result<GemvChoice, String> {
     }
 }
 
+fn groups_name(groups: &[usize]) -> String {
+    groups.iter().fold("ktree".to_owned(), |name, g| format!("{name}:{g}"))
+}
+
 impl GemvChoice {
-    /// Has every level of given groups so many members on lines of `rows`? A level's groups are the members of the next.
+    /// Has every level of given groups so many members on lines of `rows`? Its groups are the next one's members.
     fn fits(&self, rows: usize) -> Result<()> {
         let Self::Groups(groups) = self else { return Ok(()) };
         let mut members = rows;
@@ -75,16 +79,12 @@ impl GemvChoice {
             ensure!(
                 *found <= members,
                 "--algo {}: level {} of a column of {rows} has {members} members, found {found} groups of them",
-                self.name(groups),
+                groups_name(groups),
                 level + 1
             );
             members = *found;
         }
         Ok(())
-    }
-
-    fn name(&self, groups: &[usize]) -> String {
-        groups.iter().fold("ktree".to_owned(), |name, g| format!("{name}:{g}"))
     }
 
     fn algo(&self, shape: GemvShape, numerics: Numerics, chip: &Chip) -> GemvAlgo {
@@ -129,9 +129,8 @@ pub fn run(args: &GemvArgs, chip: &Chip, running: &mut Running) -> Result<(Rows,
     // Made when a run has a result to compare: a size that no arena holds is refused at once.
     let product = || -> Vec<f32> { (0..n).map(|i| (0..m).map(|k| x[k] * value(k, i)).sum()).collect() };
     let (mut rows, mut wrong, mut naive) = (Rows::default(), None, None);
-    for (mesh, choice) in args.common.mesh.iter().flat_map(|mesh| args.algo.iter().map(move |choice| (mesh, choice))) {
-        choice.fits(mesh.1 as usize)?;
-    }
+    let tallest = args.common.mesh.iter().map(|mesh| mesh.1 as usize).max().unwrap_or(1);
+    args.algo.iter().try_for_each(|choice| choice.fits(tallest))?;
     let mut probes = args.common.probes(args.common.mesh.len() * args.algo.len())?;
     for &(cols, mesh_rows) in &args.common.mesh {
         let shape = GemvShape { cols: cols as usize, rows: mesh_rows as usize, m, n };
@@ -139,11 +138,17 @@ pub fn run(args: &GemvArgs, chip: &Chip, running: &mut Running) -> Result<(Rows,
             let algo = choice.algo(shape, numerics, chip);
             let kernel = Gemv { shape, algo, numerics, chip: chip.clone(), passes: 1 };
             let name = match choice {
-                GemvChoice::Groups(groups) => choice.name(groups),
+                GemvChoice::Groups(groups) => groups_name(groups),
                 _ => bench::gemv_name(&kernel.algo),
             };
             let what = || format!("{name} on {cols}x{mesh_rows}");
             running.begins(&what())?;
+            if let Err(why) = choice.fits(shape.rows) {
+                let row = Row { algo: name, ..bench::gemv_refused(&kernel, why.to_string()) };
+                running.done(&row)?;
+                rows.rows.push(row);
+                continue;
+            }
             let (mut row, wafer) = bench::gemv(&kernel, &options, &Operands { x: &x, w: &w }).with_context(what)?;
             write_probes(&mut probes, wafer.as_ref(), chip, Vec::new())?;
             if let (Some(wafer), false) = (wafer, args.common.dry) {

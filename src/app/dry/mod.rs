@@ -56,7 +56,7 @@ pub fn sizes(model: Option<&Path>) -> Result<Sizes> {
 
 /// Runs the command; the exit code.
 pub fn run(args: &GenerateArgs) -> Result<u8> {
-    let sizes = sizes(args.model.as_deref())?;
+    let sizes = sizes(args.path())?;
     let prompt = match args.prompt_tokens {
         Some(n) => n,
         None => resolve::resolve(args)

@@ -51,11 +51,11 @@ pub enum ObjectiveArg {
 /// What `plan` and `sweep` both ask.
 #[derive(Clone, Debug, Args)]
 pub struct AskArgs {
-    /// Model: llama3-8b, llama2-13b, codellama-34b, qwen2-72b, a config.json or its directory [default: the
-    /// embedded one].
+    /// Model: llama3-8b, llama2-13b, codellama-34b, qwen2-72b, a config.json or its directory, or a GGUF file
+    /// [default: the embedded one].
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// The model, as `generate` takes it.
+    /// The same as an option.
     #[arg(short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
     pub named: Option<PathBuf>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
@@ -71,7 +71,7 @@ pub struct AskArgs {
     #[arg(long, default_value_t = 1, value_name = "W", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub wafers: u16,
     /// Microseconds from one wafer to the next: nobody has published any, so this is assumed.
-    #[arg(long, default_value_t = 10.0, value_name = "US", value_parser = microseconds)]
+    #[arg(long, default_value_t = 10.0, value_name = "US", allow_negative_numbers = true, value_parser = microseconds)]
     pub wafer_us: f64,
     /// Look at this mesh alone, COLSxROWS of a stage.
     #[arg(long, value_name = "COLSxROWS", value_parser = super::cli::mesh)]
@@ -125,7 +125,7 @@ pub fn ask(args: &AskArgs, sizes: &Sizes, chip: Chip, finalists: usize) -> Resul
             "--prefill-mesh with --wafers {wafers}: only decode's --mesh; regions of its own are planned on one wafer"
         );
     }
-    let wafer_cycles = (args.wafer_us * 1e-6 * chip.clock_hz) as u64;
+    let wafer_cycles = (args.wafer_us * 1e-6 * chip.clock_hz).round() as u64;
     let config = SessionConfig {
         chip,
         mesh: args.mesh,
@@ -192,20 +192,24 @@ pub fn auto(
 }
 
 impl AskArgs {
-    /// The model that is named. Says so where it was trained for fewer positions than are asked for.
+    /// The model that is named, either way.
     pub fn sizes(&self) -> Result<Sizes> {
-        let sizes = sizes(self.model.as_deref().or(self.named.as_deref()))?;
-        let (asked, trained) = (self.prompt as usize + self.output as usize, sizes.config.context);
+        sizes(self.model.as_deref().or(self.named.as_deref()))
+    }
+
+    /// Says so where the model was trained for fewer positions than are asked for; the last token is not fed back.
+    pub fn say_beyond(&self, sizes: &Sizes) {
+        let (asked, trained) = ((self.prompt + self.output) as usize - 1, sizes.config.context);
         if asked > trained {
             say(&format!("note: {asked} positions, the model was trained for {trained}\n"));
         }
-        Ok(sizes)
     }
 }
 
 /// Runs the command: text for stdout and the exit code.
 pub fn run(args: &PlanArgs) -> Result<(String, u8)> {
     let sizes = args.ask.sizes()?;
+    args.ask.say_beyond(&sizes);
     let chip = super::chips::open(&args.ask.chip)?;
     let picture = Whole::of_flag("--svg", args.svg.as_deref())?;
     let (mut results, mut svg, mut timed) = (Vec::new(), None, Timed::watched(watch()));

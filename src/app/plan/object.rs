@@ -99,7 +99,8 @@ pub fn object(sizes: &Sizes, price: Option<f64>, results: &[(Ask, Result<Vec<Cho
     let ask = &results[0].0;
     json!({
         "schema": SCHEMA, "model": sizes.name, "chip": ask.config.chip.name, "objective": ask.objective,
-        "tokens": {"prompt": ask.prompt, "output": ask.output}, "wafers": ask.wafers,
+        "tokens": {"prompt": ask.prompt, "output": ask.output}, "trained_context": sizes.config.context,
+        "wafers": ask.wafers,
         "wafer_us_assumed": ask.wafer_cycles as f64 * 1e6 / ask.config.chip.clock_hz,
         "results": results.iter().map(one).collect::<Vec<_>>(),
     })

@@ -137,6 +137,7 @@ fn varied(args: &SweepArgs, chip: &Chip, value: &str) -> Result<(Chip, AskArgs)>
 /// Runs the command; the exit code.
 pub fn run(args: &SweepArgs) -> Result<u8> {
     let sizes = args.ask.sizes()?;
+    args.ask.say_beyond(&sizes);
     let chip = super::chips::open(&args.ask.chip)?;
     let a = &args.ask;
     let question = format!(

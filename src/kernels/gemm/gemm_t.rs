@@ -23,7 +23,7 @@
 use std::ops::Range;
 
 use crate::arena::Tile;
-use crate::collectives::{CYCLE_COLORS, Cycle, Moving, MovingRoot, Tour, Way};
+use crate::collectives::{CYCLE_COLORS, Cycle, Moving, MovingRoot, Way};
 use crate::fabric::{Layout, LayoutError, Overheads, TileId};
 use crate::kernels::Numerics;
 use crate::math::gemm::Dims;
@@ -152,7 +152,7 @@ pub async fn transposed(
     software: &Overheads,
     mut partial: impl FnMut(usize, usize, Tile) -> Option<(usize, Tile)>,
 ) {
-    let mut tour = Tour::new(b.moving, b.forward);
+    let mut tour = b.tour();
     let software = |words: usize| pe.compute(software.round(words), |_| {});
     while let Some((block, tile)) = tour.next(pe, |b_at| b.words(b_at) as usize, software).await {
         let mut nth = 0;
@@ -161,5 +161,5 @@ pub async fn transposed(
             nth += 1;
         }
     }
-    b.moving = tour.into_moving();
+    b.end_tour(tour);
 }

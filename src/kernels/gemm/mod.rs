@@ -154,7 +154,7 @@ impl Kernel for Gemm {
     }
 }
 
-/// Declares a tile of `bytes` bytes; tiles of a PE lie together on the host.
+/// Declares a tile of `bytes` bytes; what moves lies together on the host, PE by PE, and C behind all of that.
 fn declare(g: &Gemm, layout: &mut Layout, at: Coord, id: TileId, bytes: usize) {
     use crate::arena::Owner;
     let (name, owner) = match id {
@@ -166,7 +166,7 @@ fn declare(g: &Gemm, layout: &mut Layout, at: Coord, id: TileId, bytes: usize) {
         _ => ("partial C", Owner::Activations),
     };
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX); // more than any arena either way: the ledger refuses it
-    // All of C behind all that moves: no tile of C is then in the hull of moves that are under way (`Record::hull`).
+    // No tile of C is then in the hull of moves that are under way (`Record::hull`), which saves looks at tickets.
     let visit = g.visit(at) + if id == tile::C { (g.spec.cols * g.spec.rows) as u64 } else { 0 };
     layout.tile(at, TileDecl { id, name, owner, bytes, visit });
 }

@@ -12,7 +12,7 @@
 //! Called by `mesh`, `cannon` and `gemm_t`.
 
 use crate::arena::Tile;
-use crate::collectives::{Exchange, Moving, RingEnds, Way};
+use crate::collectives::{Exchange, Moving, RingEnds, Tour, Way};
 use crate::fabric::Overheads;
 use crate::pe::Pe;
 use crate::units::Cycles;
@@ -24,9 +24,9 @@ use super::product::Storage;
 /// A factor on its ring, as one PE sees it. Small, for there is one a program.
 pub struct Side<'a> {
     /// Its block and buffers.
-    pub moving: Moving,
+    moving: Moving,
     /// Ends of the forward way; `None` in a ring of one.
-    pub forward: Option<RingEnds>,
+    forward: Option<RingEnds>,
     /// Lengths of the blocks, by place on the ring.
     len: &'a [usize],
     /// Elements per unit of length.
@@ -47,6 +47,17 @@ impl<'a> Side<'a> {
     pub fn new(moving: Moving, forward: Option<RingEnds>, (len, width): (&'a [usize], usize), format: Storage) -> Self {
         let new = Self { moving, forward, len, width: width as u32, format, here: 0, coming: STILL };
         Self { here: new.words(moving.block()), ..new }
+    }
+
+    /// The tour of its blocks, from the one that is here.
+    pub(super) fn tour(&self) -> Tour {
+        Tour::new(self.moving, self.forward)
+    }
+
+    /// Where that tour ended.
+    pub(super) fn end_tour(&mut self, tour: Tour) {
+        self.moving = tour.into_moving();
+        self.here = self.words(self.moving.block());
     }
 
     /// Words of a block.
@@ -146,7 +157,7 @@ pub fn cyclic<'a>(
         while to_do > 0 {
             let piece = &map.pieces[at as usize];
             multiply(piece, a.tile(), b.tile());
-            let [of_a, of_b] = [a_move.ends_if(piece.ends.0), b_move.ends_if(piece.ends.1)];
+            let [of_a, of_b] = [a_move.only_if(piece.ends.0), b_move.only_if(piece.ends.1)];
             let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
             Exchange::join_two(pe, older, newer).await;
             let piece = &map.pieces[at as usize];

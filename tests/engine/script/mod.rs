@@ -9,10 +9,11 @@ pub mod wavelets;
 use std::collections::{BTreeSet, HashMap};
 
 use plummer::arena::Owner;
+use plummer::collectives::{Exchange, RingEnds};
 use plummer::exec::{LaunchError, RunOptions, Wafer};
 use plummer::fabric::{Chip, Layout, TileDecl, TileId};
 use plummer::link::Schedule;
-use plummer::pe::{Fold, Kernel, Pe};
+use plummer::pe::{Fold, Kernel, Pe, Ticket};
 use plummer::units::{Color, Coord, Cycles};
 use serde_json::Value;
 
@@ -26,6 +27,23 @@ pub enum Op {
     PostRecv(Color, u32),
     Compute(u64),
     JoinAll,
+    /// `PostSend` and `PostRecv` as one move of a ring.
+    Exchange((Color, u32), (Color, u32)),
+}
+
+/// What is open at a PE.
+enum Open {
+    One(Ticket),
+    Two(Exchange),
+}
+
+impl Open {
+    async fn join(self, pe: Pe<'_>) {
+        match self {
+            Self::One(ticket) => _ = pe.join(ticket).await,
+            Self::Two(exchange) => exchange.join(pe).await,
+        }
+    }
 }
 
 /// Scripts by PE.
@@ -47,7 +65,7 @@ impl Kernel for Script {
         let ops = self.0.get(&pe.coord()).map_or(&[][..], Vec::as_slice);
         let tile = |w: u32| pe.tile(TileId(w as u16));
         let posted = |w: u32| pe.tile(TileId(w as u16 | POSTED));
-        let (mut tickets, mut n_sent) = (Vec::new(), 0);
+        let (mut open, mut n_sent) = (Vec::new(), 0);
         for op in ops {
             match *op {
                 Op::Send(c, w) => pe.send(pe.tx(c), tile(w)).await,
@@ -60,18 +78,53 @@ impl Kernel for Script {
                 Op::PostSend(c, w) => {
                     // At most 8 tickets are open: the oldest is joined first. The port's order makes this free: a send
                     // starts after the end of the one before it, joined or not.
-                    if tickets.len() == 8 {
-                        pe.join(tickets.remove(0)).await;
+                    if n_open(&open) == 8 {
+                        open.remove(0).join(pe).await;
                     }
-                    tickets.push(pe.post_send(pe.tx(c), pe.tile(TileId(sent_tile(n_sent, w)))));
+                    open.push(Open::One(pe.post_send(pe.tx(c), pe.tile(TileId(sent_tile(n_sent, w))))));
                     n_sent += 1;
                 }
-                Op::PostRecv(c, w) => tickets.push(pe.post_recv(pe.rx(c), posted(w))),
+                Op::PostRecv(c, w) => open.push(Open::One(pe.post_recv(pe.rx(c), posted(w)))),
+                Op::Exchange((c, w), (from, come)) => {
+                    while n_open(&open) > 6 {
+                        open.remove(0).join(pe).await;
+                    }
+                    let ring = RingEnds { tx: pe.tx(c), rx: pe.rx(from) };
+                    let exchange = ring.exchange(pe, pe.tile(TileId(sent_tile(n_sent, w))), posted(come));
+                    open.push(Open::Two(exchange));
+                    n_sent += 1;
+                }
                 Op::Compute(n) => pe.compute(Cycles(n), |_| {}),
-                Op::JoinAll => {
-                    let mut open = [None; 8];
-                    open.iter_mut().zip(tickets.drain(..)).for_each(|(slot, ticket)| *slot = Some(ticket));
-                    pe.join_all(open).await;
+                Op::JoinAll => join_all(pe, std::mem::take(&mut open)).await,
+            }
+        }
+    }
+}
+
+fn n_open(open: &[Open]) -> usize {
+    open.iter().map(|open| if matches!(open, Open::Two(_)) { 2 } else { 1 }).sum()
+}
+
+/// In the order in which they were posted, as much at once as goes.
+async fn join_all(pe: Pe<'_>, open: Vec<Open>) {
+    let mut ones = [None; 8];
+    let mut rest = open.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        match (first, rest.next_if(|next| matches!(next, Open::Two(_)))) {
+            (Open::Two(first), Some(Open::Two(second))) => Exchange::join_two(pe, first, second).await,
+            (Open::One(ticket), None) => {
+                let more = std::iter::from_fn(|| match rest.next_if(|next| matches!(next, Open::One(_))) {
+                    Some(Open::One(ticket)) => Some(ticket),
+                    _ => None,
+                });
+                ones.fill(None);
+                ones.iter_mut().zip(std::iter::once(ticket).chain(more)).for_each(|(slot, t)| *slot = Some(t));
+                pe.join_all(ones).await;
+            }
+            (first, second) => {
+                first.join(pe).await;
+                if let Some(second) = second {
+                    second.join(pe).await;
                 }
             }
         }
@@ -116,6 +169,24 @@ impl Program {
         color
     }
 
+    /// The same with every send that is posted right before a receive as one move with it.
+    pub fn in_moves(mut self) -> Self {
+        for ops in self.script.0.values_mut() {
+            let mut moved = Vec::with_capacity(ops.len());
+            let mut rest = ops.drain(..).peekable();
+            while let Some(op) = rest.next() {
+                let after = rest.next_if(|next| matches!((op, next), (Op::PostSend(_, 1..), Op::PostRecv(_, 1..))));
+                moved.push(match (op, after) {
+                    (Op::PostSend(c, w), Some(Op::PostRecv(from, come))) => Op::Exchange((c, w), (from, come)),
+                    _ => op,
+                });
+            }
+            drop(rest);
+            *ops = moved;
+        }
+        self
+    }
+
     /// The layout with tiles and shares of workers.
     pub fn layout(&self) -> Layout {
         let mut layout = self.layout.clone();
@@ -125,7 +196,7 @@ impl Program {
             layout.pe(pe).share = (pe.col * 65536 / cols) as u16;
             let mut n_sent = 0;
             let ops = self.script.0.get(&pe).into_iter().flatten();
-            let ids: BTreeSet<u16> = ops.filter_map(|op| tile_of(op, &mut n_sent)).collect();
+            let ids: BTreeSet<u16> = ops.flat_map(|op| tiles_of(op, &mut n_sent)).flatten().collect();
             for id in ids {
                 let bytes = u32::from(id & ((1 << SLOT) - 1)) * 4;
                 let (id, owner) = (TileId(id), Owner::Activations);
@@ -147,15 +218,17 @@ impl Program {
     }
 }
 
-fn tile_of(op: &Op, n_sent: &mut usize) -> Option<u16> {
+fn tiles_of(op: &Op, n_sent: &mut usize) -> [Option<u16>; 2] {
+    let mut sent = |w| {
+        *n_sent += 1;
+        Some(sent_tile(*n_sent - 1, w))
+    };
     match *op {
-        Op::Send(_, w) | Op::Combine(_, _, w) | Op::Recv(_, w) => Some(w as u16),
-        Op::PostSend(_, w) => {
-            *n_sent += 1;
-            Some(sent_tile(*n_sent - 1, w))
-        }
-        Op::PostRecv(_, w) => Some(w as u16 | POSTED),
-        Op::Compute(_) | Op::JoinAll => None,
+        Op::Send(_, w) | Op::Combine(_, _, w) | Op::Recv(_, w) => [Some(w as u16), None],
+        Op::PostSend(_, w) => [sent(w), None],
+        Op::PostRecv(_, w) => [Some(w as u16 | POSTED), None],
+        Op::Exchange((_, w), (_, come)) => [sent(w), Some(come as u16 | POSTED)],
+        Op::Compute(_) | Op::JoinAll => [None; 2],
     }
 }
 

@@ -93,23 +93,27 @@ fn colors(op: &Op) -> [Option<Color>; 2] {
     }
 }
 
-/// Swaps neighbours of different colors, posts some operations, joins a few steps later.
-fn perturb(p: &mut Program, rng: &mut Rng) {
+/// Swaps neighbours of different colors, posts some operations (or most, sends before receives), joins a few steps later.
+fn perturb(p: &mut Program, rng: &mut Rng, most: bool) {
     let mut pes: Vec<Coord> = p.script.0.keys().copied().collect();
     pes.sort_unstable();
     for pe in &pes {
         let ops = p.script.0.get_mut(pe).expect("a key");
         for i in 1..ops.len() {
             let (a, b) = (colors(&ops[i - 1]), colors(&ops[i]));
-            if rng.one_in(6) && a.iter().flatten().all(|c| !b.contains(&Some(*c))) {
+            let swaps = match most && matches!((&ops[i - 1], &ops[i]), (Op::Recv(..), Op::Send(..))) {
+                true => rng.one_in(2),
+                false => rng.one_in(6),
+            };
+            if swaps && a.iter().flatten().all(|c| !b.contains(&Some(*c))) {
                 ops.swap(i - 1, i);
             }
         }
         let (mut out, mut open) = (Vec::new(), 0);
         for op in ops.drain(..) {
             let posted = match op {
-                Op::Send(c, w) if rng.one_in(3) => Op::PostSend(c, w),
-                Op::Recv(c, w) if rng.one_in(3) => Op::PostRecv(c, w),
+                Op::Send(c, w) if rng.one_in(3) ^ most => Op::PostSend(c, w),
+                Op::Recv(c, w) if rng.one_in(3) ^ most => Op::PostRecv(c, w),
                 other => other,
             };
             open += u32::from(matches!(posted, Op::PostSend(..) | Op::PostRecv(..)));
@@ -126,6 +130,15 @@ fn perturb(p: &mut Program, rng: &mut Rng) {
 
 /// Program `seed`: 2 to 9 PEs, up to 5 colors, up to 10 bursts of distinct lengths, short and long.
 pub fn program(seed: u64) -> Program {
+    made(seed, false)
+}
+
+/// The same with most operations posted.
+pub fn posted(seed: u64) -> Program {
+    made(seed, true)
+}
+
+fn made(seed: u64, posted: bool) -> Program {
     let rng = &mut Rng(seed);
     let mut p = Program::default();
     let mesh = (2 + rng.below(2) as u32, 1 + rng.below(3) as u32);
@@ -138,7 +151,7 @@ pub fn program(seed: u64) -> Program {
         }
     }
     if trees.is_empty() {
-        return program(seed.wrapping_add(1 << 32));
+        return made(seed.wrapping_add(1 << 32), posted);
     }
     for i in 0..2 + rng.below(9) as u32 {
         let at = rng.below(trees.len());
@@ -146,6 +159,6 @@ pub fn program(seed: u64) -> Program {
         let w = if rng.one_in(2) { 1 + i } else { 40 + i };
         burst(&mut p, rng, &trees, at, w);
     }
-    perturb(&mut p, rng);
+    perturb(&mut p, rng, posted);
     p
 }
