@@ -59,7 +59,7 @@ pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
     };
     if prompt_ids.is_empty() {
         let of = args.file.as_ref().map_or(String::new(), |file| format!(" (-f {})", file.display()));
-        bail!("the prompt{of} is empty: need at least 1 token");
+        bail!("the prompt is empty{of}: need at least 1 token");
     }
     let most = model.config.context;
     let wanted = prompt_ids.len().saturating_add(args.n);

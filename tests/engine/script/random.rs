@@ -93,7 +93,7 @@ fn colors(op: &Op) -> [Option<Color>; 2] {
     }
 }
 
-/// Swaps neighbours of different colors, posts some operations (or most, sends before receives), joins a few steps later.
+/// Swaps neighbours of different colors, posts some operations (or most, sends first), joins a few steps later.
 fn perturb(p: &mut Program, rng: &mut Rng, most: bool) {
     let mut pes: Vec<Coord> = p.script.0.keys().copied().collect();
     pes.sort_unstable();
