@@ -95,6 +95,7 @@ pub fn run(args: &GenerateArgs) -> Result<u8> {
     if let Some(reason) = &refused {
         warn(format!("the prompt goes token by token: {reason}"));
     }
+    start::reduced(args, &session).map(warn);
     let (limit, warning) = start::limit(args, &job, &session)?;
     warning.map(warn);
     let vocab = job.model.config.shape.vocab;

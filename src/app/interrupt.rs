@@ -1,7 +1,7 @@
 //! Ctrl-C: once, the run ends after the token (or point) at work, or before the first, with its report; twice, at once.
 //!
 //! Invariant: the first Ctrl-C only sets a flag that the run looks at; an end at once leaves no part of a file.
-//! `listen` is called by `generate`, with weights and dry, and by `sweep`; `at_once` by others that write files.
+//! `listen` is called by `generate`, with weights and dry, and by `sweep`; `at_once` by others that may take long.
 
 use std::io::Write as _;
 use std::sync::Arc;

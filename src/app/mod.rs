@@ -53,7 +53,16 @@ pub fn main() -> ExitCode {
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {
-    if matches!(command, Command::Accuracy(_) | Command::Bench { .. } | Command::Paper(_) | Command::Plan(_)) {
+    let ends_at_once = matches!(
+        command,
+        Command::Accuracy(_)
+            | Command::Bench { .. }
+            | Command::Check(_)
+            | Command::Paper(_)
+            | Command::Plan(_)
+            | Command::Verify(_)
+    );
+    if ends_at_once {
         interrupt::Interrupt::at_once().context("Ctrl-C handler")?;
     }
     match command {

@@ -51,6 +51,22 @@ pub fn idle(args: &GenerateArgs, temperature: f64) -> Option<String> {
     }
 }
 
+/// What to say of flags that asked for more than there can be, each with what is used.
+pub fn reduced(args: &GenerateArgs, session: &Session) -> Option<String> {
+    let placed = session.placement();
+    let asked = [
+        ("--stages", args.place.stages, Some(placed.stages)),
+        ("--head-cols", args.place.head_cols, Some(placed.head_cols)),
+        ("--chunk", args.chunk, session.chunk().map(|chunk| chunk as u32)),
+    ];
+    let less = asked.into_iter().filter_map(|(flag, asked, used)| Some((flag, asked?, used?)));
+    let flags: Vec<String> = less
+        .filter(|(_, asked, used)| asked > used)
+        .map(|(flag, asked, used)| format!("{flag} {asked} ({used} in use)"))
+        .collect();
+    (!flags.is_empty()).then(|| format!("more than there can be: {}", flags.join(", ")))
+}
+
 /// The mesh with the fewest PEs that holds what was asked for.
 fn mesh_for(job: &HiArgs) -> String {
     let (context, chip) = (job.session.context, &job.session.chip.name);

@@ -49,7 +49,7 @@ impl End {
             words: words as u16,
             order,
             hands_over: self.hands_over > 0,
-            // What a tile is that is not handed over is not looked at.
+            // Read only where the tile may be handed over.
             ctrl: Ctrl { kind_slot: place, position: u32::from(self.hands_over) },
             ..Ticket::new(kind)
         }

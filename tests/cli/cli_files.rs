@@ -151,6 +151,14 @@ fn a_plan_beyond_what_the_model_was_trained_for_says_so() {
 }
 
 #[test]
+fn what_was_asked_beyond_what_there_can_be_is_said() {
+    let run = |flags: &[&str]| plummer(&[&["generate", "-p", "ROMEO:", "-n", "1", "--mesh", "6x5"], flags].concat());
+    let out = run(&["--stages", "9", "--chunk", "99"]);
+    assert!(stderr(&out).contains("more than there can be: --stages 9 (4 in use), --chunk 99 ("), "{}", stderr(&out));
+    assert!(!stderr(&run(&["--stages", "4", "--chunk", "2"])).contains("more than"));
+}
+
+#[test]
 fn groups_that_a_column_does_not_have_are_named() {
     let run = |algo| plummer(&["bench", "gemv", "--mesh", "4x8", "--size", "64x64", "--dry", "--algo", algo]);
     for (algo, why) in [
