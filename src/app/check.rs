@@ -64,7 +64,7 @@ pub fn run(args: &CheckArgs) -> Result<(String, u8)> {
         bail!("--prompt {prompt}: {positions} positions are checked (-c N)");
     }
     let bar = Progress::new(Some(2 * positions as u64));
-    bar.at("positions of a session");
+    bar.at("passes of a session, two a position");
     let decode = check_decode(&decode, &layout, positions, || bar.step())?;
     let mut found = Found { placed, positions, decode, launches: Vec::new(), prompts: Vec::new(), refused: None };
     if found.decode.verdict.is_strict() {
@@ -244,7 +244,7 @@ fn sentence(verdict: &Verdict) -> &'static str {
 fn links(load: &LoadReport) -> String {
     let Some(((from, to), busiest)) = load.busiest else { return "no traffic".to_owned() };
     let (cycles, at) = (busiest.busiest, busiest.at);
-    let busiest = format!("the busiest, {from} to {to} at cycle {at}, is taken for {cycles}");
+    let busiest = format!("the busiest, {from} to {to} at cycle {at} of the session, is taken for {cycles}");
     if load.windows_over == 0 {
         return format!("no window of {WINDOW} cycles is over what a link carries; {busiest}");
     }

@@ -52,7 +52,7 @@ pub struct CommonArgs {
     /// Meshes, COLSxROWS each.
     #[arg(long, value_name = "COLSxROWS,..", value_delimiter = ',', value_parser = mesh, default_value = "8x8")]
     pub mesh: Vec<(u32, u32)>,
-    /// Number formats [default: default; of relay: paper, the only one it has].
+    /// Number formats [default: default; `bench relay` has paper alone].
     #[arg(long, value_enum)]
     pub numerics: Option<NumericsArg>,
     /// Bursts without payloads: the same cycles and counters, no result.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use super::super::count;
 use super::energy::Spent;
 use super::shares::Shares;
 use crate::fabric::Chip;
@@ -142,12 +143,11 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
         true => format!(", --stages {} --head-cols {}", p.stages.len(), p.head_cols),
         false => String::new(),
     };
-    row("mesh", format!("{}x{} cores a stage, {} stages of up to {most} layers{spread}", p.cols, p.rows, c.stages));
+    let (stages, layers) = (count(c.stages, "stage"), count(most, "layer"));
+    row("mesh", format!("{}x{} cores a stage, {stages} of up to {layers}{spread}", p.cols, p.rows));
+    let bands = count(p.floor.bands(), "band");
     let free = f64::from(chip.cols) * f64::from(chip.rows) - p.pes() as f64;
-    row(
-        "wafer",
-        format!("{} cores in {} bands, head {}x{}; {free:.0} free", p.pes(), p.floor.bands(), p.head_cols, p.rows),
-    );
+    row("wafer", format!("{} cores in {bands}, head {}x{}; {free:.0} free", p.pes(), p.head_cols, p.rows));
     let counts = |list: &[usize]| list[..list.len() - 1].iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let [y, x, head] = [&p.groups_y, &p.groups_x, &p.groups_head].map(|list| counts(list));
     let groups = if c.k_tree > 1 { format!(", --groups {y}/{x}/{head} (y/x/head)") } else { String::new() };

@@ -212,8 +212,8 @@ impl Verified {
         let failed = lines.iter().filter(|l| l.difference.is_some()).count();
         let all: String = lines.iter().map(line).collect();
         let (chip, stages) = (&config.chip.name, super::count(plan.stages.len(), "stage"));
-        let (cols, rows, context) = (plan.cols, plan.rows, config.context);
-        let head = format!("{model} on {chip}: {cols}x{rows} cores a stage, {stages}, room for {context} positions");
+        let (cols, rows, positions) = (plan.cols, plan.rows, super::count(config.context, "position"));
+        let head = format!("{model} on {chip}: {cols}x{rows} cores a stage, {stages}, room for {positions}");
         let verdict = match failed {
             0 => {
                 format!("all {} comparisons are equal bit for bit: {tokens} tokens x {vocab} logits each", lines.len())
