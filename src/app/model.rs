@@ -33,7 +33,7 @@ pub fn open(path: Option<&Path>) -> Result<Model, ModelError> {
 }
 
 /// Does this name sizes that are built in, and no file?
-fn is_preset(path: &Path) -> bool {
+pub(super) fn is_preset(path: &Path) -> bool {
     !path.exists() && path.to_str().and_then(Sizes::preset).is_some()
 }
 

@@ -41,7 +41,8 @@ const PROMPT_BYTES_MAX: u64 = 64 << 20;
 
 /// Opens, reads, encodes and checks.
 pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {
-    if let Some(path) = args.placed.as_deref().filter(|path| !path.exists() && args.prompt.is_none()) {
+    let is_nothing = |path: &&Path| !path.exists() && !super::model::is_preset(path);
+    if let Some(path) = args.placed.as_deref().filter(is_nothing).filter(|_| args.prompt.is_none()) {
         bail!("model {}: no such file or directory (a prompt goes behind -p)", path.display());
     }
     let model = super::model::open(args.path())?;

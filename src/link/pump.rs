@@ -33,9 +33,11 @@ impl<S: Store> Net<S> {
         let ser = self.timing.ser(wavelets);
         let (mut head, mut span) = (burst.head, burst.span);
         loop {
-            match self.drop_off((id, head, span), &burst, wavelets, ser) {
-                Some(there) => (id, head, span) = there,
-                None => return,
+            if self.lanes[id as usize].flags.has(LaneFlags::RAMP) {
+                match self.drop_off((id, head, span), &burst, wavelets, ser) {
+                    Some(there) => (id, head, span) = there,
+                    None => return,
+                }
             }
             let lane = &self.lanes[id as usize];
             let (out, flags, n_outs) = (lane.outs[0], lane.flags, lane.n_outs);

@@ -113,19 +113,15 @@ impl<'a> Operand<'a> {
         'a: 's,
     {
         let first = self.at(m.start, k.start);
-        if self.stride == 1
-            && self.k_stride == m.len()
-            && let Values::F16(values) = self.values
-        {
-            let (run, out) = (&values[first..first + m.len() * k.len()], &mut out[..m.len() * k.len()]);
-            // SAFETY: a `Kernels` exists only for a level whose instructions this host has; lengths are equal.
-            unsafe { (kernels.0.widen_f16)(run, out) };
+        if self.stride == 1 && self.k_stride == m.len() && !matches!(self.values, Values::F32(_)) {
+            let out = &mut out[..m.len() * k.len()];
+            self.values.widen(kernels, first, out);
             return (out, Strides { row: 1, k: m.len() });
         }
         self.other_chunk(kernels, m, k, out)
     }
 
-    /// `chunk` where it is not a run of binary16.
+    /// `chunk` where it is f32 already, or not one run.
     #[inline(never)]
     fn other_chunk<'s>(
         &self,
@@ -146,10 +142,6 @@ impl<'a> Operand<'a> {
                 self.values.widen(kernels, self.at(row, k.start), &mut out[..k.len()]);
             }
             return (out, Strides { row: DEPTH, k: 1 });
-        }
-        if self.stride == 1 && self.k_stride == m.len() {
-            self.values.widen(kernels, first, &mut out[..m.len() * k.len()]);
-            return (out, Strides { row: 1, k: m.len() });
         }
         for (k, out) in k.zip(out.chunks_exact_mut(ROWS)) {
             let out = &mut out[..m.len()];

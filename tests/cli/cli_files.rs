@@ -140,6 +140,8 @@ fn a_model_is_named_by_place_or_by_flag() {
     }
     let out = plummer(&["generate", "hello"]);
     assert!(stderr(&out).contains("hello") && stderr(&out).contains("a prompt goes behind -p"), "{}", stderr(&out));
+    let [placed, named] = [&["generate", "llama3-8b"][..], &["generate", "-m", "llama3-8b"]].map(plummer);
+    assert_eq!(stderr(&placed), stderr(&named), "what takes sizes alone");
     assert_eq!(stdout(&plummer(&["inspect", "weights"])), stdout(&plummer(&["inspect", "-m", "weights"])));
 }
 

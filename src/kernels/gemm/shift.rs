@@ -162,10 +162,10 @@ pub fn cyclic<'a>(
             Exchange::join_two(pe, older, newer).await;
             let piece = &map.pieces[at as usize];
             if piece.ends.0 {
-                a.arrived(pe, std::mem::replace(&mut a_move, Exchange::NOTHING), Way::Forward);
+                a.arrived(pe, a_move, Way::Forward);
             }
             if piece.ends.1 {
-                b.arrived(pe, std::mem::replace(&mut b_move, Exchange::NOTHING), Way::Forward);
+                b.arrived(pe, b_move, Way::Forward);
             }
             if let Some(barrier) = barrier {
                 let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
