@@ -218,6 +218,7 @@ fn pass<F: Future<Output = ()>>(
     drop(net);
     run_pass(worker, me, idle);
     let mut net = part.net.borrow_mut();
+    net.leave_tracks();
     // Quiescent: the commands were taken (or the session ends here with a stall).
     places.into_iter().for_each(|place| Store::release(&mut net.store, place));
     let done = |r: &Record| matches!(r.status, Status::Finished | Status::OnPass);

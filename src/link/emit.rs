@@ -91,6 +91,7 @@ impl<S: Store> Net<S> {
     }
 
     fn queue_send(&mut self, r: &SendRequest, id: u32) {
+        self.off_port(r.port);
         let port = &mut self.ports[r.port as usize];
         if port.first == NONE {
             port.first = id;
@@ -164,12 +165,13 @@ impl<S: Store> Net<S> {
             record.tickets = self.tickets.grow(Record::OPEN_MAX);
         }
         record.cover(Span { place: ticket.place, words: u32::from(ticket.words) });
-        if record.hands_over > 0 {
+        if self.hands_over > 0 {
             ticket.hands_over = true;
-            ticket.ctrl = Ctrl { kind_slot: ticket.place, position: u32::from(record.hands_over) };
+            ticket.ctrl = Ctrl { kind_slot: ticket.place, position: u32::from(self.hands_over) };
         }
         let at = (!record.open).trailing_zeros();
         record.open |= 1 << at;
+        record.standing &= !(1 << at);
         let id = record.tickets + at;
         ticket.order = self.tickets.posted;
         self.tickets.posted = ticket.order.wrapping_add(1);

@@ -56,41 +56,111 @@ impl End {
     }
 }
 
+impl Ticket {
+    /// One that stands on a track, and has ended, is posted again.
+    #[inline(always)]
+    fn again(&mut self, end: &End, ready: u64, order: u32) {
+        let Span { place, words } = end.tile;
+        (self.state, self.awaited, self.hands_over) = (TicketState::Queued, false, end.hands_over > 0);
+        (self.place, self.words, self.order, self.ready) = (place, words as u16, order, ready);
+        self.ctrl = Ctrl { kind_slot: place, position: u32::from(end.hands_over) };
+    }
+}
+
 impl<S: Store> Net<S> {
     /// Posts a send and a receive: their tickets. Nothing where it is not as it mostly is: a long block to one taker on
-    /// a port without other work, tiles that no ticket is open on, and two free tickets side by side.
+    /// a track, or on a port without other work; tiles that no ticket is open on; two free tickets side by side.
     #[inline(always)]
     pub fn exchange(&mut self, pe: u32, out: &End, into: &End) -> Option<[u32; 2]> {
-        let (record, port) = (&self.records[pe as usize], &self.ports[out.at as usize]);
+        let record = &self.records[pe as usize];
         let at = match record.open {
             open if open & 0b11 == 0 => 0,
             open if open & 0b1100 == 0 => 2,
             _ => return None,
         };
-        let is_plain = self.is_swift && port.is_idle() && port.n_outs == 1 && port.answers == 1;
         let is_long = out.tile.words > self.timing.queue_wavelets && into.tile.words > 0;
-        if !is_plain || !is_long || record.tickets == NONE || record.status == Status::Failed {
+        if !self.is_swift || !is_long || record.tickets == NONE || record.status == Status::Failed {
             return None;
         }
         if out.tile.overlaps(into.tile) || record.is_open() && self.any_open(record, [out.tile, into.tile]) {
             return None;
         }
-        let (first, to) = (record.tickets + at, port.outs[0]);
+        let (first, stands) = (record.tickets + at, record.standing >> at & 0b11 == 0b11);
+        let [of_send, of_receive] = self.tickets.some_mut(first);
+        let tracks = [of_send.track(), of_receive.track()];
+        let is_same = stands && of_send.at == out.at && of_receive.at == into.at;
+        if !is_same || self.tracks[tracks[0]].is_posted(0) || self.tracks[tracks[1]].is_posted(1) {
+            return self.exchange_anew(pe, first, out, into);
+        }
         let (ready, depth) = self.issue(pe);
+        let order = self.open_two(pe, at, out, into);
+        let [of_send, of_receive] = self.tickets.some_mut(first);
+        of_send.again(out, ready, order);
+        of_send.tally = depth;
+        of_receive.again(into, ready, order.wrapping_add(1));
+        self.give_on(tracks[0], first);
+        self.ask_on(tracks[1], first + 1, pe);
+        self.settle();
+        Some([first, first + 1])
+    }
+
+    /// `exchange` where the two tickets do not stand on the tracks of the two ends yet.
+    #[inline(never)]
+    fn exchange_anew(&mut self, pe: u32, first: u32, out: &End, into: &End) -> Option<[u32; 2]> {
+        let on = self.track_of_port(out.at).and_then(|track| self.or_leave(track, 0));
+        let ends_on = self.track_of_lane(into.at).and_then(|track| self.or_leave(track, 1));
+        let port = &self.ports[out.at as usize];
+        let is_plain = port.is_idle() && port.n_outs == 1 && port.answers == 1;
+        if on.is_none() && !is_plain {
+            return None;
+        }
+        let to = port.outs[0];
+        let at = first - self.records[pe as usize].tickets;
+        let (ready, depth) = self.issue(pe);
+        let order = self.open_two(pe, at, out, into);
+        let mut send = Ticket { ready, tally: depth, ..out.ticket(TicketKind::Send, pe, order) };
+        let mut receive = Ticket { ready, ..into.ticket(TicketKind::Receive, pe, order.wrapping_add(1)) };
+        let mut standing = 0;
+        for (end, (track, ticket)) in [(on, &mut send), (ends_on, &mut receive)].into_iter().enumerate() {
+            if let Some(track) = track {
+                standing |= 1 << end;
+                ticket.tail = u64::from(track);
+            }
+        }
+        let record = &mut self.records[pe as usize];
+        record.standing = record.standing & !(0b11 << at) | standing << at;
+        *self.tickets.some_mut(first) = [send, receive];
+        match on {
+            Some(track) => self.give_on(track, first),
+            None => self.give(first, to, depth),
+        }
+        match ends_on {
+            Some(track) => self.ask_on(track, first + 1, pe),
+            None => self.receive_posted(into.at, first + 1),
+        }
+        self.settle();
+        Some([first, first + 1])
+    }
+
+    /// A track, unless something is posted at that end of it already, behind which another block queues as usual.
+    fn or_leave(&mut self, track: u32, end: usize) -> Option<u32> {
+        if self.tracks[track].is_posted(end) {
+            self.leave(track);
+            return None;
+        }
+        Some(track)
+    }
+
+    /// Opens tickets `at` and the one after it: the order of the first.
+    #[inline(always)]
+    fn open_two(&mut self, pe: u32, at: u32, out: &End, into: &End) -> u32 {
         let record = &mut self.records[pe as usize];
         record.cover(out.tile);
         record.open |= 0b11 << at;
         record.cover(into.tile);
         let order = self.tickets.posted;
         self.tickets.posted = order.wrapping_add(2);
-        let receive = Ticket { ready, ..into.ticket(TicketKind::Receive, pe, order.wrapping_add(1)) };
-        let send = Ticket { ready, tally: depth, ..out.ticket(TicketKind::Send, pe, order) };
-        let [of_send, of_receive] = self.tickets.some_mut(first);
-        (*of_send, *of_receive) = (send, receive);
-        self.give(first, to, depth);
-        self.receive_posted(into.at, first + 1);
-        self.settle();
-        Some([first, first + 1])
+        order
     }
 
     /// Waits for the ends of posted operations, given in the order in which they were posted; a `NONE` is nothing.
@@ -168,7 +238,7 @@ impl<S: Store> Net<S> {
 
     /// The send of ticket `id` departs on its port, which has nothing else to do, into lane `to`; or waits for room.
     #[inline(always)]
-    fn give(&mut self, id: u32, to: u32, depth: u32) {
+    pub(super) fn give(&mut self, id: u32, to: u32, depth: u32) {
         let (timing, lane, t) = (&self.timing, &mut self.lanes[to as usize], &mut self.tickets[id]);
         let port = &mut self.ports[t.at as usize];
         let Some(credit) = lane.credit(timing.lane_depth) else {

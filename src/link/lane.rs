@@ -219,6 +219,12 @@ impl Lane {
         self.wavelets += u64::from(wavelets);
     }
 
+    /// Counts so many bursts at once.
+    pub(super) fn count_all(&mut self, bursts: u32, wavelets: u64) {
+        self.bursts += bursts;
+        self.wavelets += wavelets;
+    }
+
     /// A burst comes and is taken at once: the slot that it would have lain in, of a lane that holds nothing.
     #[inline(always)]
     pub(super) fn skip(&mut self, depth: u8) -> u8 {

@@ -25,6 +25,7 @@ mod ring;
 mod swift;
 mod take;
 mod ticket;
+mod track;
 mod warm;
 
 pub use burst::{Burst, Ctrl, Timing, wavelets};

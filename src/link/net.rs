@@ -13,6 +13,7 @@ use super::ready::Ready;
 use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{BY_PORT, NONE, Port, Tickets};
+use super::track::Tracks;
 use super::warm::vec_on_large_pages;
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
@@ -79,6 +80,10 @@ pub struct Net<S> {
     pub records: Vec<Record>,
     /// Open operations.
     pub tickets: Tickets,
+    /// Links of rings whose moves need neither ports nor lanes.
+    pub(super) tracks: Tracks,
+    /// While operations are posted on tiles that may be handed over: words of such a tile; 0 else.
+    pub hands_over: u16,
     /// Payloads.
     pub store: S,
     /// Bursts carry no payload words.
@@ -107,13 +112,15 @@ impl<S: Store> Net<S> {
         let mut records = vec_on_large_pages(parts.pes);
         records.resize(parts.pes, Record::new());
         let outbox = |p| Outbox { producer: p, spill: VecDeque::new() };
-        let n_lanes = parts.lanes.len();
+        let (n_lanes, n_ports) = (parts.lanes.len(), parts.ports.len());
         Self {
             timing,
             lanes: parts.lanes,
             ports: parts.ports,
             records,
             tickets: Tickets::of(parts.pes),
+            tracks: Tracks::of(n_ports),
+            hands_over: 0,
             store,
             dry,
             deep,

@@ -56,8 +56,8 @@ pub struct Record {
     pub takeable: u16,
     /// Which of its tickets are open, a bit each.
     pub open: u8,
-    /// While it posts operations on tiles that may be handed over: words of such a tile; 0 else.
-    pub hands_over: u16,
+    /// Which of its tickets stand on tracks, a bit each.
+    pub standing: u8,
     /// What the program will read and write when it goes on, if that is known, and its cache lines; for hints.
     pub works_on: u32,
     /// See `works_on`.
@@ -89,7 +89,7 @@ impl Record {
             way: NONE,
             takeable: 0,
             open: 0,
-            hands_over: 0,
+            standing: 0,
             works_on: 0,
             works_on_lines: 0,
             awaits: 0,

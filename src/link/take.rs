@@ -76,8 +76,9 @@ impl<S: Store> Net<S> {
         let lane = &mut self.lanes[lane_id as usize];
         match lane.posted {
             NONE => lane.posted = id,
-            oldest => return self.queue_behind(oldest, id),
+            oldest => return self.queue_behind(lane_id, oldest, id),
         }
+        let lane = &mut self.lanes[lane_id as usize];
         if lane.takeable() > 0 {
             let reader = lane.reader;
             self.records[reader as usize].takeable -= 1;
@@ -86,7 +87,11 @@ impl<S: Store> Net<S> {
     }
 
     #[cold]
-    fn queue_behind(&mut self, mut at: u32, id: u32) {
+    fn queue_behind(&mut self, lane: u32, mut at: u32, id: u32) {
+        if let Some(track) = self.track_of_lane(lane) {
+            self.leave(track);
+            return self.receive_posted(lane, id);
+        }
         while self.tickets[at].next != NONE {
             at = self.tickets[at].next;
         }

@@ -79,7 +79,7 @@ pub struct Ticket {
     pub ctrl: Ctrl,
     /// Earliest start.
     pub ready: u64,
-    /// While queued: the earliest tail, of a combine. Emitted: the tail as sent.
+    /// While queued: the earliest tail, of a combine. Emitted: the tail as sent. Of one that stands on a track: which.
     pub tail: u64,
     /// While in flight: the largest (start of take - path). Done: the end.
     pub end: u64,
@@ -286,8 +286,13 @@ impl Tickets {
 
     /// Calls `each` with the open tickets of a PE's record until it says `true`; whether it did.
     #[inline(always)]
-    pub fn any_open(&self, record: &Record, mut each: impl FnMut(&Ticket) -> bool) -> bool {
-        let mut open = record.open;
+    pub fn any_open(&self, record: &Record, each: impl FnMut(&Ticket) -> bool) -> bool {
+        self.any_of(record, record.open, each)
+    }
+
+    /// The same for those of its tickets whose bit is set in `open`.
+    #[inline(always)]
+    pub(super) fn any_of(&self, record: &Record, mut open: u8, mut each: impl FnMut(&Ticket) -> bool) -> bool {
         if open == 0 {
             return false;
         }

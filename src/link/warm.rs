@@ -103,24 +103,27 @@ impl<S: Store> Net<S> {
             self.warm_tickets(*pe);
         }
         if let Some(pe) = soon.get(1) {
-            self.each_open(*pe, |t| match t.kind {
+            self.each_open(*pe, |t, stands| match t.kind {
+                _ if stands => warm_one(self.tracks.at(t.track())),
                 TicketKind::Receive => self.warm_lane(t.at as usize),
                 _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
             });
             self.warm_tiles(*pe);
         }
         if let Some(pe) = soon.first() {
-            self.each_open(*pe, |t| {
-                if t.kind == TicketKind::Send {
+            self.each_open(*pe, |t, stands| match t.kind {
+                _ if stands => self.warm_far_end(t),
+                TicketKind::Send => {
                     let way = self.ports[t.at as usize].outs[0];
                     self.warm_lane(way as usize);
                     self.warm_after(way);
                     ask(self.records.as_ptr().wrapping_add(sinks[t.at as usize] as usize));
                 }
+                _ => {}
             });
         }
-        self.each_open(pe, |t| {
-            if t.kind == TicketKind::Send && sinks[t.at as usize] != NONE {
+        self.each_open(pe, |t, stands| {
+            if !stands && t.kind == TicketKind::Send && sinks[t.at as usize] != NONE {
                 self.warm_tickets(sinks[t.at as usize]);
             }
         });
@@ -135,7 +138,7 @@ impl<S: Store> Net<S> {
             return;
         }
         warm(self.store.words(record.works_on, usize::from(record.works_on_lines) * (LINE / 4)));
-        self.each_open(pe, |t| {
+        self.each_open(pe, |t, _| {
             if t.kind == TicketKind::Receive {
                 warm(self.store.words(t.lies(), usize::from(t.words)));
             }
@@ -149,13 +152,27 @@ impl<S: Store> Net<S> {
         (0..4).for_each(|i| ask(tickets.wrapping_add(i)));
     }
 
-    /// Calls `each` with the open tickets of a PE.
+    /// Asks for the ticket and the PE at the other end of a track.
     #[inline(always)]
-    fn each_open(&self, pe: u32, mut each: impl FnMut(&Ticket)) {
-        self.tickets.any_open(&self.records[pe as usize], |t| {
-            each(t);
-            false
-        });
+    fn warm_far_end(&self, t: &Ticket) {
+        let track = &self.tracks[t.track()];
+        let far = track.tickets[usize::from(t.kind == TicketKind::Send)];
+        ask(self.tickets.at(far));
+        if t.kind == TicketKind::Send {
+            ask(self.records.as_ptr().wrapping_add(track.taker as usize));
+        }
+    }
+
+    /// Calls `each` with the open tickets of a PE, and whether they stand on tracks.
+    #[inline(always)]
+    fn each_open(&self, pe: u32, mut each: impl FnMut(&Ticket, bool)) {
+        let record = &self.records[pe as usize];
+        for (stands, which) in [(true, record.standing), (false, !record.standing)] {
+            self.tickets.any_of(record, record.open & which, |t| {
+                each(t, stands);
+                false
+            });
+        }
     }
 
     /// Asks for the lane after `lane`, not for its slots: along a way they lie one behind the other.

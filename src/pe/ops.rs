@@ -308,6 +308,7 @@ impl<'a> Pe<'a> {
         fold: Fold,
         wait: (Status, &'static Location<'static>),
     ) -> Poll<Option<Taken>> {
+        net.off_lane(rx.0);
         let record = &mut net.records[self.id as usize];
         let (now, takeable) = (record.now, record.takeable > 0);
         let front = if takeable && !net.is_posted(rx.0) { net.front(rx.0) } else { None };

@@ -86,13 +86,13 @@ impl<'a> Pe<'a> {
     #[inline(never)]
     #[track_caller]
     fn post_each(self, net: &mut Net<Memory>, give: (Tx, Tile, u16), take: (Rx, Tile, u16)) -> [Ticket; 2] {
-        let (place, id, none) = (Location::caller(), self.id as usize, Ticket::NOTHING);
+        let (place, none) = (Location::caller(), Ticket::NOTHING);
         let has_one_sink = net.ports[give.0.port as usize].answers == 1;
-        net.records[id].hands_over = if has_one_sink { give.2 } else { 0 };
+        net.hands_over = if has_one_sink { give.2 } else { 0 };
         let sent = if give.1.words > 0 { self.start_posted_send(net, give.0, give.1, place) } else { none };
-        net.records[id].hands_over = take.2;
+        net.hands_over = take.2;
         let came = if take.1.words > 0 { self.start_posted_recv(net, take.0, take.1, place) } else { none };
-        net.records[id].hands_over = 0;
+        net.hands_over = 0;
         [sent, came]
     }
 

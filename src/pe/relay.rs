@@ -166,6 +166,9 @@ impl Relay<'_> {
         let record = &mut net.records[self.pe.id as usize];
         record.behind = NONE;
         let (takeable, others) = (record.takeable > 0, record.is_open());
+        if takeable {
+            net.off_lane(back.0);
+        }
         if net.end_of(self.open).is_some()
             || takeable && net.front(back.0).is_some()
             || others && is_open(net, self.pe.id, into)

@@ -1,0 +1,382 @@
+//! Tracks: links of a ring, between two PEs of this worker, along which block follows block.
+//!
+//! ```text
+//!   giver --port--> lane (way) --> lane --> taker        what a block meets here, block after block, is nothing but
+//!     \________________ track _______________/           the times that the block before it has left behind
+//! ```
+//! While a port sends nothing but blocks of posted exchanges, and its lanes carry nothing else, all that has to be kept
+//! is those times: a block moves when both ends have posted, in one step, and neither port nor lanes are touched. Any
+//! other operation on the port or on the last lane ends that (`leave`), and so does the end of a pass: counters and
+//! times are written where they belong, and what one end alone has posted is posted again in the usual way.
+//!
+//! Invariant: a port has `ON_TRACK` as `current`, and its last lane as `posted`, exactly while a track stands for them;
+//! both then hold nothing. A ticket stands on a track while its bit in `Record::standing` is set.
+//! Invariant: times, counters and what PEs wait for are what `Net::give` and `receive_posted` would make of them.
+//! Called by `exchange`; `leave` by whoever finds a port or a lane on a track.
+
+use super::burst::Ctrl;
+use super::lane::{Lane, LaneFlags, SLOTS};
+use super::net::{Net, Store};
+use super::record::Status;
+use super::ticket::{NONE, Port, Ticket, TicketState};
+use super::warm::vec_on_large_pages;
+
+/// In `Lane::posted`: the lane belongs to the track of the other bits.
+pub(super) const ON_TRACK: u32 = 1 << 31;
+
+/// See the module.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub(super) struct Track {
+    /// The ticket of the block that is given, and that of the block that is taken: the last ones, if there were any.
+    pub(super) tickets: [u32; 2],
+    /// The giver has posted, the taker has not; and the other way round.
+    is_given: bool,
+    is_asked: bool,
+    /// Lane slots: the next one.
+    free_at: u8,
+    /// The port, the lane between (or `NONE`), the last lane.
+    port: u32,
+    way: u32,
+    lane: u32,
+    /// The PE that takes.
+    pub(super) taker: u32,
+    /// Cycles from the sender's router to the taker's, and those of a turn among them.
+    path: u32,
+    turn: u32,
+    /// Blocks since the track was laid, and their wavelets.
+    bursts: u32,
+    wavelets: u64,
+    /// As in `Port::previous_end`.
+    port_end: u64,
+    /// As in `Lane::tail_departure` and `take_end` of the lane between.
+    way_tails: [u64; 2],
+    /// As in the last lane: `tail_departure`, `take_end`, the times of its slots.
+    tail_departure: u64,
+    take_end: u64,
+    freed: [u64; SLOTS],
+}
+
+const _: () = assert!(std::mem::size_of::<Track>() == 128);
+
+/// All tracks; one that was left is used again.
+#[derive(Debug)]
+pub(super) struct Tracks {
+    all: Vec<Track>,
+    free: u32,
+}
+
+impl Tracks {
+    /// None yet, with address space for one a port; the host backs what is used.
+    pub(super) fn of(ports: usize) -> Self {
+        Self { all: vec_on_large_pages(ports), free: NONE }
+    }
+
+    fn add(&mut self, track: Track) -> u32 {
+        match self.free {
+            NONE => {
+                self.all.push(track);
+                self.all.len() as u32 - 1
+            }
+            id => {
+                self.free = self.all[id as usize].port;
+                self.all[id as usize] = track;
+                id
+            }
+        }
+    }
+
+    /// Where a track lies, for hints.
+    #[inline(always)]
+    pub(super) fn at(&self, id: u32) -> *const Track {
+        self.all.as_ptr().wrapping_add(id as usize)
+    }
+}
+
+impl std::ops::Index<u32> for Tracks {
+    type Output = Track;
+    #[inline(always)]
+    fn index(&self, id: u32) -> &Track {
+        &self.all[id as usize]
+    }
+}
+
+impl Track {
+    /// Has its giver (`end` 0), or its taker (1), posted what has not been served?
+    #[inline(always)]
+    pub(super) fn is_posted(&self, end: usize) -> bool {
+        if end == 0 { self.is_given } else { self.is_asked }
+    }
+}
+
+impl Port {
+    /// In `current`: a track stands for this port; `place` says which.
+    pub(super) const ON_TRACK: u32 = NONE - 2;
+}
+
+impl Ticket {
+    /// The track of a ticket that stands on one.
+    #[inline(always)]
+    pub(super) fn track(&self) -> u32 {
+        self.tail as u32
+    }
+}
+
+impl<S: Store> Net<S> {
+    /// The track of a port, which is laid if it can be.
+    pub(super) fn track_of_port(&mut self, id: u32) -> Option<u32> {
+        let port = &self.ports[id as usize];
+        match port.current {
+            Port::ON_TRACK => Some(port.place),
+            _ => self.lay(id),
+        }
+    }
+
+    /// The track that a lane ends, if it is on one.
+    #[inline(always)]
+    pub(super) fn track_of_lane(&self, id: u32) -> Option<u32> {
+        let posted = self.lanes[id as usize].posted;
+        (posted != NONE && posted & ON_TRACK != 0).then_some(posted & !ON_TRACK)
+    }
+
+    /// Lays a track from a port on: over one or two lanes, to one taker, where nothing is under way or waited for.
+    fn lay(&mut self, id: u32) -> Option<u32> {
+        const OTHERS: u16 = LaneFlags::REMOTE | LaneFlags::FOREIGN | LaneFlags::STARVED;
+        let port = &self.ports[id as usize];
+        if !port.is_idle() || port.n_outs != 1 || port.answers != 1 || port.pe == NONE {
+            return None;
+        }
+        let is_quiet = |lane: &Lane| lane.held() == 0 && !lane.flags.has(OTHERS);
+        let (mut way, mut last) = (NONE, port.outs[0]);
+        let mut turn = 0;
+        let first = &self.lanes[last as usize];
+        if first.flags.has(LaneFlags::WAY) && is_quiet(first) {
+            turn = if first.flags.has(LaneFlags::TURN0) { self.timing.turn } else { 0 };
+            (way, last) = (last, first.outs[0]);
+        }
+        let lane = &self.lanes[last as usize];
+        if !is_quiet(lane) || !lane.flags.has(LaneFlags::RAMP) || lane.n_outs > 0 {
+            return None;
+        }
+        let (taker, record) = (lane.reader, &self.records[lane.reader as usize]);
+        // A receive that is posted already is that of the first block.
+        let asked = lane.posted;
+        if asked != NONE && self.tickets[asked].next != NONE {
+            return None;
+        }
+        if record.wait_on == last && matches!(record.status, Status::OnLane | Status::OnPass) {
+            return None;
+        }
+        let way_tails = match self.lanes.get(way as usize) {
+            Some(lane) => [lane.tail_departure, lane.take_end],
+            None => [0; 2],
+        };
+        let track = Track {
+            tickets: [NONE, asked],
+            is_given: false,
+            is_asked: asked != NONE,
+            free_at: lane.next_slot(self.timing.lane_depth),
+            port: id,
+            way,
+            lane: last,
+            taker,
+            path: lane.path,
+            turn,
+            bursts: 0,
+            wavelets: 0,
+            port_end: port.previous_end,
+            way_tails,
+            tail_departure: lane.tail_departure,
+            take_end: lane.take_end,
+            freed: lane.slots.map(|slot| slot.head),
+        };
+        let at = self.tracks.add(track);
+        let port = &mut self.ports[id as usize];
+        (port.current, port.place) = (Port::ON_TRACK, at);
+        self.lanes[last as usize].posted = at | ON_TRACK;
+        if asked != NONE {
+            let record = &mut self.records[taker as usize];
+            record.standing |= 1 << (asked - record.tickets);
+            self.tickets[asked].tail = u64::from(at);
+        }
+        Some(at)
+    }
+
+    /// Send `ticket` is posted on a track that waits for one.
+    #[inline(always)]
+    pub(super) fn give_on(&mut self, id: u32, ticket: u32) {
+        let track = &mut self.tracks.all[id as usize];
+        track.tickets[0] = ticket;
+        if track.is_asked {
+            return self.carry(id);
+        }
+        track.is_given = true;
+        // As a burst that has come to the lane.
+        let record = &mut self.records[track.taker as usize];
+        record.takeable += 1;
+        if record.wait_on == track.lane && matches!(record.status, Status::OnLane | Status::OnPass) {
+            self.leave(id);
+        }
+    }
+
+    /// Receive `ticket` of `pe` is posted on a track that waits for one.
+    #[inline(always)]
+    pub(super) fn ask_on(&mut self, id: u32, ticket: u32, pe: u32) {
+        let track = &mut self.tracks.all[id as usize];
+        track.tickets[1] = ticket;
+        track.is_asked = true;
+        if track.is_given {
+            self.records[pe as usize].takeable -= 1;
+            self.carry(id);
+        }
+    }
+
+    /// A block moves: both ends are posted, neither has been served.
+    #[inline(always)]
+    fn carry(&mut self, id: u32) {
+        let (timing, track) = (&self.timing, &mut self.tracks.all[id as usize]);
+        let [sent, taken] = track.tickets;
+        let (s, t) = (&self.tickets[sent], &self.tickets[taken]);
+        if s.words != t.words {
+            return self.misfit(id);
+        }
+        let (alpha, ramp) = (u64::from(timing.alpha), u64::from(timing.ramp));
+        let ser = timing.ser(u32::from(s.words));
+        let slot = usize::from(track.free_at) % SLOTS;
+        let room = track.freed[slot];
+        // As `emit::departs`, `pump::passes` and `take::begins`, without what cannot be.
+        let credit = match (track.way, timing.lane_depth) {
+            (NONE, _) => room,
+            (_, 1) => track.way_tails[0],
+            _ => track.way_tails[1],
+        };
+        let left = s.ready.max(track.port_end).max(credit) + ramp;
+        let (mut head, mut tail) = (left + alpha, left + ser + alpha);
+        if track.way != NONE {
+            let departure = head.max(track.way_tails[0]).max(room);
+            let departed = (departure + ser).max(tail);
+            track.way_tails = [departed, track.way_tails[0]];
+            let onward = alpha + u64::from(track.turn);
+            (head, tail) = (departure + onward, departed + onward);
+        }
+        let departure = head.max(track.tail_departure);
+        let tail = (departure + ser).max(tail);
+        let start = t.ready.max(departure + ramp).max(track.take_end);
+        let end = (start + ser).max(tail + ramp) + u64::from(timing.stage);
+        let send_end = start - u64::from(track.path) + ser - 2 * ramp;
+        (track.tail_departure, track.take_end, track.port_end) = (tail, end, send_end);
+        track.freed[slot] = start;
+        track.free_at = if track.free_at + 1 == timing.lane_depth { 0 } else { track.free_at + 1 };
+        track.bursts += 1;
+        track.wavelets += u64::from(s.words);
+        (track.is_given, track.is_asked) = (false, false);
+        let (giver, taker, depth, words) = (s.pe, t.pe, s.tally, s.words);
+        let (from, to) = (s.place, t.place);
+        let trades = s.hands_over && t.hands_over && s.ctrl.position == t.ctrl.position;
+        if !trades && !self.dry {
+            self.store.copy(from, to, usize::from(words));
+        }
+        let s = &mut self.tickets[sent];
+        (s.state, s.end) = (TicketState::Done, send_end);
+        if trades {
+            s.ctrl.kind_slot = to;
+        }
+        let giver_waits = s.awaited;
+        let t = &mut self.tickets[taken];
+        (t.state, t.end, t.next, t.tally) = (TicketState::Done, end, u32::from(words), depth);
+        match (trades, t.hands_over) {
+            (true, _) => t.ctrl.kind_slot = from,
+            (false, true) => {}
+            (false, false) => t.ctrl = Ctrl::default(),
+        }
+        if t.awaited {
+            self.ended(taker);
+        }
+        if giver_waits {
+            self.ended(giver);
+        }
+    }
+
+    /// The two ends are not of one length, which is for the taker to find out.
+    #[cold]
+    fn misfit(&mut self, id: u32) {
+        self.tracks.all[id as usize].is_given = true;
+        // Its taker has been told that something is here.
+        self.leave(id);
+    }
+
+    /// Ends the track of a port, if it is on one.
+    #[inline(always)]
+    pub(super) fn off_port(&mut self, port: u32) {
+        let port = &self.ports[port as usize];
+        if port.current == Port::ON_TRACK {
+            self.leave(port.place);
+        }
+    }
+
+    /// Ends the track of a lane, if it is on one.
+    #[inline(always)]
+    pub fn off_lane(&mut self, lane: u32) {
+        if let Some(id) = self.track_of_lane(lane) {
+            self.leave(id);
+        }
+    }
+
+    /// Ends all tracks.
+    pub fn leave_tracks(&mut self) {
+        for id in 0..self.tracks.all.len() as u32 {
+            let Track { port, .. } = self.tracks[id];
+            let port = self.ports.get(port as usize);
+            if port.is_some_and(|port| port.current == Port::ON_TRACK && port.place == id) {
+                self.leave(id);
+            }
+        }
+        self.tracks.all.clear();
+        self.tracks.free = NONE;
+    }
+
+    /// Ends a track, see the module.
+    #[inline(never)]
+    pub(super) fn leave(&mut self, id: u32) {
+        let track = self.tracks.all[id as usize].clone();
+        let depth = self.timing.lane_depth;
+        let port = &mut self.ports[track.port as usize];
+        port.current = NONE;
+        port.previous_end = track.port_end;
+        port.emitted += track.bursts;
+        if track.way != NONE {
+            let lane = &mut self.lanes[track.way as usize];
+            lane.count_all(track.bursts, track.wavelets);
+            [lane.tail_departure, lane.take_end] = track.way_tails;
+        }
+        let lane = &mut self.lanes[track.lane as usize];
+        lane.count_all(track.bursts, track.wavelets);
+        (lane.tail_departure, lane.take_end, lane.posted) = (track.tail_departure, track.take_end, NONE);
+        lane.slots.iter_mut().zip(track.freed).for_each(|(slot, freed)| slot.head = freed);
+        lane.free_at = track.free_at % depth;
+        // Its place in the list of those that can be laid anew.
+        self.tracks.all[id as usize].port = self.tracks.free;
+        self.tracks.free = id;
+        for ticket in track.tickets.into_iter().filter(|ticket| *ticket != NONE) {
+            let t = &mut self.tickets[ticket];
+            let record = &mut self.records[t.pe as usize];
+            let bit = 1 << (ticket - record.tickets);
+            if record.standing & bit != 0 && t.track() == id {
+                record.standing &= !bit;
+                t.tail = 0;
+            }
+        }
+        let [sent, taken] = track.tickets;
+        if track.is_given {
+            self.records[track.taker as usize].takeable -= u16::from(!track.is_asked);
+            let t = &mut self.tickets[sent];
+            (t.next, t.end) = (NONE, 0);
+            let (depth, to) = (t.tally, if track.way == NONE { track.lane } else { track.way });
+            self.give(sent, to, depth);
+        }
+        if track.is_asked {
+            self.tickets[taken].next = NONE;
+            self.receive_posted(track.lane, taken);
+        }
+    }
+}
