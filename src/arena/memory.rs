@@ -11,7 +11,7 @@ use std::ptr::NonNull;
 
 use memmap2::{MmapMut, MmapOptions};
 
-use crate::link::{Span, Store};
+use crate::link::{NONE, Span, Store};
 
 /// A program's handle of a tile: words at a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,14 @@ impl Tile {
     pub fn slice(self, from: usize, len: usize) -> Self {
         assert!(from + len <= self.words as usize, "slice {from}+{len} of a tile of {} words", self.words);
         Self { place: self.place + from as u32, words: len as u32 }
+    }
+
+    /// Its words are elsewhere now, unless `place` is `NONE`.
+    #[inline(always)]
+    pub(crate) fn moved_to(&mut self, place: u32) {
+        if place != NONE {
+            self.place = place;
+        }
     }
 
     /// The same for the links.

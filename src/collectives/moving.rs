@@ -16,8 +16,11 @@
 //! words is neither sent nor received, so a PE with nothing to pass on never waits for one that computes.
 //! Called by programs of GEMM kernels and of prefill.
 
+use std::panic::Location;
+
 use crate::arena::Tile;
-use crate::pe::{JoinAll, Pe, Rx, Ticket, Tx};
+use crate::pe::{JoinAll, Moved, PassOn, Pe, Rx, Ticket, Tx};
+use crate::units::Cycles;
 
 use super::interleave::Way;
 
@@ -58,10 +61,33 @@ impl Exchange {
         pe.join_these(self.0)
     }
 
-    /// Waits for both of both; `first` was posted first.
+    /// The same, to `turn`.
     #[track_caller]
-    pub fn join_two(pe: Pe<'_>, Self([a, b]): Self, Self([c, d]): Self) -> JoinAll<'_, 4> {
-        pe.join_these([a, b, c, d])
+    pub fn moved(self, pe: Pe<'_>) -> Moved<'_, 2> {
+        Moved(self.join(pe))
+    }
+
+    /// Waits for both of both; `first` was posted first, and the first two places are its.
+    #[track_caller]
+    pub fn both_moved(pe: Pe<'_>, first: Self, Self([c, d]): Self) -> Moved<'_, 4> {
+        let Self([a, b]) = first;
+        Moved(pe.join_these([a, b, c, d]))
+    }
+}
+
+impl Exchange {
+    /// Two moves of traded tiles end as in `both_moved`, `software` is charged, and both begin again, with blocks of so
+    /// many words to come. Nothing where that is to be done one after the other.
+    #[track_caller]
+    pub(crate) fn both_again(
+        pe: Pe<'_>,
+        first: Self,
+        Self([c, d]): Self,
+        coming: [u32; 2],
+        software: Cycles,
+    ) -> PassOn<'_> {
+        let Self([a, b]) = first;
+        PassOn { pe, tickets: [a, b, c, d], coming, software, place: Location::caller() }
     }
 }
 
@@ -82,7 +108,7 @@ impl Moving {
         Self { buffers, second: false, trades: false, block: block as u32, n: n as u32 }
     }
 
-    /// The same where nobody asks for the two tiles by name any more, neither this program nor, afterwards, the host:
+    /// The same for whole tiles where nobody asks for the two by name any more, neither this program nor, afterwards, the host:
     /// blocks need not be copied, so which words the tiles of the layout hold in the end is left open. For rings that
     /// never turn back after blocks were read under way. A copy of this value names tiles of others after a `turn`.
     pub fn trading(buffers: [Tile; 2], block: usize, n: usize) -> Self {
@@ -104,11 +130,20 @@ impl Moving {
         self.next(way) as usize
     }
 
+    /// Number of the one after that.
+    pub fn coming_then(&self, way: Way) -> usize {
+        self.behind(self.next(way), way) as usize
+    }
+
     fn next(&self, way: Way) -> u32 {
+        self.behind(self.block, way)
+    }
+
+    fn behind(&self, block: u32, way: Way) -> u32 {
         match way {
-            Way::Forward if self.block + 1 == self.n => 0,
-            Way::Forward => self.block + 1,
-            Way::Reverse => self.block.checked_sub(1).unwrap_or(self.n - 1),
+            Way::Forward if block + 1 == self.n => 0,
+            Way::Forward => block + 1,
+            Way::Reverse => block.checked_sub(1).unwrap_or(self.n - 1),
         }
     }
 
@@ -118,12 +153,12 @@ impl Moving {
         Exchange(pe.post_both((ring.tx, held, here), (ring.rx, other, coming), self.trades))
     }
 
-    /// After `exchange` has been joined: the next block is here.
-    pub fn turn(&mut self, pe: Pe<'_>, exchange: Exchange, way: Way) {
+    /// After `exchange` has ended, and its tiles lie at these places: the next block is here.
+    pub fn turn(&mut self, [given, taken]: [u32; 2], way: Way) {
         if self.trades {
-            let Exchange([sent, came]) = exchange;
-            let tickets = if self.second { [came, sent] } else { [sent, came] };
-            self.buffers = pe.lie(tickets, self.buffers);
+            let [held, other] = [usize::from(self.second), usize::from(!self.second)];
+            self.buffers[held].moved_to(given);
+            self.buffers[other].moved_to(taken);
         }
         self.block = self.next(way);
         self.second = !self.second;
@@ -167,8 +202,8 @@ impl Tour {
     ) -> Option<(usize, Tile)> {
         let came = match self.under_way.take() {
             Some(exchange) => {
-                exchange.join(pe).await;
-                self.moving.turn(pe, exchange, Way::Forward);
+                let lie = exchange.moved(pe).await;
+                self.moving.turn(lie, Way::Forward);
                 Some(self.coming as usize)
             }
             None => None,

@@ -95,6 +95,11 @@ pub struct Overheads {
 }
 
 impl Overheads {
+    /// Do rounds of asynchronous exchange cost anything?
+    pub fn charges_rounds(&self) -> bool {
+        self.exchange > 0 || self.exchange_word > 0.0
+    }
+
     /// Cycles of a round of asynchronous exchange in which a core sends so many words.
     pub fn round(&self, words: usize) -> Cycles {
         if self.exchange_word == 0.0 {

@@ -57,13 +57,12 @@ impl End {
 }
 
 impl Ticket {
-    /// One that stands on a track, and has ended, is posted again.
+    /// One that stands on a track, and has ended, is posted again; `size`: words that it may hand over.
     #[inline(always)]
-    fn again(&mut self, end: &End, ready: u64, order: u32) {
-        let Span { place, words } = end.tile;
-        (self.state, self.awaited, self.hands_over) = (TicketState::Queued, false, end.hands_over > 0);
-        (self.place, self.words, self.order, self.ready) = (place, words as u16, order, ready);
-        self.ctrl = Ctrl { kind_slot: place, position: u32::from(end.hands_over) };
+    pub(super) fn renew(&mut self, (place, words): (u32, u16), size: u32, ready: u64, order: u32) {
+        (self.state, self.awaited, self.hands_over) = (TicketState::Queued, false, size > 0);
+        (self.place, self.words, self.order, self.ready) = (place, words, order, ready);
+        self.ctrl = Ctrl { kind_slot: place, position: size };
     }
 }
 
@@ -88,16 +87,17 @@ impl<S: Store> Net<S> {
         let (first, stands) = (record.tickets + at, record.standing >> at & 0b11 == 0b11);
         let [of_send, of_receive] = self.tickets.some_mut(first);
         let tracks = [of_send.track(), of_receive.track()];
-        let is_same = stands && of_send.at == out.at && of_receive.at == into.at;
+        let is_pair = of_send.kind == TicketKind::Send && of_receive.kind == TicketKind::Receive;
+        let is_same = stands && is_pair && of_send.at == out.at && of_receive.at == into.at;
         if !is_same || self.tracks[tracks[0]].is_posted(0) || self.tracks[tracks[1]].is_posted(1) {
             return self.exchange_anew(pe, first, out, into);
         }
         let (ready, depth) = self.issue(pe);
         let order = self.open_two(pe, at, out, into);
         let [of_send, of_receive] = self.tickets.some_mut(first);
-        of_send.again(out, ready, order);
+        of_send.renew(out.tile.of_ticket(), u32::from(out.hands_over), ready, order);
         of_send.tally = depth;
-        of_receive.again(into, ready, order.wrapping_add(1));
+        of_receive.renew(into.tile.of_ticket(), u32::from(into.hands_over), ready, order.wrapping_add(1));
         self.give_on(tracks[0], first);
         self.ask_on(tracks[1], first + 1, pe);
         self.settle();
@@ -163,52 +163,44 @@ impl<S: Store> Net<S> {
         order
     }
 
-    /// Waits for the ends of posted operations, given in the order in which they were posted; a `NONE` is nothing.
-    /// Those that ended are closed up to the first that has not, and become `NONE`; the PE's clock and depth move.
+    /// Waits for the ends of posted operations, given in the order in which they were posted; a `NONE` is nothing. Once
+    /// all have ended they are closed, the PE's clock and depth move, and `lie` is where their tiles lie.
     #[inline(always)]
-    pub fn join<const N: usize>(&mut self, pe: u32, ids: &mut [u32; N]) -> Joined {
+    pub fn join<const N: usize>(&mut self, pe: u32, ids: &[u32; N], lie: &mut [u32; N]) -> Joined {
         if !self.is_swift {
             return Joined::StepByStep;
         }
-        let record = &mut self.records[pe as usize];
-        let (first, mut now, mut depth, mut closed) = (record.tickets, record.now, record.depth, 0);
-        let (mut at, mut is_odd) = (0, false);
-        while at < N {
-            let id = ids[at];
-            if id != NONE {
-                let t = &self.tickets[id];
-                if t.state != TicketState::Done {
-                    break;
-                }
-                if t.kind == TicketKind::Receive {
-                    is_odd = t.next != u32::from(t.words);
-                    if is_odd {
-                        break;
-                    }
-                    depth = depth.max(t.tally);
-                }
-                now = now.max(t.end);
-                closed |= 1 << (id - first);
-                ids[at] = NONE;
+        let record = &self.records[pe as usize];
+        let (mut now, mut depth, mut closed) = (record.now, record.depth, 0);
+        for (&id, lie) in ids.iter().zip(lie) {
+            if id == NONE {
+                continue;
             }
-            at += 1;
+            let t = &self.tickets[id];
+            if t.state != TicketState::Done {
+                self.await_all(pe, ids);
+                return Joined::Waits;
+            }
+            *lie = t.lies();
+            if t.kind == TicketKind::Receive {
+                if t.next != u32::from(t.words) {
+                    return Joined::StepByStep;
+                }
+                depth = depth.max(t.tally);
+            }
+            now = now.max(t.end);
+            closed |= 1 << (id - record.tickets);
         }
+        let record = &mut self.records[pe as usize];
         (record.now, record.depth) = (now, depth);
         record.open &= !closed;
-        if is_odd {
-            return Joined::StepByStep;
-        }
-        if at == N {
-            return Joined::Ended;
-        }
-        self.await_all(pe, &ids[at..]);
-        Joined::Waits
+        Joined::Ended
     }
 
-    /// A PE waits for posted operations, the first of which has not ended: up to one that ends in a fault.
-    #[inline(always)]
+    /// A PE waits for posted operations, not all of which have ended: up to one that ends in a fault.
+    #[inline(never)]
     pub fn await_all(&mut self, pe: u32, ids: &[u32]) {
-        let mut awaits = 0;
+        let (mut awaits, mut first) = (0, NONE);
         for &id in ids {
             if id == NONE {
                 continue;
@@ -218,12 +210,13 @@ impl<S: Store> Net<S> {
             t.awaited = true;
             if t.state != TicketState::Done {
                 awaits += 1;
+                first = if first == NONE { id } else { first };
             } else if t.kind == TicketKind::Receive && t.next != u32::from(t.words) {
                 break;
             }
         }
         let record = &mut self.records[pe as usize];
-        record.block(Status::OnTicket, ids[0]);
+        record.block(Status::OnTicket, first);
         record.awaits = awaits;
     }
 

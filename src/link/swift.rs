@@ -25,6 +25,12 @@ pub struct Span {
 }
 
 impl Span {
+    /// As tickets keep it.
+    #[inline(always)]
+    pub(super) fn of_ticket(self) -> (u32, u16) {
+        (self.place, self.words as u16)
+    }
+
     /// Do the two share a word?
     #[inline(always)]
     pub fn overlaps(self, other: Self) -> bool {

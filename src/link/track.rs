@@ -272,7 +272,7 @@ impl<S: Store> Net<S> {
         (track.is_given, track.is_asked) = (false, false);
         let (giver, taker, depth, words) = (s.pe, t.pe, s.tally, s.words);
         let (from, to) = (s.place, t.place);
-        let trades = s.hands_over && t.hands_over && s.ctrl.position == t.ctrl.position;
+        let trades = s.hands_over && t.hands_over && s.ctrl.position == t.ctrl.position && !self.dry;
         if !trades && !self.dry {
             self.store.copy(from, to, usize::from(words));
         }

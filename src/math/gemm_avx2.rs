@@ -7,7 +7,7 @@ use std::arch::x86_64::*;
 
 use super::Panel;
 
-/// Rows of a block, at most.
+/// Rows of a block of two vectors a row, at most: twelve registers.
 const BLOCK: usize = 6;
 
 /// Widens binary16.
@@ -61,11 +61,18 @@ unsafe fn rows<B: Copy, const V: usize, const FULL: bool, const ROUND: bool>(
     let (mut a, mut c, mut left) = (p.a.as_ptr(), c, p.m);
     while left > 0 {
         // As even as can be: 32 rows are 6 6 5 5 5 5, not 6 6 6 6 6 2.
-        let rows = left.div_ceil(left.div_ceil(BLOCK));
+        let most = BLOCK * 2 / V;
+        let rows = if left <= most { left } else { left.div_ceil(left.div_ceil(most)) };
         // SAFETY: rows `0 .. rows` from here lie inside A and C by `Panel::check`; so do the pointers moved on by them,
         // which are used only while rows are left (`wrapping_add`: the last step may leave the slice).
         unsafe {
             match rows {
+                12 if V == 1 => block::<B, 12, V, FULL, ROUND>(p, a, b, (c, n)),
+                11 if V == 1 => block::<B, 11, V, FULL, ROUND>(p, a, b, (c, n)),
+                10 if V == 1 => block::<B, 10, V, FULL, ROUND>(p, a, b, (c, n)),
+                9 if V == 1 => block::<B, 9, V, FULL, ROUND>(p, a, b, (c, n)),
+                8 if V == 1 => block::<B, 8, V, FULL, ROUND>(p, a, b, (c, n)),
+                7 if V == 1 => block::<B, 7, V, FULL, ROUND>(p, a, b, (c, n)),
                 6 => block::<B, 6, V, FULL, ROUND>(p, a, b, (c, n)),
                 5 => block::<B, 5, V, FULL, ROUND>(p, a, b, (c, n)),
                 4 => block::<B, 4, V, FULL, ROUND>(p, a, b, (c, n)),

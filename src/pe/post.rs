@@ -8,7 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Ctrl, End, Joined, NONE, Net, Status, TicketState};
+use crate::link::{BY_PORT, Ctrl, End, Joined, NONE, Net, Passed, Status, TicketState};
+use crate::units::Cycles;
 
 use super::asked::Asked;
 use super::fault::FaultKind;
@@ -41,6 +42,23 @@ pub struct JoinAll<'a, const N: usize> {
     /// `NONE`: nothing to wait for, or not any more.
     tickets: [u32; N],
     place: &'static Location<'static>,
+}
+
+/// The same for tiles that may have been traded: gives where they lie, `NONE` where there was nothing to wait for.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Moved<'a, const N: usize>(pub(crate) JoinAll<'a, N>);
+
+/// Two moves of traded tiles that are joined and posted again with what came: where the tiles of what was joined lie;
+/// nothing where it has to be done one after the other.
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct PassOn<'a> {
+    pub(crate) pe: Pe<'a>,
+    pub(crate) tickets: [Ticket; 4],
+    /// Words of the blocks that come next.
+    pub(crate) coming: [u32; 2],
+    /// What the PE computes between the two.
+    pub(crate) software: Cycles,
+    pub(crate) place: &'static Location<'static>,
 }
 
 impl<'a> Pe<'a> {
@@ -120,17 +138,6 @@ impl<'a> Pe<'a> {
         Ticket(ticket)
     }
 
-    /// Where the tiles of the two ends of a trade lie after it was joined, and before anything else is posted.
-    #[inline]
-    pub(crate) fn lie(self, tickets: [Ticket; 2], tiles: [Tile; 2]) -> [Tile; 2] {
-        let net = self.part.net.borrow();
-        let lies = |ticket, tile: Tile| match ticket {
-            Ticket::NOTHING => tile,
-            Ticket(id) => Tile { place: net.tickets[id].lies(), ..tile },
-        };
-        [lies(tickets[0], tiles[0]), lies(tickets[1], tiles[1])]
-    }
-
     /// Waits for a posted operation.
     #[track_caller]
     pub fn join(self, ticket: Ticket) -> Join<'a> {
@@ -143,7 +150,7 @@ impl<'a> Pe<'a> {
         self.join_these(tickets.map(|t| t.unwrap_or(Ticket::NOTHING)))
     }
 
-    /// The same; `Ticket::NOTHING` is nothing to wait for.
+    /// The same, `Ticket::NOTHING` being nothing to wait for.
     #[track_caller]
     pub(crate) fn join_these<const N: usize>(self, tickets: [Ticket; N]) -> JoinAll<'a, N> {
         JoinAll { pe: self, tickets: tickets.map(|t| t.0), place: Location::caller() }
@@ -178,26 +185,33 @@ impl Future for Join<'_> {
     }
 }
 
-impl<const N: usize> Future for JoinAll<'_, N> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+impl<const N: usize> JoinAll<'_, N> {
+    /// In the end, where the tiles of the operations lie until the PE posts again; `NONE` where there was none.
+    #[inline(always)]
+    fn poll_these(&mut self) -> Poll<[u32; N]> {
         let pe = self.pe;
         let mut net = pe.part.net.borrow_mut();
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        match net.join(pe.id, &mut self.tickets) {
-            Joined::Ended => return Poll::Ready(()),
+        let mut lie = [NONE; N];
+        match net.join(pe.id, &self.tickets, &mut lie) {
+            Joined::Ended => Poll::Ready(lie),
             Joined::Waits => {
                 net.records[pe.id as usize].place = Some(self.place);
-                return Poll::Pending;
+                Poll::Pending
             }
-            Joined::StepByStep => {}
+            Joined::StepByStep => self.poll_each(&mut net),
         }
+    }
+
+    /// The same, one after the other. What has ended keeps its number, with `BY_PORT`.
+    #[inline(never)]
+    fn poll_each(&mut self, net: &mut Net<Memory>) -> Poll<[u32; N]> {
+        let pe = self.pe;
         for at in 0..N {
             let id = self.tickets[at];
-            if id == NONE {
+            if id & BY_PORT != 0 {
                 continue;
             }
             if net.tickets[id].state != TicketState::Done {
@@ -205,12 +219,49 @@ impl<const N: usize> Future for JoinAll<'_, N> {
                 net.records[pe.id as usize].place = Some(self.place);
                 return Poll::Pending;
             }
-            if pe.poll_end(&mut net, id, Did::WaitPostedSend, self.place).is_pending() {
+            if pe.poll_end(net, id, Did::WaitPostedSend, self.place).is_pending() {
                 return Poll::Pending;
             }
             pe.part.note(pe.id, Asked::Join(id), self.place);
-            self.tickets[at] = NONE;
+            self.tickets[at] |= BY_PORT;
         }
-        Poll::Ready(())
+        let lies = |id| if id == NONE { NONE } else { net.tickets[id & !BY_PORT].lies() };
+        Poll::Ready(self.tickets.map(lies))
+    }
+}
+
+impl<const N: usize> Future for JoinAll<'_, N> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        self.poll_these().map(|_| ())
+    }
+}
+
+impl Future for PassOn<'_> {
+    type Output = Option<[u32; 4]>;
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<[u32; 4]>> {
+        let pe = self.pe;
+        let mut net = pe.part.net.borrow_mut();
+        if pe.is_failed(&net) {
+            return Poll::Pending;
+        }
+        match net.pass_on(pe.id, &self.tickets.map(|t| t.0), self.coming, self.software.0) {
+            Passed::On(lie) => Poll::Ready(Some(lie)),
+            Passed::Not => Poll::Ready(None),
+            Passed::Waits => {
+                net.records[pe.id as usize].place = Some(self.place);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<const N: usize> Future for Moved<'_, N> {
+    type Output = [u32; N];
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<[u32; N]> {
+        self.0.poll_these()
     }
 }

@@ -97,8 +97,8 @@ impl Kernel for Ring {
                 }
                 sum(moving.tile(self.lens[moving.block()]), round);
             }
-            exchange.join(pe).await;
-            moving.turn(pe, exchange, way);
+            let lie = exchange.moved(pe).await;
+            moving.turn(lie, way);
         }
         sum(moving.tile(self.lens[moving.block()]), 2 * n);
     }

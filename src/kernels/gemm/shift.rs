@@ -89,10 +89,26 @@ impl<'a> Side<'a> {
         self.post(pe, self.forward, Way::Forward)
     }
 
-    /// After a move, if there was one, has been joined.
-    fn arrived(&mut self, pe: Pe<'_>, moved: Exchange, way: Way) {
+    /// Is a block under way, and another move to follow it?
+    fn goes_on(&self, left: u32) -> bool {
+        left > 0 && self.coming != STILL
+    }
+
+    /// Words of the block behind the one that is under way, where that goes on at once.
+    fn then(&self) -> u32 {
+        self.words(self.moving.coming_then(Way::Forward))
+    }
+
+    /// A move has ended, and the next one has begun, with so many words to come.
+    fn passed_on(&mut self, lie: [u32; 2], then: u32) {
+        self.moving.turn(lie, Way::Forward);
+        self.here = std::mem::replace(&mut self.coming, then);
+    }
+
+    /// A move, if there was one, has ended; where its tiles lie.
+    fn arrived(&mut self, lie: [u32; 2], way: Way) {
         if self.coming != STILL {
-            self.moving.turn(pe, moved, way);
+            self.moving.turn(lie, way);
             self.here = std::mem::replace(&mut self.coming, STILL);
         }
     }
@@ -126,9 +142,9 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn;
         let none = Exchange::NOTHING;
         let a_move = if a_moves { a.post(pe, a_turn.ends, a_turn.way) } else { none };
         let b_move = if b_moves { b.post(pe, b_turn.ends, b_turn.way) } else { none };
-        Exchange::join_two(pe, a_move, b_move).await;
-        a.arrived(pe, a_move, a_turn.way);
-        b.arrived(pe, b_move, b_turn.way);
+        let [a_gave, a_took, b_gave, b_took] = Exchange::both_moved(pe, a_move, b_move).await;
+        a.arrived([a_gave, a_took], a_turn.way);
+        b.arrived([b_gave, b_took], b_turn.way);
     }
 }
 
@@ -147,7 +163,8 @@ pub fn cyclic<'a>(
     mut multiply: impl FnMut(&Piece, Tile, Tile) + 'a,
 ) -> impl Future<Output = ()> {
     let mut barriers = if barrier.is_some() { map.fine_blocks() - 1 } else { 0 };
-    let mut at = first as u32;
+    let (mut at, charges) = (first as u32, software.charges_rounds());
+    let is_free = barrier.is_none();
     async move {
         round(pe, software, a.next_words(left[0] > 0) + b.next_words(left[1] > 0));
         let mut a_move = a.post_left(pe, &mut left[0]);
@@ -157,15 +174,28 @@ pub fn cyclic<'a>(
         while to_do > 0 {
             let piece = &map.pieces[at as usize];
             multiply(piece, a.tile(), b.tile());
+            if is_free && piece.ends == (true, true) && a.goes_on(left[0]) && b.goes_on(left[1]) {
+                let then = [a.then(), b.then()];
+                let words = if charges && to_do > 1 { (a.coming + b.coming) as usize } else { 0 };
+                let cost = if words > 0 { software.round(words) } else { Cycles::ZERO };
+                if let Some([gave, took, others @ ..]) = Exchange::both_again(pe, a_move, b_move, then, cost).await {
+                    a.passed_on([gave, took], then[0]);
+                    b.passed_on(others, then[1]);
+                    left = [left[0] - 1, left[1] - 1];
+                    (at, to_do) = ((at + 1) % map.pieces.len() as u32, to_do - 1);
+                    continue;
+                }
+            }
             let [of_a, of_b] = [a_move.only_if(piece.ends.0), b_move.only_if(piece.ends.1)];
             let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
-            Exchange::join_two(pe, older, newer).await;
+            let [gave, took, others @ ..] = Exchange::both_moved(pe, older, newer).await;
+            let (of_a, of_b) = if b_is_older { (others, [gave, took]) } else { ([gave, took], others) };
             let piece = &map.pieces[at as usize];
             if piece.ends.0 {
-                a.arrived(pe, a_move, Way::Forward);
+                a.arrived(of_a, Way::Forward);
             }
             if piece.ends.1 {
-                b.arrived(pe, b_move, Way::Forward);
+                b.arrived(of_b, Way::Forward);
             }
             if let Some(barrier) = barrier {
                 let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
@@ -174,7 +204,7 @@ pub fn cyclic<'a>(
             }
             let ends = piece.ends;
             (at, to_do) = ((at + 1) % map.pieces.len() as u32, to_do - 1);
-            if to_do > 0 {
+            if to_do > 0 && charges {
                 let [of_a, of_b] = [ends.0 && left[0] > 0, ends.1 && left[1] > 0];
                 round(pe, software, a.next_words(of_a) + b.next_words(of_b));
             }

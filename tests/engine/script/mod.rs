@@ -111,7 +111,7 @@ async fn join_all(pe: Pe<'_>, open: Vec<Open>) {
     let mut rest = open.into_iter().peekable();
     while let Some(first) = rest.next() {
         match (first, rest.next_if(|next| matches!(next, Open::Two(_)))) {
-            (Open::Two(first), Some(Open::Two(second))) => Exchange::join_two(pe, first, second).await,
+            (Open::Two(first), Some(Open::Two(second))) => _ = Exchange::both_moved(pe, first, second).await,
             (Open::One(ticket), None) => {
                 let more = std::iter::from_fn(|| match rest.next_if(|next| matches!(next, Open::One(_))) {
                     Some(Open::One(ticket)) => Some(ticket),

@@ -1,0 +1,80 @@
+//! Two exchanges that stand on tracks are joined, and posted again with the blocks that came: a step of a PE between
+//! two rings, in one piece.
+//!
+//! Invariant: what is left behind is what `join` and twice `exchange` would leave behind. `Passed::Not` changes nothing.
+//! Called by `pe::post` for moves of traded tiles.
+
+use super::net::{Net, Store};
+use super::ticket::{NONE, TicketKind, TicketState};
+
+/// What has become of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// Done: where the tiles of the joined operations lie, in their order.
+    On([u32; 4]),
+    /// The PE waits for the ends of the four.
+    Waits,
+    /// It is not as it mostly is: to be done one after the other.
+    Not,
+}
+
+impl<S: Store> Net<S> {
+    /// `ids`: send and receive of one exchange, then of another. What came on each is sent on, and where the block was
+    /// that was sent, one of `coming` words is received. `software`: cycles that the PE computes in between.
+    #[inline(always)]
+    pub fn pass_on(&mut self, pe: u32, ids: &[u32; 4], coming: [u32; 2], software: u64) -> Passed {
+        const FOUR: u8 = 0b1111;
+        let record = &self.records[pe as usize];
+        let first = record.tickets;
+        let are_all = record.open == FOUR && record.standing & FOUR == FOUR && first != NONE;
+        if !self.is_swift || !are_all || *ids != [first, first + 1, first + 2, first + 3] {
+            return Passed::Not;
+        }
+        let tickets = self.tickets.some_mut::<4>(first);
+        if tickets.iter().any(|t| t.state != TicketState::Done) {
+            self.await_all(pe, ids);
+            return Passed::Waits;
+        }
+        let (mut now, mut depth) = (record.now, record.depth);
+        let shortest = self.timing.queue_wavelets;
+        for ([sent, taken], coming) in tickets.as_chunks::<2>().0.iter().zip(coming) {
+            let are_two = sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive;
+            let may_trade = sent.hands_over && taken.hands_over;
+            let is_long = u32::from(taken.words) > shortest && taken.next == u32::from(taken.words);
+            let fits = (1..=sent.ctrl.position).contains(&coming);
+            if !(are_two && may_trade && is_long && fits) {
+                return Passed::Not;
+            }
+            depth = depth.max(taken.tally);
+            now = now.max(sent.end).max(taken.end);
+        }
+        now += software;
+        let issue = u64::from(self.timing.issue);
+        let (mut order, mut hull) = (self.tickets.posted, [u32::MAX, 0]);
+        let (mut lie, mut tracks) = ([0; 4], [0; 4]);
+        self.tickets.posted = order.wrapping_add(4);
+        let tickets = self.tickets.some_mut::<4>(first);
+        for (at, ([sent, taken], coming)) in tickets.as_chunks_mut::<2>().0.iter_mut().zip(coming).enumerate() {
+            now += issue;
+            (lie[2 * at], lie[2 * at + 1]) = (sent.lies(), taken.lies());
+            (tracks[2 * at], tracks[2 * at + 1]) = (sent.track(), taken.track());
+            let (here, sizes) = (taken.words, (sent.ctrl.position, taken.ctrl.position));
+            sent.renew((lie[2 * at + 1], here), sizes.1, now, order);
+            sent.tally = depth + 1;
+            taken.renew((lie[2 * at], coming as u16), sizes.0, now, order.wrapping_add(1));
+            order = order.wrapping_add(2);
+            for t in [sent, taken] {
+                hull = [hull[0].min(t.place), hull[1].max(t.place + u32::from(t.words))];
+            }
+        }
+        let record = &mut self.records[pe as usize];
+        (record.now, record.depth, record.hull) = (now, depth, hull);
+        record.busy += software + 2 * issue;
+        for at in [0, 2] {
+            self.give_on(tracks[at], first + at as u32);
+            self.ask_on(tracks[at + 1], first + at as u32 + 1, pe);
+        }
+        self.settle();
+        Passed::On(lie)
+    }
+}
