@@ -29,8 +29,38 @@ pub enum Order {
     },
 }
 
-/// PEs that a sweep has chosen before they run.
-const SOON: usize = 5;
+/// PEs that a sweep has chosen before they run, whose state is on its way into the cache.
+#[derive(Default)]
+pub(super) struct Soon {
+    /// A ring, from `first` on.
+    pes: [u32; 8],
+    first: u8,
+    n: u8,
+}
+
+impl Soon {
+    /// How many there are, as far as there are so many.
+    const MOST: u8 = 5;
+
+    /// The one that runs after `at` others.
+    #[inline(always)]
+    pub(super) fn get(&self, at: u8) -> Option<u32> {
+        (at < self.n).then(|| self.pes[usize::from(self.first.wrapping_add(at)) % self.pes.len()])
+    }
+
+    #[inline(always)]
+    fn push(&mut self, pe: u32) {
+        self.pes[usize::from(self.first.wrapping_add(self.n)) % self.pes.len()] = pe;
+        self.n += 1;
+    }
+
+    #[inline(always)]
+    fn pop(&mut self) -> Option<u32> {
+        let first = self.get(0)?;
+        (self.first, self.n) = (self.first.wrapping_add(1), self.n - 1);
+        Some(first)
+    }
+}
 
 /// See the module.
 #[derive(Default)]
@@ -74,10 +104,10 @@ impl Ready {
         self.stack.split_last().map(|(next, rest)| (*next, rest.last().copied()))
     }
 
-    /// The PEs that run next in a sweep, in that order; and by port the first PE that takes its bursts.
+    /// The PEs that run next in a sweep; and by port the first PE that takes its bursts.
     #[inline(always)]
-    pub(super) fn soon(&self) -> Option<(&[u32], &[u32])> {
-        self.sweep.as_ref().map(|sweep| (&sweep.soon[..sweep.n_soon], &sweep.sinks[..]))
+    pub(super) fn soon(&self) -> Option<(&Soon, &[u32])> {
+        self.sweep.as_ref().map(|sweep| (&sweep.soon, &sweep.sinks[..]))
     }
 
     /// PEs on the stack (random schedules).
@@ -121,16 +151,15 @@ struct Sweep {
     /// Runs at which this epoch ends.
     limit: u16,
     ahead: u16,
-    /// Chosen, but not run: their state is on its way into the cache.
-    soon: [u32; SOON],
-    n_soon: usize,
+    /// Chosen, but not run.
+    soon: Soon,
     sinks: Vec<u32>,
 }
 
 impl Sweep {
     fn new(n: usize, ahead: u16, sinks: Vec<u32>) -> Self {
         let (now, next) = (Bits::new(n), Bits::new(n));
-        Self { now, next, runs: vec![0; n], limit: ahead, ahead, soon: [0; SOON], n_soon: 0, sinks }
+        Self { now, next, runs: vec![0; n], limit: ahead, ahead, soon: Soon::default(), sinks }
     }
 
     #[inline]
@@ -142,18 +171,11 @@ impl Sweep {
 
     #[inline]
     fn pop(&mut self) -> Option<u32> {
-        while self.n_soon < SOON {
+        while self.soon.n < Soon::MOST {
             let Some(pe) = self.choose() else { break };
-            self.soon[self.n_soon] = pe;
-            self.n_soon += 1;
+            self.soon.push(pe);
         }
-        let [first, rest @ ..] = self.soon;
-        if self.n_soon == 0 {
-            return None;
-        }
-        self.soon[..SOON - 1].copy_from_slice(&rest);
-        self.n_soon -= 1;
-        Some(first)
+        self.soon.pop()
     }
 
     fn choose(&mut self) -> Option<u32> {

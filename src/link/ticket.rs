@@ -279,6 +279,12 @@ impl Tickets {
 
     /// The `N` tickets from `first` on.
     #[inline(always)]
+    pub(super) fn some<const N: usize>(&self, first: u32) -> &[Ticket; N] {
+        self.all[first as usize..first as usize + N].try_into().expect("as many as were asked for")
+    }
+
+    /// The same, to be written.
+    #[inline(always)]
     pub(super) fn some_mut<const N: usize>(&mut self, first: u32) -> &mut [Ticket; N] {
         let some = &mut self.all[first as usize..first as usize + N];
         some.try_into().expect("as many as were asked for")

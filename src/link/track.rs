@@ -18,7 +18,7 @@ use super::burst::Ctrl;
 use super::lane::{Lane, LaneFlags, SLOTS};
 use super::net::{Net, Store};
 use super::record::Status;
-use super::ticket::{NONE, Port, Ticket, TicketState};
+use super::ticket::{NONE, Port, Ticket, TicketKind, TicketState};
 use super::warm::vec_on_large_pages;
 
 /// In `Lane::posted`: the lane belongs to the track of the other bits.
@@ -39,8 +39,9 @@ pub(super) struct Track {
     port: u32,
     way: u32,
     lane: u32,
-    /// The PE that takes.
-    pub(super) taker: u32,
+    /// The PE that gives, and the one that takes.
+    giver: u32,
+    taker: u32,
     /// Cycles from the sender's router to the taker's, and those of a turn among them.
     path: u32,
     turn: u32,
@@ -102,6 +103,13 @@ impl std::ops::Index<u32> for Tracks {
 }
 
 impl Track {
+    /// Ticket and PE at the other end than that of a send, or of a receive.
+    #[inline(always)]
+    pub(super) fn far_end(&self, of: TicketKind) -> (u32, u32) {
+        let [sent, taken] = self.tickets;
+        if of == TicketKind::Send { (taken, self.taker) } else { (sent, self.giver) }
+    }
+
     /// Has its giver (`end` 0), or its taker (1), posted what has not been served?
     #[inline(always)]
     pub(super) fn is_posted(&self, end: usize) -> bool {
@@ -179,6 +187,7 @@ impl<S: Store> Net<S> {
             port: id,
             way,
             lane: last,
+            giver: port.pe,
             taker,
             path: lane.path,
             turn,
@@ -270,7 +279,7 @@ impl<S: Store> Net<S> {
         track.bursts += 1;
         track.wavelets += u64::from(s.words);
         (track.is_given, track.is_asked) = (false, false);
-        let (giver, taker, depth, words) = (s.pe, t.pe, s.tally, s.words);
+        let (giver, taker, depth, words) = (track.giver, track.taker, s.tally, s.words);
         let (from, to) = (s.place, t.place);
         let trades = s.hands_over && t.hands_over && s.ctrl.position == t.ctrl.position && !self.dry;
         if !trades && !self.dry {

@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use super::net::{Net, Store};
+use super::ready::Soon;
 use super::ticket::{NONE, Ticket, TicketKind};
 
 /// A vector of `len` elements on large pages where the host has them: a wafer's state is some tens of megabytes that
@@ -92,26 +93,27 @@ impl<S: Store> Net<S> {
         Some(next)
     }
 
-    /// What a sweep has chosen comes in step by step, as one thing names the next: programs and records, open tickets,
-    /// their ports, lanes and tiles, what is behind the ports, the tickets of the PEs there. The last one chosen.
+    /// What a sweep has chosen comes in step by step, as one thing names the next: programs and records; open tickets;
+    /// their tracks, or their ports and lanes, and tiles; the far ends of tracks, or what is behind the ports; the
+    /// tickets of the PEs there. The last one chosen.
     #[inline]
-    fn warm_soon(&self, pe: u32, soon: &[u32], sinks: &[u32]) -> Option<u32> {
+    fn warm_soon(&self, pe: u32, soon: &Soon, sinks: &[u32]) -> Option<u32> {
         if let Some(pe) = soon.get(3) {
-            ask(self.records.as_ptr().wrapping_add(*pe as usize));
+            ask(self.records.as_ptr().wrapping_add(pe as usize));
         }
         if let Some(pe) = soon.get(2) {
-            self.warm_tickets(*pe);
+            self.warm_tickets(pe);
         }
         if let Some(pe) = soon.get(1) {
-            self.each_open(*pe, |t, stands| match t.kind {
+            self.each_open(pe, |t, stands| match t.kind {
                 _ if stands => warm_one(self.tracks.at(t.track())),
                 TicketKind::Receive => self.warm_lane(t.at as usize),
                 _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
             });
-            self.warm_tiles(*pe);
+            self.warm_tiles(pe);
         }
-        if let Some(pe) = soon.first() {
-            self.each_open(*pe, |t, stands| match t.kind {
+        if let Some(pe) = soon.get(0) {
+            self.each_open(pe, |t, stands| match t.kind {
                 _ if stands => self.warm_far_end(t),
                 TicketKind::Send => {
                     let way = self.ports[t.at as usize].outs[0];
@@ -122,12 +124,15 @@ impl<S: Store> Net<S> {
                 _ => {}
             });
         }
-        self.each_open(pe, |t, stands| {
-            if !stands && t.kind == TicketKind::Send && sinks[t.at as usize] != NONE {
-                self.warm_tickets(sinks[t.at as usize]);
-            }
-        });
-        soon.get(3).copied()
+        let record = &self.records[pe as usize];
+        if record.open & !record.standing != 0 {
+            self.each_open(pe, |t, stands| {
+                if !stands && t.kind == TicketKind::Send && sinks[t.at as usize] != NONE {
+                    self.warm_tickets(sinks[t.at as usize]);
+                }
+            });
+        }
+        soon.get(3)
     }
 
     /// Asks for what a PE has received and for what it works on beside that.
@@ -155,18 +160,19 @@ impl<S: Store> Net<S> {
     /// Asks for the ticket and the PE at the other end of a track.
     #[inline(always)]
     fn warm_far_end(&self, t: &Ticket) {
-        let track = &self.tracks[t.track()];
-        let far = track.tickets[usize::from(t.kind == TicketKind::Send)];
-        ask(self.tickets.at(far));
-        if t.kind == TicketKind::Send {
-            ask(self.records.as_ptr().wrapping_add(track.taker as usize));
-        }
+        let (ticket, pe) = self.tracks[t.track()].far_end(t.kind);
+        ask(self.tickets.at(ticket));
+        ask(self.records.as_ptr().wrapping_add(pe as usize));
     }
 
     /// Calls `each` with the open tickets of a PE, and whether they stand on tracks.
     #[inline(always)]
     fn each_open(&self, pe: u32, mut each: impl FnMut(&Ticket, bool)) {
+        const FOUR: u8 = 0b1111;
         let record = &self.records[pe as usize];
+        if record.open == FOUR && record.standing & FOUR == FOUR {
+            return self.tickets.some::<4>(record.tickets).iter().for_each(|t| each(t, true));
+        }
         for (stands, which) in [(true, record.standing), (false, !record.standing)] {
             self.tickets.any_of(record, record.open & which, |t| {
                 each(t, stands);

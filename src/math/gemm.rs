@@ -29,8 +29,6 @@ const ROWS: usize = 96;
 const DEPTH: usize = 64;
 /// Elements of B that are widened at once, at most; else panel by panel.
 const WHOLE: usize = 4096;
-/// Rows of C, at most, for which binary16 is widened as it is read: two blocks.
-const FEW: usize = 12;
 /// Elements of C that are asked for at once, at most.
 const EXPECTED: usize = 2048;
 
@@ -154,11 +152,11 @@ impl<'a> Operand<'a> {
         (out, Strides { row: 1, k: ROWS })
     }
 
-    /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and so few rows of C meet it that
-    /// widening it first would cost more.
+    /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and one chunk of A is all that meets
+    /// it: widened as it is read it costs no more than widened before, and is not written.
     fn in_place(&self, d: Dims) -> Option<&[u16]> {
         match self.values {
-            Values::F16(bits) if self.stride == 1 && (1..=FEW).contains(&d.m) && d.k * d.n > 0 => {
+            Values::F16(bits) if self.stride == 1 && (1..=ROWS).contains(&d.m) && d.k * d.n > 0 => {
                 (reach(d.k, d.n, self.k_stride) <= bits.len()).then_some(bits)
             }
             _ => None,

@@ -33,17 +33,29 @@ pub(crate) unsafe fn widen_f16(x: &[u16], out: &mut [f32]) {
 /// The host has AVX2, FMA and F16C; `Panel::check` passed.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn panel<B: Copy, const ROUND: bool>(p: Panel<'_, B>) {
-    for n in (0..p.n).step_by(16) {
+    // SAFETY: the caller's.
+    unsafe { if p.strides.row == 1 { columns::<B, true, ROUND>(p) } else { columns::<B, false, ROUND>(p) } }
+}
+
+/// `panel` where rows of A lie side by side (`NEAR`), or not.
+///
+/// # Safety
+/// As `panel`; if `NEAR`, `p.strides.row` is 1.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn columns<B: Copy, const NEAR: bool, const ROUND: bool>(p: Panel<'_, B>) {
+    let mut n = 0;
+    while n < p.n {
         // SAFETY: columns from `n < p.n` on lie inside B and C by `Panel::check`.
         unsafe {
             let (b, c) = (p.b.as_ptr().add(n), p.c.as_mut_ptr().add(n));
             match p.n - n {
-                16.. => rows::<B, 2, true, ROUND>(&p, b, c, 16),
-                left @ 9.. => rows::<B, 2, false, ROUND>(&p, b, c, left),
-                8 => rows::<B, 1, true, ROUND>(&p, b, c, 8),
-                left => rows::<B, 1, false, ROUND>(&p, b, c, left),
+                16.. => rows::<B, 2, true, NEAR, ROUND>(&p, b, c, 16),
+                left @ 9.. => rows::<B, 2, false, NEAR, ROUND>(&p, b, c, left),
+                8 => rows::<B, 1, true, NEAR, ROUND>(&p, b, c, 8),
+                left => rows::<B, 1, false, NEAR, ROUND>(&p, b, c, left),
             }
         }
+        n += 16;
     }
 }
 
@@ -52,7 +64,7 @@ pub(crate) unsafe fn panel<B: Copy, const ROUND: bool>(p: Panel<'_, B>) {
 /// # Safety
 /// As `panel`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn rows<B: Copy, const V: usize, const FULL: bool, const ROUND: bool>(
+unsafe fn rows<B: Copy, const V: usize, const FULL: bool, const NEAR: bool, const ROUND: bool>(
     p: &Panel<'_, B>,
     b: *const B,
     c: *mut f32,
@@ -67,18 +79,18 @@ unsafe fn rows<B: Copy, const V: usize, const FULL: bool, const ROUND: bool>(
         // which are used only while rows are left (`wrapping_add`: the last step may leave the slice).
         unsafe {
             match rows {
-                12 if V == 1 => block::<B, 12, V, FULL, ROUND>(p, a, b, (c, n)),
-                11 if V == 1 => block::<B, 11, V, FULL, ROUND>(p, a, b, (c, n)),
-                10 if V == 1 => block::<B, 10, V, FULL, ROUND>(p, a, b, (c, n)),
-                9 if V == 1 => block::<B, 9, V, FULL, ROUND>(p, a, b, (c, n)),
-                8 if V == 1 => block::<B, 8, V, FULL, ROUND>(p, a, b, (c, n)),
-                7 if V == 1 => block::<B, 7, V, FULL, ROUND>(p, a, b, (c, n)),
-                6 => block::<B, 6, V, FULL, ROUND>(p, a, b, (c, n)),
-                5 => block::<B, 5, V, FULL, ROUND>(p, a, b, (c, n)),
-                4 => block::<B, 4, V, FULL, ROUND>(p, a, b, (c, n)),
-                3 => block::<B, 3, V, FULL, ROUND>(p, a, b, (c, n)),
-                2 => block::<B, 2, V, FULL, ROUND>(p, a, b, (c, n)),
-                _ => block::<B, 1, V, FULL, ROUND>(p, a, b, (c, n)),
+                12 if V == 1 => block::<B, 12, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                11 if V == 1 => block::<B, 11, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                10 if V == 1 => block::<B, 10, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                9 if V == 1 => block::<B, 9, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                8 if V == 1 => block::<B, 8, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                7 if V == 1 => block::<B, 7, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                6 => block::<B, 6, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                5 => block::<B, 5, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                4 => block::<B, 4, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                3 => block::<B, 3, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                2 => block::<B, 2, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
+                _ => block::<B, 1, V, FULL, NEAR, ROUND>(p, a, b, (c, n)),
             }
         }
         (a, c) = (a.wrapping_add(rows * p.strides.row), c.wrapping_add(rows * p.c_stride));
@@ -92,13 +104,13 @@ unsafe fn rows<B: Copy, const V: usize, const FULL: bool, const ROUND: bool>(
 /// As `rows`; `a` and `c` point at `R` rows of A and C.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn block<B: Copy, const R: usize, const V: usize, const FULL: bool, const ROUND: bool>(
+unsafe fn block<B: Copy, const R: usize, const V: usize, const FULL: bool, const NEAR: bool, const ROUND: bool>(
     p: &Panel<'_, B>,
     a: *const f32,
     b: *const B,
     (c, n): (*mut f32, usize),
 ) {
-    let n = if FULL { 8 * V } else { n };
+    let (n, row_stride) = (if FULL { 8 * V } else { n }, if NEAR { 1 } else { p.strides.row });
     let mut acc = [[_mm256_setzero_ps(); V]; R];
     for (r, row) in acc.iter_mut().enumerate() {
         for (v, acc) in row.iter_mut().enumerate() {
@@ -106,16 +118,19 @@ unsafe fn block<B: Copy, const R: usize, const V: usize, const FULL: bool, const
             *acc = unsafe { load(c.add(r * p.c_stride + 8 * v), n - 8 * v) };
         }
     }
-    for k in 0..p.k {
-        // SAFETY: `k < p.k`, and B is readable for V whole vectors from the start of each row.
-        let b: [__m256; V] = std::array::from_fn(|v| unsafe { eight(b.add(k * p.b_stride + 8 * v)) });
+    let (mut a, mut b) = (a, b);
+    for _ in 0..p.k {
+        // SAFETY: `p.k` rows of B are readable for V whole vectors from their start.
+        let eights: [__m256; V] = std::array::from_fn(|v| unsafe { eight(b.add(8 * v)) });
         for (r, row) in acc.iter_mut().enumerate() {
-            // SAFETY: `r < R` rows and `k < p.k` lie inside A.
-            let x = unsafe { _mm256_broadcast_ss(&*a.add(r * p.strides.row + k * p.strides.k)) };
-            for (acc, b) in row.iter_mut().zip(b) {
+            // SAFETY: `R` rows and `p.k` inputs lie inside A.
+            let x = unsafe { _mm256_broadcast_ss(&*a.add(r * row_stride)) };
+            for (acc, b) in row.iter_mut().zip(eights) {
                 *acc = if ROUND { fma_f16(x, b, *acc) } else { _mm256_fmadd_ps(x, b, *acc) };
             }
         }
+        // The last step may leave the slices: no longer used then.
+        (a, b) = (a.wrapping_add(p.strides.k), b.wrapping_add(p.b_stride));
     }
     for (r, row) in acc.iter().enumerate() {
         for (v, acc) in row.iter().enumerate() {

@@ -95,13 +95,13 @@ impl<'a> Side<'a> {
     }
 
     /// Words of the block behind the one that is under way, where that goes on at once.
-    fn then(&self) -> u32 {
-        self.words(self.moving.coming_then(Way::Forward))
+    fn then(&self, way: Way) -> u32 {
+        self.words(self.moving.coming_then(way))
     }
 
     /// A move has ended, and the next one has begun, with so many words to come.
-    fn passed_on(&mut self, lie: [u32; 2], then: u32) {
-        self.moving.turn(lie, Way::Forward);
+    fn passed_on(&mut self, lie: [u32; 2], then: u32, way: Way) {
+        self.moving.turn(lie, way);
         self.here = std::mem::replace(&mut self.coming, then);
     }
 
@@ -135,16 +135,25 @@ pub struct Turn {
 
 /// Brings A and B into alignment, both at once. `software` is charged a round.
 pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn; 2], software: &Overheads) {
-    let [a_turn, b_turn] = turns;
-    for n in 0..a_turn.rounds.max(b_turn.rounds) {
-        let (a_moves, b_moves) = (n < a_turn.rounds, n < b_turn.rounds);
-        round(pe, software, a.next_words(a_moves) + b.next_words(b_moves));
-        let none = Exchange::NOTHING;
-        let a_move = if a_moves { a.post(pe, a_turn.ends, a_turn.way) } else { none };
-        let b_move = if b_moves { b.post(pe, b_turn.ends, b_turn.way) } else { none };
+    let [(a_way, a_ends, mut a_left), (b_way, b_ends, mut b_left)] = turns.map(|t| (t.way, t.ends, t.rounds));
+    while a_left.max(b_left) > 0 {
+        round(pe, software, a.next_words(a_left > 0) + b.next_words(b_left > 0));
+        let a_move = if a_left > 0 { a.post(pe, a_ends, a_way) } else { Exchange::NOTHING };
+        let b_move = if b_left > 0 { b.post(pe, b_ends, b_way) } else { Exchange::NOTHING };
+        while a.goes_on(a_left.saturating_sub(1)) && b.goes_on(b_left.saturating_sub(1)) {
+            let then = [a.then(a_way), b.then(b_way)];
+            let cost = software.round((a.coming + b.coming) as usize);
+            let Some([gave, took, others @ ..]) = Exchange::both_again(pe, a_move, b_move, then, cost).await else {
+                break;
+            };
+            a.passed_on([gave, took], then[0], a_way);
+            b.passed_on(others, then[1], b_way);
+            (a_left, b_left) = (a_left - 1, b_left - 1);
+        }
         let [a_gave, a_took, b_gave, b_took] = Exchange::both_moved(pe, a_move, b_move).await;
-        a.arrived([a_gave, a_took], a_turn.way);
-        b.arrived([b_gave, b_took], b_turn.way);
+        a.arrived([a_gave, a_took], a_way);
+        b.arrived([b_gave, b_took], b_way);
+        (a_left, b_left) = (a_left.saturating_sub(1), b_left.saturating_sub(1));
     }
 }
 
@@ -175,12 +184,12 @@ pub fn cyclic<'a>(
             let piece = &map.pieces[at as usize];
             multiply(piece, a.tile(), b.tile());
             if is_free && piece.ends == (true, true) && a.goes_on(left[0]) && b.goes_on(left[1]) {
-                let then = [a.then(), b.then()];
+                let then = [a.then(Way::Forward), b.then(Way::Forward)];
                 let words = if charges && to_do > 1 { (a.coming + b.coming) as usize } else { 0 };
                 let cost = if words > 0 { software.round(words) } else { Cycles::ZERO };
                 if let Some([gave, took, others @ ..]) = Exchange::both_again(pe, a_move, b_move, then, cost).await {
-                    a.passed_on([gave, took], then[0]);
-                    b.passed_on(others, then[1]);
+                    a.passed_on([gave, took], then[0], Way::Forward);
+                    b.passed_on(others, then[1], Way::Forward);
                     left = [left[0] - 1, left[1] - 1];
                     (at, to_do) = ((at + 1) % map.pieces.len() as u32, to_do - 1);
                     continue;
