@@ -277,6 +277,12 @@ impl Tickets {
         first
     }
 
+    /// Two different tickets.
+    #[inline(always)]
+    pub(super) fn two(&mut self, ids: [u32; 2]) -> Option<[&mut Ticket; 2]> {
+        self.all.get_disjoint_mut(ids.map(|id| id as usize)).ok()
+    }
+
     /// The `N` tickets from `first` on.
     #[inline(always)]
     pub(super) fn some<const N: usize>(&self, first: u32) -> &[Ticket; N] {

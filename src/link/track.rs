@@ -14,7 +14,7 @@
 //! Invariant: times, counters and what PEs wait for are what `Net::give` and `receive_posted` would make of them.
 //! Called by `exchange`; `leave` by whoever finds a port or a lane on a track.
 
-use super::burst::Ctrl;
+use super::burst::{Ctrl, Timing};
 use super::lane::{Lane, LaneFlags, SLOTS};
 use super::net::{Net, Store};
 use super::record::Status;
@@ -103,6 +103,43 @@ impl std::ops::Index<u32> for Tracks {
 }
 
 impl Track {
+    /// A block of `words` moves, posted by its giver and by its taker at these times: when the two end. As `departs`,
+    /// `passes` and `begins`, without what cannot be.
+    #[inline(always)]
+    fn carry(&mut self, (given, asked): (u64, u64), words: u32, timing: &Timing) -> [u64; 2] {
+        let (alpha, ramp) = (u64::from(timing.alpha), u64::from(timing.ramp));
+        let ser = timing.ser(words);
+        let slot = usize::from(self.free_at) % SLOTS;
+        let room = self.freed[slot];
+        let [before, then] = self.way_tails;
+        let credit = match (self.way, timing.lane_depth) {
+            (NONE, _) => room,
+            (_, 1) => before,
+            _ => then,
+        };
+        let left = given.max(self.port_end).max(credit) + ramp;
+        let (mut head, mut tail) = (left + alpha, left + ser + alpha);
+        if self.way != NONE {
+            let departure = head.max(before).max(room);
+            let departed = (departure + ser).max(tail);
+            self.way_tails = [departed, before];
+            let onward = alpha + u64::from(self.turn);
+            (head, tail) = (departure + onward, departed + onward);
+        }
+        let departure = head.max(self.tail_departure);
+        let tail = (departure + ser).max(tail);
+        let start = asked.max(departure + ramp).max(self.take_end);
+        let end = (start + ser).max(tail + ramp) + u64::from(timing.stage);
+        let send_end = start - u64::from(self.path) + ser - 2 * ramp;
+        (self.tail_departure, self.take_end, self.port_end) = (tail, end, send_end);
+        self.freed[slot] = start;
+        self.free_at = if self.free_at + 1 == timing.lane_depth { 0 } else { self.free_at + 1 };
+        self.bursts += 1;
+        self.wavelets += u64::from(words);
+        (self.is_given, self.is_asked) = (false, false);
+        [send_end, end]
+    }
+
     /// Ticket and PE at the other end than that of a send, or of a receive.
     #[inline(always)]
     pub(super) fn far_end(&self, of: TicketKind) -> (u32, u32) {
@@ -243,66 +280,38 @@ impl<S: Store> Net<S> {
     /// A block moves: both ends are posted, neither has been served.
     #[inline(always)]
     fn carry(&mut self, id: u32) {
-        let (timing, track) = (&self.timing, &mut self.tracks.all[id as usize]);
-        let [sent, taken] = track.tickets;
-        let (s, t) = (&self.tickets[sent], &self.tickets[taken]);
+        let track = &mut self.tracks.all[id as usize];
+        let Some([s, t]) = self.tickets.two(track.tickets) else { return };
         if s.words != t.words {
             return self.misfit(id);
         }
-        let (alpha, ramp) = (u64::from(timing.alpha), u64::from(timing.ramp));
-        let ser = timing.ser(u32::from(s.words));
-        let slot = usize::from(track.free_at) % SLOTS;
-        let room = track.freed[slot];
-        // As `emit::departs`, `pump::passes` and `take::begins`, without what cannot be.
-        let credit = match (track.way, timing.lane_depth) {
-            (NONE, _) => room,
-            (_, 1) => track.way_tails[0],
-            _ => track.way_tails[1],
-        };
-        let left = s.ready.max(track.port_end).max(credit) + ramp;
-        let (mut head, mut tail) = (left + alpha, left + ser + alpha);
-        if track.way != NONE {
-            let departure = head.max(track.way_tails[0]).max(room);
-            let departed = (departure + ser).max(tail);
-            track.way_tails = [departed, track.way_tails[0]];
-            let onward = alpha + u64::from(track.turn);
-            (head, tail) = (departure + onward, departed + onward);
-        }
-        let departure = head.max(track.tail_departure);
-        let tail = (departure + ser).max(tail);
-        let start = t.ready.max(departure + ramp).max(track.take_end);
-        let end = (start + ser).max(tail + ramp) + u64::from(timing.stage);
-        let send_end = start - u64::from(track.path) + ser - 2 * ramp;
-        (track.tail_departure, track.take_end, track.port_end) = (tail, end, send_end);
-        track.freed[slot] = start;
-        track.free_at = if track.free_at + 1 == timing.lane_depth { 0 } else { track.free_at + 1 };
-        track.bursts += 1;
-        track.wavelets += u64::from(s.words);
-        (track.is_given, track.is_asked) = (false, false);
-        let (giver, taker, depth, words) = (track.giver, track.taker, s.tally, s.words);
-        let (from, to) = (s.place, t.place);
+        let (from, to, words) = (s.place, t.place, s.words);
+        let [sent, taken] = track.carry((s.ready, t.ready), u32::from(words), &self.timing);
         let trades = s.hands_over && t.hands_over && s.ctrl.position == t.ctrl.position && !self.dry;
-        if !trades && !self.dry {
-            self.store.copy(from, to, usize::from(words));
-        }
-        let s = &mut self.tickets[sent];
-        (s.state, s.end) = (TicketState::Done, send_end);
+        (s.state, s.end) = (TicketState::Done, sent);
+        (t.state, t.end, t.next, t.tally) = (TicketState::Done, taken, u32::from(words), s.tally);
+        let (giver_waits, taker_waits, giver, taker) = (s.awaited, t.awaited, track.giver, track.taker);
         if trades {
-            s.ctrl.kind_slot = to;
+            (s.ctrl.kind_slot, t.ctrl.kind_slot) = (to, from);
+        } else {
+            if !t.hands_over {
+                t.ctrl = Ctrl::default();
+            }
+            self.copy_block(from, to, words);
         }
-        let giver_waits = s.awaited;
-        let t = &mut self.tickets[taken];
-        (t.state, t.end, t.next, t.tally) = (TicketState::Done, end, u32::from(words), depth);
-        match (trades, t.hands_over) {
-            (true, _) => t.ctrl.kind_slot = from,
-            (false, true) => {}
-            (false, false) => t.ctrl = Ctrl::default(),
-        }
-        if t.awaited {
+        if taker_waits {
             self.ended(taker);
         }
         if giver_waits {
             self.ended(giver);
+        }
+    }
+
+    /// The words of a block that does not change owners.
+    #[inline(never)]
+    fn copy_block(&mut self, from: u32, to: u32, words: u16) {
+        if !self.dry {
+            self.store.copy(from, to, usize::from(words));
         }
     }
 

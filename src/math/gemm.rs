@@ -18,6 +18,7 @@ use std::ops::Range;
 use half::f16;
 
 use super::simd::Kernels;
+use eight::Eight;
 
 /// Columns of a panel of B.
 const PANEL: usize = 16;
@@ -152,9 +153,19 @@ impl<'a> Operand<'a> {
         (out, Strides { row: 1, k: ROWS })
     }
 
+    /// A as it lies, if it is eight rows of binary16, side by side without gaps.
+    fn eights(&self, d: Dims) -> Option<&'a [[u16; LANES]]> {
+        match self.values {
+            Values::F16(bits) if d.m == LANES && (self.stride, self.k_stride) == (1, LANES) => {
+                bits.as_chunks::<LANES>().0.get(..d.k)
+            }
+            _ => None,
+        }
+    }
+
     /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and one chunk of A is all that meets
     /// it: widened as it is read it costs no more than widened before, and is not written.
-    fn in_place(&self, d: Dims) -> Option<&[u16]> {
+    fn in_place(&self, d: Dims) -> Option<&'a [u16]> {
         match self.values {
             Values::F16(bits) if self.stride == 1 && (1..=ROWS).contains(&d.m) && d.k * d.n > 0 => {
                 (reach(d.k, d.n, self.k_stride) <= bits.len()).then_some(bits)
@@ -314,6 +325,12 @@ pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c
     // C comes in while the factors are widened.
     expect(&c[..c.len().min(EXPECTED)]);
     if let Some(b_in_place) = b.in_place(d) {
+        if let Some(a) = a.eights(d) {
+            let tile = Eight { n: d.n, a, b: b_in_place, b_stride: b.k_stride, c, c_stride };
+            tile.check();
+            // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the tile was checked.
+            return unsafe { (kernels.0.gemm_eight)(tile) };
+        }
         a.check(d.m, d.k);
         return by_few_rows(kernels, d, a, (b_in_place, b.k_stride), c, c_stride);
     }
@@ -365,6 +382,9 @@ pub fn gemm_f16(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &m
         }
     });
 }
+
+#[path = "gemm_eight.rs"]
+pub(crate) mod eight;
 
 #[path = "gemm_scalar.rs"]
 pub(crate) mod scalar;

@@ -180,7 +180,7 @@ fn fma_f16(a: __m256, b: __m256, c: __m256) -> __m256 {
 /// The host has AVX2; so many elements are readable.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn load(c: *const f32, n: usize) -> __m256 {
+pub(super) unsafe fn load(c: *const f32, n: usize) -> __m256 {
     let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     // SAFETY: the caller's; the mask keeps the load inside n elements.
     unsafe {
@@ -197,7 +197,7 @@ unsafe fn load(c: *const f32, n: usize) -> __m256 {
 /// The host has AVX2; so many elements are writable.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn store(c: *mut f32, n: usize, x: __m256) {
+pub(super) unsafe fn store(c: *mut f32, n: usize, x: __m256) {
     // SAFETY: the caller's; 4, 2 and 1 of n add up to n below 8.
     unsafe {
         if n >= 8 {

@@ -7,7 +7,7 @@
 //! AVX-512 has no level of its own: prototypes measured 256-bit GEMV faster (73-97 GB/s in L1 against 56-61).
 //! Held by workers and handed to every function of `gemm`, `gemv` and `vector`.
 
-use super::gemm::{self, Panel};
+use super::gemm::{self, Panel, eight::Eight};
 use super::gemv::{self, PackedShape, Stream};
 use super::rows;
 use super::vector;
@@ -71,6 +71,7 @@ pub(crate) struct Table {
     pub(crate) exp_sub_sum: unsafe fn(f32, &mut [f32]) -> f32,
     pub(crate) f32_to_f16: unsafe fn(&[f32], &mut [u16]) -> bool,
     pub(crate) widen_f16: unsafe fn(&[u16], &mut [f32]),
+    pub(crate) gemm_eight: unsafe fn(Eight<'_>),
     pub(crate) gemm_panel: unsafe fn(Panel<'_>),
     pub(crate) gemm_panel_f16: unsafe fn(Panel<'_, u16>),
     pub(crate) gemm_panel_rounded: unsafe fn(Panel<'_>),
@@ -97,6 +98,7 @@ static SCALAR: Table = Table {
     exp_sub_sum: vector::scalar::exp_sub_sum,
     f32_to_f16: vector::scalar::f32_to_f16,
     widen_f16: gemm::scalar::widen_f16,
+    gemm_eight: gemm::eight::scalar,
     gemm_panel: gemm::scalar::panel::<false>,
     gemm_panel_f16: gemm::scalar::panel_f16,
     gemm_panel_rounded: gemm::scalar::panel::<true>,
@@ -124,6 +126,7 @@ static AVX2: Table = Table {
     exp_sub_sum: vector::avx2::exp_sub_sum,
     f32_to_f16: vector::avx2::f32_to_f16,
     widen_f16: gemm::avx2::widen_f16,
+    gemm_eight: gemm::eight::avx2,
     gemm_panel: gemm::avx2::panel::<f32, false>,
     gemm_panel_f16: gemm::avx2::panel::<u16, false>,
     gemm_panel_rounded: gemm::avx2::panel::<f32, true>,

@@ -1,0 +1,96 @@
+//! The smallest tiles of `gemm`: eight rows of C, both factors in binary16 and read where they lie.
+//!
+//! ```text
+//!   k:   eight of A, widened to a vector on the stack     eight of B, widened     C: eight registers, a row each
+//! ```
+//! With tiles of 8 x 8 a product is 64 multiply-adds of vectors: no room for a pass that widens, nor for scratch.
+//! Invariant: the bits are those of the definition in `gemm`. Called through the table of `simd` alone.
+
+use half::f16;
+
+use super::super::fma::fma;
+use super::{LANES, reach};
+
+/// A is `k x 8`, k-major without gaps; B is k-major with `b_stride` elements from one k to the next.
+pub(crate) struct Eight<'a> {
+    pub(super) n: usize,
+    pub(super) a: &'a [[u16; LANES]],
+    pub(super) b: &'a [u16],
+    pub(super) b_stride: usize,
+    pub(super) c: &'a mut [f32],
+    pub(super) c_stride: usize,
+}
+
+impl Eight<'_> {
+    /// What the unsafe bodies rely on.
+    pub(super) fn check(&self) {
+        assert!(self.n > 0 && !self.a.is_empty() && reach(self.a.len(), self.n, self.b_stride) <= self.b.len());
+        assert!((LANES - 1) * self.c_stride + self.n <= self.c.len());
+    }
+}
+
+/// One number at a time.
+pub(crate) fn scalar(p: Eight<'_>) {
+    for row in 0..LANES {
+        for n in 0..p.n {
+            let c = &mut p.c[row * p.c_stride + n];
+            for (k, a) in p.a.iter().enumerate() {
+                let [a, b] = [a[row], p.b[k * p.b_stride + n]].map(|x| f16::from_bits(x).to_f32());
+                *c = fma(a, b, *c);
+            }
+        }
+    }
+}
+
+/// Eight columns at a time.
+///
+/// # Safety
+/// The host has AVX2, FMA and F16C; `Eight::check` passed.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(crate) unsafe fn avx2(p: Eight<'_>) {
+    let mut n = 0;
+    while n < p.n {
+        // SAFETY: columns from `n < p.n` on lie inside B and C by `Eight::check`.
+        unsafe {
+            let (b, c) = (p.b.as_ptr().add(n), p.c.as_mut_ptr().add(n));
+            match p.n - n {
+                LANES.. => columns::<true>(&p, b, c, LANES),
+                left => columns::<false>(&p, b, c, left),
+            }
+        }
+        n += LANES;
+    }
+}
+
+/// `n` columns, at most eight, from `b` and `c` on; if `FULL`, eight.
+///
+/// # Safety
+/// As `avx2`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+unsafe fn columns<const FULL: bool>(p: &Eight<'_>, mut b: *const u16, c: *mut f32, n: usize) {
+    use super::avx2::{load, store};
+    use std::arch::x86_64::*;
+    let n = if FULL { LANES } else { n };
+    // SAFETY: `n` elements of each of the eight rows are readable.
+    let mut acc: [__m256; LANES] = std::array::from_fn(|row| unsafe { load(c.add(row * p.c_stride), n) });
+    for a in p.a {
+        let mut wide = [0.0f32; LANES];
+        // SAFETY: `a` and `wide` hold eight elements; a whole vector of B is readable in every k by `Eight::check`.
+        let eights = unsafe {
+            _mm256_storeu_ps(wide.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(a.as_ptr().cast())));
+            _mm256_cvtph_ps(_mm_loadu_si128(b.cast()))
+        };
+        for (acc, a) in acc.iter_mut().zip(&wide) {
+            *acc = _mm256_fmadd_ps(_mm256_broadcast_ss(a), eights, *acc);
+        }
+        // The last step may leave B: no longer used then.
+        b = b.wrapping_add(p.b_stride);
+    }
+    for (row, acc) in acc.into_iter().enumerate() {
+        // SAFETY: as the load.
+        unsafe { store(c.add(row * p.c_stride), n, acc) };
+    }
+}
