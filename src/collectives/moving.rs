@@ -76,6 +76,12 @@ impl Exchange {
 }
 
 impl Exchange {
+    /// As `both_again`, of one move.
+    #[track_caller]
+    pub(crate) fn again(self, pe: Pe<'_>, coming: u32, software: Cycles) -> PassOn<'_, 2> {
+        PassOn { pe, tickets: self.0, coming: [coming; 2], software, place: Location::caller() }
+    }
+
     /// Two moves of traded tiles end as in `both_moved`, `software` is charged, and both begin again, with blocks of so
     /// many words to come. Nothing where that is to be done one after the other.
     #[track_caller]
@@ -85,7 +91,7 @@ impl Exchange {
         Self([c, d]): Self,
         coming: [u32; 2],
         software: Cycles,
-    ) -> PassOn<'_> {
+    ) -> PassOn<'_, 4> {
         let Self([a, b]) = first;
         PassOn { pe, tickets: [a, b, c, d], coming, software, place: Location::caller() }
     }

@@ -1,7 +1,8 @@
-//! Two exchanges that stand on tracks are joined, and posted again with the blocks that came: a step of a PE between
-//! two rings, in one piece.
+//! Exchanges that stand on tracks are joined, and posted again with the blocks that came: a step of a PE on a ring, or
+//! between two rings, in one piece.
 //!
-//! Invariant: what is left behind is what `join` and twice `exchange` would leave behind. `Passed::Not` changes nothing.
+//! Invariant: what is left behind is what `join` and as many `exchange` would leave behind. `Passed::Not` changes
+//! nothing.
 //! Called by `pe::post` for moves of traded tiles.
 
 use super::net::{Net, Store};
@@ -9,28 +10,28 @@ use super::ticket::{NONE, TicketKind, TicketState};
 
 /// What has become of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passed {
+pub enum Passed<const N: usize> {
     /// Done: where the tiles of the joined operations lie, in their order.
-    On([u32; 4]),
-    /// The PE waits for the ends of the four.
+    On([u32; N]),
+    /// The PE waits for the ends of all.
     Waits,
     /// It is not as it mostly is: to be done one after the other.
     Not,
 }
 
 impl<S: Store> Net<S> {
-    /// `ids`: send and receive of one exchange, then of another. What came on each is sent on, and where the block was
-    /// that was sent, one of `coming` words is received. `software`: cycles that the PE computes in between.
+    /// `ids`: send and receive of one exchange, and of another one or none. What came on each is sent on, and where the
+    /// block was that was sent, one of `coming` words is received. `software`: cycles that the PE computes in between.
     #[inline(always)]
-    pub fn pass_on(&mut self, pe: u32, ids: &[u32; 4], coming: [u32; 2], software: u64) -> Passed {
-        const FOUR: u8 = 0b1111;
+    pub fn pass_on<const N: usize>(&mut self, pe: u32, ids: &[u32; N], coming: [u32; 2], software: u64) -> Passed<N> {
+        let all = (1u8 << N) - 1;
         let record = &self.records[pe as usize];
         let first = record.tickets;
-        let are_all = record.open == FOUR && record.standing & FOUR == FOUR && first != NONE;
-        if !self.is_swift || !are_all || *ids != [first, first + 1, first + 2, first + 3] {
+        let are_all = record.open == all && record.standing & all == all && first != NONE;
+        if !self.is_swift || !are_all || *ids != std::array::from_fn(|at| first + at as u32) {
             return Passed::Not;
         }
-        let tickets = self.tickets.some_mut::<4>(first);
+        let tickets = self.tickets.some_mut::<N>(first);
         if tickets.iter().any(|t| t.state != TicketState::Done) {
             self.await_all(pe, ids);
             return Passed::Waits;
@@ -51,9 +52,9 @@ impl<S: Store> Net<S> {
         now += software;
         let issue = u64::from(self.timing.issue);
         let (mut order, mut hull) = (self.tickets.posted, [u32::MAX, 0]);
-        let (mut lie, mut tracks) = ([0; 4], [0; 4]);
-        self.tickets.posted = order.wrapping_add(4);
-        let tickets = self.tickets.some_mut::<4>(first);
+        let (mut lie, mut tracks) = ([0; N], [0; N]);
+        self.tickets.posted = order.wrapping_add(N as u32);
+        let tickets = self.tickets.some_mut::<N>(first);
         for (at, ([sent, taken], coming)) in tickets.as_chunks_mut::<2>().0.iter_mut().zip(coming).enumerate() {
             now += issue;
             (lie[2 * at], lie[2 * at + 1]) = (sent.lies(), taken.lies());
@@ -69,8 +70,8 @@ impl<S: Store> Net<S> {
         }
         let record = &mut self.records[pe as usize];
         (record.now, record.depth, record.hull) = (now, depth, hull);
-        record.busy += software + 2 * issue;
-        for at in [0, 2] {
+        record.busy += software + (N as u64 / 2) * issue;
+        for at in (0..N).step_by(2) {
             self.give_on(tracks[at], first + at as u32);
             self.ask_on(tracks[at + 1], first + at as u32 + 1, pe);
         }

@@ -48,12 +48,13 @@ pub struct JoinAll<'a, const N: usize> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Moved<'a, const N: usize>(pub(crate) JoinAll<'a, N>);
 
-/// Two moves of traded tiles that are joined and posted again with what came: where the tiles of what was joined lie;
-/// nothing where it has to be done one after the other.
+/// One or two moves of traded tiles that are joined and posted again with what came: where the tiles of what was joined
+/// lie; nothing where it has to be done one after the other.
 #[must_use = "futures do nothing unless awaited"]
-pub(crate) struct PassOn<'a> {
+pub(crate) struct PassOn<'a, const N: usize> {
     pub(crate) pe: Pe<'a>,
-    pub(crate) tickets: [Ticket; 4],
+    /// Send and receive of each.
+    pub(crate) tickets: [Ticket; N],
     /// Words of the blocks that come next.
     pub(crate) coming: [u32; 2],
     /// What the PE computes between the two.
@@ -238,10 +239,10 @@ impl<const N: usize> Future for JoinAll<'_, N> {
     }
 }
 
-impl Future for PassOn<'_> {
-    type Output = Option<[u32; 4]>;
+impl<const N: usize> Future for PassOn<'_, N> {
+    type Output = Option<[u32; N]>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<[u32; 4]>> {
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<[u32; N]>> {
         let pe = self.pe;
         let mut net = pe.part.net.borrow_mut();
         if pe.is_failed(&net) {

@@ -37,6 +37,8 @@ pub struct Side<'a> {
     here: u32,
     /// Words of the block that comes, or `STILL`.
     coming: u32,
+    /// Words of every block, if they have equally many.
+    each: Option<u32>,
 }
 
 /// No block is under way.
@@ -45,8 +47,10 @@ const STILL: u32 = u32::MAX;
 impl<'a> Side<'a> {
     /// Blocks of `len` x `width` elements, the first of which is here.
     pub fn new(moving: Moving, forward: Option<RingEnds>, (len, width): (&'a [usize], usize), format: Storage) -> Self {
-        let new = Self { moving, forward, len, width: width as u32, format, here: 0, coming: STILL };
-        Self { here: new.words(moving.block()), ..new }
+        let new = Self { moving, forward, len, width: width as u32, format, here: 0, coming: STILL, each: None };
+        let here = new.words(moving.block());
+        let are_equal = len.iter().all(|other| *other == len[moving.block()]);
+        Self { here, each: are_equal.then_some(here), ..new }
     }
 
     /// The tour of its blocks, from the one that is here.
@@ -62,7 +66,7 @@ impl<'a> Side<'a> {
 
     /// Words of a block.
     pub(super) fn words(&self, block: usize) -> u32 {
-        self.format.words(self.len[block] * self.width as usize) as u32
+        self.each.unwrap_or_else(|| self.format.words(self.len[block] * self.width as usize) as u32)
     }
 
     /// The block that is here.
@@ -96,7 +100,7 @@ impl<'a> Side<'a> {
 
     /// Words of the block behind the one that is under way, where that goes on at once.
     fn then(&self, way: Way) -> u32 {
-        self.words(self.moving.coming_then(way))
+        self.each.unwrap_or_else(|| self.words(self.moving.coming_then(way)))
     }
 
     /// A move has ended, and the next one has begun, with so many words to come.
@@ -133,6 +137,16 @@ pub struct Turn {
     pub ends: Option<RingEnds>,
 }
 
+/// Moves of one factor, the first of which has begun, up to the last of `left`, while the other one is where it is to be.
+async fn alone(pe: Pe<'_>, side: &mut Side<'_>, (moves, way): (Exchange, Way), left: &mut u32, software: &Overheads) {
+    while side.goes_on(left.saturating_sub(1)) {
+        let (then, cost) = (side.then(way), software.round(side.coming as usize));
+        let Some(lie) = moves.again(pe, then, cost).await else { return };
+        side.passed_on(lie, then, way);
+        *left -= 1;
+    }
+}
+
 /// Brings A and B into alignment, both at once. `software` is charged a round.
 pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn; 2], software: &Overheads) {
     let [(a_way, a_ends, mut a_left), (b_way, b_ends, mut b_left)] = turns.map(|t| (t.way, t.ends, t.rounds));
@@ -149,6 +163,11 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn;
             a.passed_on([gave, took], then[0], a_way);
             b.passed_on(others, then[1], b_way);
             (a_left, b_left) = (a_left - 1, b_left - 1);
+        }
+        match (a_left, b_left) {
+            (_, 0) => alone(pe, a, (a_move, a_way), &mut a_left, software).await,
+            (0, _) => alone(pe, b, (b_move, b_way), &mut b_left, software).await,
+            _ => {}
         }
         let [a_gave, a_took, b_gave, b_took] = Exchange::both_moved(pe, a_move, b_move).await;
         a.arrived([a_gave, a_took], a_way);
