@@ -89,7 +89,7 @@ impl<S: Store> Net<S> {
         let tracks = [of_send.track(), of_receive.track()];
         let is_pair = of_send.kind == TicketKind::Send && of_receive.kind == TicketKind::Receive;
         let is_same = stands && is_pair && of_send.at == out.at && of_receive.at == into.at;
-        if !is_same || self.tracks[tracks[0]].is_posted(0) || self.tracks[tracks[1]].is_posted(1) {
+        if !is_same || !self.are_last(tracks, first) {
             return self.exchange_anew(pe, first, out, into);
         }
         let (ready, depth) = self.issue(pe);
@@ -140,6 +140,13 @@ impl<S: Store> Net<S> {
         }
         self.settle();
         Some([first, first + 1])
+    }
+
+    /// Are tickets `first` and the next one the last send and the last receive of these tracks? What is not open any
+    /// more has been served.
+    #[inline(always)]
+    pub(super) fn are_last(&self, tracks: [u32; 2], first: u32) -> bool {
+        self.tracks[tracks[0]].is_last(0, first) && self.tracks[tracks[1]].is_last(1, first + 1)
     }
 
     /// A track, unless something is posted at that end of it already, behind which another block queues as usual.

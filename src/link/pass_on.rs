@@ -31,19 +31,20 @@ impl<S: Store> Net<S> {
         if !self.is_swift || !are_all || *ids != std::array::from_fn(|at| first + at as u32) {
             return Passed::Not;
         }
-        let tickets = self.tickets.some_mut::<N>(first);
+        let tickets = self.tickets.some::<N>(first);
         if tickets.iter().any(|t| t.state != TicketState::Done) {
             self.await_all(pe, ids);
             return Passed::Waits;
         }
         let (mut now, mut depth) = (record.now, record.depth);
         let shortest = self.timing.queue_wavelets;
-        for ([sent, taken], coming) in tickets.as_chunks::<2>().0.iter().zip(coming) {
+        for (at, ([sent, taken], coming)) in tickets.as_chunks::<2>().0.iter().zip(coming).enumerate() {
             let are_two = sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive;
+            let are_last = self.are_last([sent.track(), taken.track()], first + 2 * at as u32);
             let may_trade = sent.hands_over && taken.hands_over;
             let is_long = u32::from(taken.words) > shortest && taken.next == u32::from(taken.words);
             let fits = (1..=sent.ctrl.position).contains(&coming);
-            if !(are_two && may_trade && is_long && fits) {
+            if !(are_two && are_last && may_trade && is_long && fits) {
                 return Passed::Not;
             }
             depth = depth.max(taken.tally);

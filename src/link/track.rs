@@ -10,7 +10,8 @@
 //! times are written where they belong, and what one end alone has posted is posted again in the usual way.
 //!
 //! Invariant: a port has `ON_TRACK` as `current`, and its last lane as `posted`, exactly while a track stands for them;
-//! both then hold nothing. A ticket stands on a track while its bit in `Record::standing` is set.
+//! both then hold nothing. A ticket stands on a track while its bit in `Record::standing` is set and it is the last one
+//! of its end there (`is_last`): another ticket may have come onto the track, and have left it, since.
 //! Invariant: times, counters and what PEs wait for are what `Net::give` and `receive_posted` would make of them.
 //! Called by `exchange`; `leave` by whoever finds a port or a lane on a track.
 
@@ -148,9 +149,14 @@ impl Track {
     }
 
     /// Has its giver (`end` 0), or its taker (1), posted what has not been served?
-    #[inline(always)]
     pub(super) fn is_posted(&self, end: usize) -> bool {
         if end == 0 { self.is_given } else { self.is_asked }
+    }
+
+    /// Is a ticket the last one of the giver (`end` 0), or of the taker (1)?
+    #[inline(always)]
+    pub(super) fn is_last(&self, end: usize, ticket: u32) -> bool {
+        self.tickets[end] == ticket
     }
 }
 
@@ -342,6 +348,9 @@ impl<S: Store> Net<S> {
 
     /// Ends all tracks.
     pub fn leave_tracks(&mut self) {
+        if self.tracks.all.is_empty() {
+            return;
+        }
         for id in 0..self.tracks.all.len() as u32 {
             let Track { port, .. } = self.tracks[id];
             let port = self.ports.get(port as usize);
@@ -351,6 +360,7 @@ impl<S: Store> Net<S> {
         }
         self.tracks.all.clear();
         self.tracks.free = NONE;
+        self.records.iter_mut().for_each(|record| record.standing = 0);
     }
 
     /// Ends a track, see the module.
@@ -388,7 +398,7 @@ impl<S: Store> Net<S> {
         if track.is_given {
             self.records[track.taker as usize].takeable -= u16::from(!track.is_asked);
             let t = &mut self.tickets[sent];
-            (t.next, t.end) = (NONE, 0);
+            (t.next, t.end, t.tail) = (NONE, 0, 0);
             let (depth, to) = (t.tally, if track.way == NONE { track.lane } else { track.way });
             self.give(sent, to, depth);
         }

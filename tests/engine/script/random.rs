@@ -5,7 +5,7 @@
 use plummer::fabric::{Direction, Tx};
 use plummer::units::{Color, Coord};
 
-use super::{Op, Program};
+use super::{Op, Program, at};
 
 /// SplitMix64.
 pub struct Rng(pub u64);
@@ -161,4 +161,67 @@ fn made(seed: u64, posted: bool) -> Program {
     }
     perturb(&mut p, rng, posted);
     p
+}
+
+/// Cores in a row that pass blocks round one or two rings, mostly by pairs of posted operations, again and again over
+/// the same links. Some blocks are sent or taken by an operation that blocks, some by none, some have another length
+/// than their taker expects; joins come early or late.
+pub fn rings(seed: u64) -> Program {
+    let rng = &mut Rng(seed);
+    let (mut p, n) = (Program::default(), 2 + rng.below(4));
+    let rounds = 3 + rng.below(5);
+    let rings: Vec<Vec<(Color, Color)>> = (0..1 + rng.below(2)).map(|_| ring(&mut p, rng, n)).collect();
+    let is_short = [rng.one_in(8), rng.one_in(8)];
+    // By ring, and different from one block to the next: lengths are names of tiles.
+    let len = |ring: usize, round: usize| if is_short[ring] { 1 } else { 40 } + (4 * ring + round % 4) as u32;
+    let is_wild = rng.one_in(2);
+    for pe in 0..n {
+        // At most eight are open, and scripts make no room by themselves.
+        let mut open = 0;
+        for round in 0..rounds {
+            let first = rng.below(rings.len());
+            for ring in (0..rings.len()).map(|i| (first + i) % rings.len()) {
+                let ((tx, rx), w) = (rings[ring][pe], len(ring, round));
+                let odds = |rng: &mut Rng, n| is_wild && rng.one_in(n);
+                open += 2;
+                if open > 6 {
+                    p.op(at(pe), Op::JoinAll);
+                    open = 2;
+                }
+                if !odds(rng, 90) {
+                    p.op(at(pe), if odds(rng, 20) { Op::Send(tx, w) } else { Op::PostSend(tx, w) });
+                }
+                let w = w + u32::from(odds(rng, 90));
+                if !odds(rng, 90) {
+                    p.op(at(pe), if odds(rng, 20) { Op::Recv(rx, w) } else { Op::PostRecv(rx, w) });
+                }
+                if rng.one_in(4) {
+                    p.op(at(pe), Op::Compute(rng.below(200) as u64));
+                }
+                if rng.one_in(3) {
+                    p.op(at(pe), Op::JoinAll);
+                    open = 0;
+                }
+            }
+            if !rng.one_in(4) {
+                p.op(at(pe), Op::JoinAll);
+                open = 0;
+            }
+        }
+        p.op(at(pe), Op::JoinAll);
+    }
+    p
+}
+
+/// A ring over all of `n` cores in some order: by core, the color to the next one and the color from the one before.
+fn ring(p: &mut Program, rng: &mut Rng, n: usize) -> Vec<(Color, Color)> {
+    let mut order: Vec<usize> = (0..n).collect();
+    (1..n).for_each(|i| order.swap(i, rng.below(i + 1)));
+    let mut ends = vec![(Color(0), Color(0)); n];
+    for (i, &from) in order.iter().enumerate() {
+        let to = order[(i + 1) % n];
+        let color = p.line(at(from), at(to));
+        (ends[from].0, ends[to].1) = (color, color);
+    }
+    ends
 }
