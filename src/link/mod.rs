@@ -15,6 +15,7 @@ mod burst;
 mod emit;
 mod exchange;
 mod lane;
+mod lay;
 mod load;
 mod message;
 mod net;

@@ -1,6 +1,8 @@
 //! Exchanges that stand on tracks are joined, and posted again with the blocks that came: a step of a PE on a ring, or
 //! between two rings, in one piece.
 //!
+//! Invariant: the caller joins an exchange before it posts the next one on the same port, so these tickets are the last
+//! ones on their tracks.
 //! Invariant: what is left behind is what `join` and as many `exchange` would leave behind. `Passed::Not` changes
 //! nothing.
 //! Called by `pe::post` for moves of traded tiles.
@@ -40,11 +42,11 @@ impl<S: Store> Net<S> {
         let shortest = self.timing.queue_wavelets;
         for (at, ([sent, taken], coming)) in tickets.as_chunks::<2>().0.iter().zip(coming).enumerate() {
             let are_two = sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive;
-            let are_last = self.are_last([sent.track(), taken.track()], first + 2 * at as u32);
+            debug_assert!(self.are_last([sent.track(), taken.track()], first + 2 * at as u32));
             let may_trade = sent.hands_over && taken.hands_over;
             let is_long = u32::from(taken.words) > shortest && taken.next == u32::from(taken.words);
             let fits = (1..=sent.ctrl.position).contains(&coming);
-            if !(are_two && are_last && may_trade && is_long && fits) {
+            if !(are_two && may_trade && is_long && fits) {
                 return Passed::Not;
             }
             depth = depth.max(taken.tally);
