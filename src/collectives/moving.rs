@@ -114,9 +114,10 @@ impl Moving {
         Self { buffers, second: false, trades: false, block: block as u32, n: n as u32 }
     }
 
-    /// The same for whole tiles where nobody asks for the two by name any more, neither this program nor, afterwards, the host:
-    /// blocks need not be copied, so which words the tiles of the layout hold in the end is left open. For rings that
-    /// never turn back after blocks were read under way. A copy of this value names tiles of others after a `turn`.
+    /// The same for whole tiles where nobody asks for the two by name any more, neither this program nor, afterwards,
+    /// the host: blocks need not be copied, so which words the tiles of the layout hold in the end is left open. For
+    /// rings that never turn back after blocks were read under way. A copy of this value names tiles of others after a
+    /// `turn`.
     pub fn trading(buffers: [Tile; 2], block: usize, n: usize) -> Self {
         Self { trades: true, ..Self::new(buffers, block, n) }
     }

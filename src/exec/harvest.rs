@@ -114,7 +114,10 @@ impl Wafer {
 pub(super) fn harvest(part: &Part) -> Harvest {
     let net = part.net.borrow();
     let records: Vec<(Coord, Record)> = (0..part.pes())
-        .map(|pe| (part.coord(pe), Record { now: net.waits(pe).2, ..net.records[pe as usize].clone() }))
+        .map(|pe| {
+            let record = net.records[pe as usize].clone();
+            (part.coord(pe), Record { now: net.waits(pe).2, depth: net.depth(pe), ..record })
+        })
         .collect();
     let mut counters = Counters::default();
     for (_, r) in &records {

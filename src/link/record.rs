@@ -10,7 +10,7 @@ use std::panic::Location;
 
 use super::net::{Net, Store};
 use super::swift::Span;
-use super::ticket::{NONE, TicketState};
+use super::ticket::{NONE, TicketKind, TicketState};
 
 /// What a PE is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,6 +160,16 @@ impl<S: Store> Net<S> {
             }
         }
         (r.status, first, before)
+    }
+
+    /// Depth of what a PE has received, with the tickets that ended before the first one that it still waits for: its
+    /// program has not closed them, as far as the host did not look.
+    pub fn depth(&self, pe: u32) -> u32 {
+        let r = &self.records[pe as usize];
+        let waits = r.status == Status::OnTicket;
+        let awaited = self.in_order(r).map(|id| &self.tickets[id]).filter(|t| waits && t.awaited);
+        let ended = awaited.take_while(|t| t.state == TicketState::Done).filter(|t| t.kind == TicketKind::Receive);
+        ended.map(|t| t.tally).fold(r.depth, u32::max)
     }
 
     /// The open tickets of a PE in the order in which they were posted.

@@ -163,8 +163,8 @@ impl<'a> Operand<'a> {
         }
     }
 
-    /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and one chunk of A is all that meets
-    /// it: widened as it is read it costs no more than widened before, and is not written.
+    /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and one chunk of A is all that
+    /// meets it: widened as it is read it costs no more than widened before, and is not written.
     fn in_place(&self, d: Dims) -> Option<&'a [u16]> {
         match self.values {
             Values::F16(bits) if self.stride == 1 && (1..=ROWS).contains(&d.m) && d.k * d.n > 0 => {

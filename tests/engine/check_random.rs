@@ -51,7 +51,7 @@ fn outcome(p: &Program, chip: &Chip, (workers, schedule, dry): (usize, Schedule,
         Ok(()) => format!("{:?} {:?}", wafer.counters().unwrap(), wafer.link_traffic().unwrap()),
         Err(PassError::Stall(stall)) => {
             let blocked = stall.blocked.iter().map(|b| (b.pe, b.since, b.color, &b.waits_for, &b.holds));
-            format!("{:?} {:?}", blocked.collect::<Vec<_>>(), stall.cycle)
+            format!("{:?} {:?} {:?}", blocked.collect::<Vec<_>>(), stall.cycle, wafer.counters().unwrap())
         }
         Err(error) => error.to_string(),
     }

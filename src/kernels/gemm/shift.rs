@@ -137,7 +137,7 @@ pub struct Turn {
     pub ends: Option<RingEnds>,
 }
 
-/// Moves of one factor, the first of which has begun, up to the last of `left`, while the other one is where it is to be.
+/// Moves of one factor, the first of which has begun, up to the last of `left`; the other one is where it is to be.
 async fn alone(pe: Pe<'_>, side: &mut Side<'_>, (moves, way): (Exchange, Way), left: &mut u32, software: &Overheads) {
     while side.goes_on(left.saturating_sub(1)) {
         let (then, cost) = (side.then(way), software.round(side.coming as usize));
