@@ -16,8 +16,6 @@
 //! words is neither sent nor received, so a PE with nothing to pass on never waits for one that computes.
 //! Called by programs of GEMM kernels and of prefill.
 
-use std::panic::Location;
-
 use crate::arena::Tile;
 use crate::pe::{JoinAll, Moved, PassOn, Pe, Rx, Ticket, Tx};
 use crate::units::Cycles;
@@ -79,21 +77,21 @@ impl Exchange {
     /// As `both_again`, of one move.
     #[track_caller]
     pub(crate) fn again(self, pe: Pe<'_>, coming: u32, software: Cycles) -> PassOn<'_, 2> {
-        PassOn { pe, tickets: self.0, coming: [coming; 2], software, place: Location::caller() }
+        PassOn { joins: self.join(pe), coming: [coming; 2], software, is_apart: false }
     }
 
-    /// Two moves of traded tiles end as in `both_moved`, `software` is charged, and both begin again, with blocks of so
-    /// many words to come. Nothing where that is to be done one after the other.
+    /// Two moves of traded tiles end as in `both_moved`; where it goes in one piece, `software` is charged and both
+    /// begin again, with blocks of so many words to come.
     #[track_caller]
     pub(crate) fn both_again(
         pe: Pe<'_>,
         first: Self,
-        Self([c, d]): Self,
+        second: Self,
         coming: [u32; 2],
         software: Cycles,
     ) -> PassOn<'_, 4> {
-        let Self([a, b]) = first;
-        PassOn { pe, tickets: [a, b, c, d], coming, software, place: Location::caller() }
+        let Moved(joins) = Self::both_moved(pe, first, second);
+        PassOn { joins, coming, software, is_apart: false }
     }
 }
 

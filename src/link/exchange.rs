@@ -223,6 +223,7 @@ impl<S: Store> Net<S> {
             }
         }
         let record = &mut self.records[pe as usize];
+        debug_assert_ne!(first, NONE);
         record.block(Status::OnTicket, first);
         record.awaits = awaits;
     }

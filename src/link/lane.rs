@@ -72,7 +72,7 @@ pub struct Lane {
     /// Cycles from the sender's router to here without waiting: alpha x hops + turns. Of a remote lane: the answers
     /// that a burst waits for behind the crossing (sinks there and crossings further on).
     pub path: u32,
-    /// The oldest receive that is posted here and has not taken its burst.
+    /// The oldest receive that is posted here and has not taken its burst. With `ON_TRACK`: the track that ends here.
     pub(super) posted: u32,
     pub(super) free_at: u8,
     pub(super) unforwarded: u8,

@@ -2,7 +2,7 @@
 //! between two rings, in one piece.
 //!
 //! Invariant: the caller joins an exchange before it posts the next one on the same port, so these tickets are the last
-//! ones on their tracks.
+//! ones on their tracks. One that has ended there has as many words as it asked for: a misfit leaves the track.
 //! Invariant: what is left behind is what `join` and as many `exchange` would leave behind. `Passed::Not` changes
 //! nothing.
 //! Called by `pe::post` for moves of traded tiles.
@@ -44,7 +44,8 @@ impl<S: Store> Net<S> {
             let are_two = sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive;
             debug_assert!(self.are_last([sent.track(), taken.track()], first + 2 * at as u32));
             let may_trade = sent.hands_over && taken.hands_over;
-            let is_long = u32::from(taken.words) > shortest && taken.next == u32::from(taken.words);
+            debug_assert_eq!(taken.next, u32::from(taken.words));
+            let is_long = u32::from(taken.words) > shortest;
             let fits = (1..=sent.ctrl.position).contains(&coming);
             if !(are_two && may_trade && is_long && fits) {
                 return Passed::Not;

@@ -56,7 +56,7 @@ pub struct Record {
     pub takeable: u16,
     /// Which of its tickets are open, a bit each.
     pub open: u8,
-    /// Which of its tickets stand on tracks, a bit each.
+    /// Which of its tickets were last posted on a track, a bit each; whether one still stands there: `Track::is_last`.
     pub standing: u8,
     /// What the program will read and write when it goes on, if that is known, and its cache lines; for hints.
     pub works_on: u32,

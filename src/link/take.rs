@@ -98,7 +98,7 @@ impl<S: Store> Net<S> {
         self.tickets[at].next = id;
     }
 
-    /// Is a receive posted on a lane that has not taken its burst?
+    /// Is a receive posted on a lane, which is on no track, that has not taken its burst?
     #[inline(always)]
     pub fn is_posted(&self, lane: u32) -> bool {
         self.lanes[lane as usize].posted != NONE

@@ -152,7 +152,7 @@ pub struct Port {
     pub answers: u32,
     /// Owner PE, or `NONE` for the host.
     pub pe: u32,
-    /// Emitted and not ended: a ticket, or `DIRECT`.
+    /// Emitted and not ended: a ticket, or `DIRECT`. `ON_TRACK`: a track stands for this port, `place` says which.
     pub current: u32,
     /// Sends emitted.
     pub emitted: u32,
@@ -279,8 +279,8 @@ impl Tickets {
 
     /// Two different tickets.
     #[inline(always)]
-    pub(super) fn two(&mut self, ids: [u32; 2]) -> Option<[&mut Ticket; 2]> {
-        self.all.get_disjoint_mut(ids.map(|id| id as usize)).ok()
+    pub(super) fn two(&mut self, ids: [u32; 2]) -> [&mut Ticket; 2] {
+        self.all.get_disjoint_mut(ids.map(|id| id as usize)).expect("two tickets")
     }
 
     /// The `N` tickets from `first` on.

@@ -226,7 +226,7 @@ impl<S: Store> Net<S> {
     #[inline(always)]
     fn carry(&mut self, id: u32) {
         let track = &mut self.tracks.all[id as usize];
-        let Some([s, t]) = self.tickets.two(track.tickets) else { return };
+        let [s, t] = self.tickets.two(track.tickets);
         if s.words != t.words {
             return self.misfit(id);
         }

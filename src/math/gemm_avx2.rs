@@ -1,4 +1,4 @@
-//! The blocks of `gemm` for AVX2, FMA and F16C: 6 rows x 16 columns of C in twelve registers.
+//! The blocks of `gemm` for AVX2, FMA and F16C: 6 rows x 16 columns of C in twelve registers, or 12 rows x 8 columns.
 //!
 //! Invariant: the bits are those of `scalar::panel`: each lane is one output's chain, k ascending.
 //! Called through the table of `simd` alone.
@@ -55,6 +55,7 @@ unsafe fn columns<B: Copy, const NEAR: bool, const ROUND: bool>(p: Panel<'_, B>)
                 left => rows::<B, 1, false, NEAR, ROUND>(&p, b, c, left),
             }
         }
+        // Eight or fewer are always the last.
         n += 16;
     }
 }

@@ -37,7 +37,17 @@ impl Case {
 fn shapes() -> impl Iterator<Item = Dims> {
     let small = [0, 1, 2, 5, 6, 7, 8, 9, 16, 17];
     let small = small.into_iter().flat_map(move |m| small.into_iter().map(move |n| Dims { m, k: 3 + m % 3, n }));
-    let large = [(13, 0, 9), (97, 65, 17), (64, 64, 64), (100, 130, 33), (5, 130, 33), (12, 70, 48), (3, 65, 8)];
+    let large = [
+        (13, 0, 9),
+        (97, 65, 17),
+        (64, 64, 64),
+        (100, 130, 33),
+        (5, 130, 33),
+        (12, 70, 48),
+        (3, 65, 8),
+        (8, 65, 8),
+        (8, 64, 21),
+    ];
     small.chain(large.map(|(m, k, n)| Dims { m, k, n }))
 }
 

@@ -48,18 +48,25 @@ pub struct JoinAll<'a, const N: usize> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct Moved<'a, const N: usize>(pub(crate) JoinAll<'a, N>);
 
-/// One or two moves of traded tiles that are joined and posted again with what came: where the tiles of what was joined
-/// lie; nothing where it has to be done one after the other.
+/// One or two moves of traded tiles that are joined and, where nothing stands against it, posted again with what came.
 #[must_use = "futures do nothing unless awaited"]
 pub(crate) struct PassOn<'a, const N: usize> {
-    pub(crate) pe: Pe<'a>,
     /// Send and receive of each.
-    pub(crate) tickets: [Ticket; N],
+    pub(crate) joins: JoinAll<'a, N>,
     /// Words of the blocks that come next.
     pub(crate) coming: [u32; 2],
     /// What the PE computes between the two.
     pub(crate) software: Cycles,
-    pub(crate) place: &'static Location<'static>,
+    /// To be done one after the other: this waits for the ends alone.
+    pub(crate) is_apart: bool,
+}
+
+/// Where the tiles of what was joined lie.
+pub(crate) enum Passing<const N: usize> {
+    /// All were posted again.
+    On([u32; N]),
+    /// All have ended.
+    Ended([u32; N]),
 }
 
 impl<'a> Pe<'a> {
@@ -240,19 +247,26 @@ impl<const N: usize> Future for JoinAll<'_, N> {
 }
 
 impl<const N: usize> Future for PassOn<'_, N> {
-    type Output = Option<[u32; N]>;
+    type Output = Passing<N>;
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<[u32; N]>> {
-        let pe = self.pe;
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Passing<N>> {
+        if self.is_apart {
+            return self.joins.poll_these().map(Passing::Ended);
+        }
+        let pe = self.joins.pe;
         let mut net = pe.part.net.borrow_mut();
         if pe.is_failed(&net) {
             return Poll::Pending;
         }
-        match net.pass_on(pe.id, &self.tickets.map(|t| t.0), self.coming, self.software.0) {
-            Passed::On(lie) => Poll::Ready(Some(lie)),
-            Passed::Not => Poll::Ready(None),
+        match net.pass_on(pe.id, &self.joins.tickets, self.coming, self.software.0) {
+            Passed::On(lie) => Poll::Ready(Passing::On(lie)),
+            Passed::Not => {
+                drop(net);
+                self.is_apart = true;
+                self.joins.poll_these().map(Passing::Ended)
+            }
             Passed::Waits => {
-                net.records[pe.id as usize].place = Some(self.place);
+                net.records[pe.id as usize].place = Some(self.joins.place);
                 Poll::Pending
             }
         }

@@ -14,7 +14,7 @@
 use crate::arena::Tile;
 use crate::collectives::{Exchange, Moving, RingEnds, Tour, Way};
 use crate::fabric::Overheads;
-use crate::pe::Pe;
+use crate::pe::{Passing, Pe};
 use crate::units::Cycles;
 
 use super::cannon::Barrier;
@@ -137,14 +137,24 @@ pub struct Turn {
     pub ends: Option<RingEnds>,
 }
 
-/// Moves of one factor, the first of which has begun, up to the last of `left`; the other one is where it is to be.
-async fn alone(pe: Pe<'_>, side: &mut Side<'_>, (moves, way): (Exchange, Way), left: &mut u32, software: &Overheads) {
+/// Moves of one factor, the first of which has begun, as far as they go in one piece; the other one is where it is to
+/// be. Where the tiles of the last one lie, after it has ended.
+async fn alone(
+    pe: Pe<'_>,
+    side: &mut Side<'_>,
+    (moves, way): (Exchange, Way),
+    left: &mut u32,
+    software: &Overheads,
+) -> [u32; 2] {
     while side.goes_on(left.saturating_sub(1)) {
         let (then, cost) = (side.then(way), software.round(side.coming as usize));
-        let Some(lie) = moves.again(pe, then, cost).await else { return };
-        side.passed_on(lie, then, way);
+        match moves.again(pe, then, cost).await {
+            Passing::On(lie) => side.passed_on(lie, then, way),
+            Passing::Ended(lie) => return lie,
+        }
         *left -= 1;
     }
+    moves.moved(pe).await
 }
 
 /// Brings A and B into alignment, both at once. `software` is charged a round.
@@ -154,26 +164,42 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn;
         round(pe, software, a.next_words(a_left > 0) + b.next_words(b_left > 0));
         let a_move = if a_left > 0 { a.post(pe, a_ends, a_way) } else { Exchange::NOTHING };
         let b_move = if b_left > 0 { b.post(pe, b_ends, b_way) } else { Exchange::NOTHING };
-        while a.goes_on(a_left.saturating_sub(1)) && b.goes_on(b_left.saturating_sub(1)) {
-            let then = [a.then(a_way), b.then(b_way)];
-            let cost = software.round((a.coming + b.coming) as usize);
-            let Some([gave, took, others @ ..]) = Exchange::both_again(pe, a_move, b_move, then, cost).await else {
-                break;
-            };
-            a.passed_on([gave, took], then[0], a_way);
-            b.passed_on(others, then[1], b_way);
-            (a_left, b_left) = (a_left - 1, b_left - 1);
-        }
-        match (a_left, b_left) {
-            (_, 0) => alone(pe, a, (a_move, a_way), &mut a_left, software).await,
-            (0, _) => alone(pe, b, (b_move, b_way), &mut b_left, software).await,
-            _ => {}
-        }
-        let [a_gave, a_took, b_gave, b_took] = Exchange::both_moved(pe, a_move, b_move).await;
-        a.arrived([a_gave, a_took], a_way);
-        b.arrived([b_gave, b_took], b_way);
+        let still = [u32::MAX; 2];
+        let (of_a, of_b) = match (a_left, b_left) {
+            (_, 0) => (alone(pe, a, (a_move, a_way), &mut a_left, software).await, still),
+            (0, _) => (still, alone(pe, b, (b_move, b_way), &mut b_left, software).await),
+            _ => both(pe, (a, a_move, a_way, &mut a_left), (b, b_move, b_way, &mut b_left), software).await,
+        };
+        a.arrived(of_a, a_way);
+        b.arrived(of_b, b_way);
         (a_left, b_left) = (a_left.saturating_sub(1), b_left.saturating_sub(1));
     }
+}
+
+/// A factor, its move that has begun, its way, and the moves left with that one.
+type Under<'s, 'a> = (&'s mut Side<'a>, Exchange, Way, &'s mut u32);
+
+/// As `alone`, of both.
+async fn both(
+    pe: Pe<'_>,
+    (a, a_move, a_way, a_left): Under<'_, '_>,
+    (b, b_move, b_way, b_left): Under<'_, '_>,
+    software: &Overheads,
+) -> ([u32; 2], [u32; 2]) {
+    while a.goes_on(*a_left - 1) && b.goes_on(*b_left - 1) {
+        let then = [a.then(a_way), b.then(b_way)];
+        let cost = software.round((a.coming + b.coming) as usize);
+        match Exchange::both_again(pe, a_move, b_move, then, cost).await {
+            Passing::On([a_gave, a_took, of_b @ ..]) => {
+                a.passed_on([a_gave, a_took], then[0], a_way);
+                b.passed_on(of_b, then[1], b_way);
+            }
+            Passing::Ended([a_gave, a_took, of_b @ ..]) => return ([a_gave, a_took], of_b),
+        }
+        (*a_left, *b_left) = (*a_left - 1, *b_left - 1);
+    }
+    let [a_gave, a_took, of_b @ ..] = Exchange::both_moved(pe, a_move, b_move).await;
+    ([a_gave, a_took], of_b)
 }
 
 /// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply`
@@ -202,21 +228,27 @@ pub fn cyclic<'a>(
         while to_do > 0 {
             let piece = &map.pieces[at as usize];
             multiply(piece, a.tile(), b.tile());
-            if is_free && piece.ends == (true, true) && a.goes_on(left[0]) && b.goes_on(left[1]) {
+            let both_end = piece.ends == (true, true) && !b_is_older;
+            let lie = if is_free && both_end && a.goes_on(left[0]) && b.goes_on(left[1]) {
                 let then = [a.then(Way::Forward), b.then(Way::Forward)];
                 let words = if charges && to_do > 1 { (a.coming + b.coming) as usize } else { 0 };
                 let cost = if words > 0 { software.round(words) } else { Cycles::ZERO };
-                if let Some([gave, took, others @ ..]) = Exchange::both_again(pe, a_move, b_move, then, cost).await {
-                    a.passed_on([gave, took], then[0], Way::Forward);
-                    b.passed_on(others, then[1], Way::Forward);
-                    left = [left[0] - 1, left[1] - 1];
-                    (at, to_do) = ((at + 1) % map.pieces.len() as u32, to_do - 1);
-                    continue;
+                match Exchange::both_again(pe, a_move, b_move, then, cost).await {
+                    Passing::On([gave, took, of_b @ ..]) => {
+                        a.passed_on([gave, took], then[0], Way::Forward);
+                        b.passed_on(of_b, then[1], Way::Forward);
+                        left = [left[0] - 1, left[1] - 1];
+                        (at, to_do) = ((at + 1) % map.pieces.len() as u32, to_do - 1);
+                        continue;
+                    }
+                    Passing::Ended(lie) => lie,
                 }
-            }
-            let [of_a, of_b] = [a_move.only_if(piece.ends.0), b_move.only_if(piece.ends.1)];
-            let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
-            let [gave, took, others @ ..] = Exchange::both_moved(pe, older, newer).await;
+            } else {
+                let [of_a, of_b] = [a_move.only_if(piece.ends.0), b_move.only_if(piece.ends.1)];
+                let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
+                Exchange::both_moved(pe, older, newer).await
+            };
+            let [gave, took, others @ ..] = lie;
             let (of_a, of_b) = if b_is_older { (others, [gave, took]) } else { ([gave, took], others) };
             let piece = &map.pieces[at as usize];
             if piece.ends.0 {

@@ -13,7 +13,7 @@ use plummer::collectives::{Exchange, RingEnds};
 use plummer::exec::{LaunchError, RunOptions, Wafer};
 use plummer::fabric::{Chip, Layout, TileDecl, TileId};
 use plummer::link::Schedule;
-use plummer::pe::{Fold, Kernel, Pe, Ticket};
+use plummer::pe::{After, Fold, Kernel, Pe, Role, Ticket};
 use plummer::units::{Color, Coord, Cycles};
 use serde_json::Value;
 
@@ -29,6 +29,8 @@ pub enum Op {
     JoinAll,
     /// `PostSend` and `PostRecv` as one move of a ring.
     Exchange((Color, u32), (Color, u32)),
+    /// A relay of one leaf: sends, and waits for the end and for an answer at once.
+    Call((Color, u32), (Color, u32)),
 }
 
 /// What is open at a PE.
@@ -93,6 +95,10 @@ impl Kernel for Script {
                     let exchange = ring.exchange(pe, pe.tile(TileId(sent_tile(n_sent, w))), posted(come));
                     open.push(Open::Two(exchange));
                     n_sent += 1;
+                }
+                Op::Call((c, w), (from, back)) => {
+                    let roles = [Role::Leaf(pe.tx(c))];
+                    pe.relay(&roles, tile(w), Fold::Add, After::Back(pe.rx(from), posted(back))).await;
                 }
                 Op::Compute(n) => pe.compute(Cycles(n), |_| {}),
                 Op::JoinAll => join_all(pe, std::mem::take(&mut open)).await,
@@ -228,6 +234,7 @@ fn tiles_of(op: &Op, n_sent: &mut usize) -> [Option<u16>; 2] {
         Op::PostSend(_, w) => [sent(w), None],
         Op::PostRecv(_, w) => [Some(w as u16 | POSTED), None],
         Op::Exchange((_, w), (_, come)) => [sent(w), Some(come as u16 | POSTED)],
+        Op::Call((_, w), (_, back)) => [Some(w as u16), Some(back as u16 | POSTED)],
         Op::Compute(_) | Op::JoinAll => [None; 2],
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Every burst that is sent is asked for by all its sinks, so a program either completes or waits in a cycle.
 
+use std::cmp::Ordering;
+
 use plummer::fabric::{Direction, Tx};
 use plummer::units::{Color, Coord};
 
@@ -170,7 +172,7 @@ pub fn rings(seed: u64) -> Program {
     let rng = &mut Rng(seed);
     let (mut p, n) = (Program::default(), 2 + rng.below(4));
     let rounds = 3 + rng.below(5);
-    let rings: Vec<Vec<(Color, Color)>> = (0..1 + rng.below(2)).map(|_| ring(&mut p, rng, n)).collect();
+    let rings: Vec<Vec<(Color, Color)>> = (0..1 + rng.below(2)).map(|_| ring(&mut p, rng, n, at)).collect();
     let is_short = [rng.one_in(8), rng.one_in(8)];
     // By ring, and different from one block to the next: lengths are names of tiles.
     let len = |ring: usize, round: usize| if is_short[ring] { 1 } else { 40 } + (4 * ring + round % 4) as u32;
@@ -213,15 +215,100 @@ pub fn rings(seed: u64) -> Program {
     p
 }
 
-/// A ring over all of `n` cores in some order: by core, the color to the next one and the color from the one before.
-fn ring(p: &mut Program, rng: &mut Rng, n: usize) -> Vec<(Color, Color)> {
+/// A ring over `n` cores in some order: by core, the color to the next one and the color from the one before.
+fn ring(p: &mut Program, rng: &mut Rng, n: usize, place: impl Fn(usize) -> Coord) -> Vec<(Color, Color)> {
     let mut order: Vec<usize> = (0..n).collect();
     (1..n).for_each(|i| order.swap(i, rng.below(i + 1)));
     let mut ends = vec![(Color(0), Color(0)); n];
     for (i, &from) in order.iter().enumerate() {
         let to = order[(i + 1) % n];
-        let color = p.line(at(from), at(to));
+        let color = bent(p, place(from), place(to));
         (ends[from].0, ends[to].1) = (color, color);
     }
     ends
+}
+
+/// A unicast line on a color of its own, along the row, then along the column.
+fn bent(p: &mut Program, from: Coord, to: Coord) -> Color {
+    let (mut cells, mut ways) = (vec![from], Vec::new());
+    while let Some(&at) = cells.last().filter(|at| **at != to) {
+        let way = match (at.col.cmp(&to.col), at.row.cmp(&to.row)) {
+            (Ordering::Less, _) => Direction::East,
+            (Ordering::Greater, _) => Direction::West,
+            (_, Ordering::Less) => Direction::South,
+            _ => Direction::North,
+        };
+        cells.push(way.neighbour(at, u32::MAX, u32::MAX).expect("inside the mesh"));
+        ways.push(way);
+    }
+    let color = p.color(cells.iter().copied());
+    let entered = std::iter::once(Direction::Ramp).chain(ways.iter().map(|way| way.opposite()));
+    let left = ways.iter().map(|way| Tx::to(*way)).chain(std::iter::once(Tx::RAMP));
+    for ((cell, rx), tx) in cells.iter().zip(entered).zip(left) {
+        p.layout.route(*cell, color, rx, tx).expect("the color is free on the way");
+    }
+    color
+}
+
+/// As `rings`, on meshes, with up to three rings of links that turn, and with whatever else a core may do on them:
+/// combines on a ring and from one to another, relays that wait for an answer, receives posted first, sends without a
+/// receive, short blocks and long ones on one port.
+pub fn mixed(seed: u64) -> Program {
+    let rng = &mut Rng(seed ^ 0x5555_0000);
+    let (mut p, cols, rows) = (Program::default(), 2 + rng.below(3), 1 + rng.below(2));
+    let place = |i: usize| Coord::new((i % cols) as u32, (i / cols) as u32);
+    let rings: Vec<_> = (0..1 + rng.below(3)).map(|_| ring(&mut p, rng, cols * rows, place)).collect();
+    let (rounds, wild) = (3 + rng.below(8), [0, 60, 25, 10][rng.below(4)]);
+    let (is_short, is_one_length) = (rng.one_in(6), rng.one_in(3));
+    let len = |ring: usize, round: usize| match (is_short && ring == 0 && round % 2 == 1, is_one_length) {
+        (true, _) => 4 + (round % 4) as u32,
+        (_, true) => 40,
+        _ => (40 + 4 * ring + round % 4) as u32,
+    };
+    for pe in 0..cols * rows {
+        let (at, mut open) = (place(pe), 0);
+        for round in 0..rounds {
+            let first = rng.below(rings.len());
+            for ring in (0..rings.len()).map(|i| (first + i) % rings.len()) {
+                open += 2;
+                if open > 6 || is_one_length && open > 2 {
+                    p.op(at, Op::JoinAll);
+                    open = 2;
+                }
+                let (ends, other) = (rings[ring][pe], rings[rng.below(rings.len())][pe]);
+                let kind = if wild > 0 && rng.one_in(wild) { rng.below(9) } else { 9 };
+                turn(ends, other, len(ring, round), kind).into_iter().flatten().for_each(|op| p.op(at, op));
+                if rng.one_in(4) {
+                    p.op(at, Op::Compute(rng.below(200) as u64));
+                }
+                if rng.one_in(3) {
+                    p.op(at, Op::JoinAll);
+                    open = 0;
+                }
+            }
+            if !rng.one_in(3) {
+                p.op(at, Op::JoinAll);
+                open = 0;
+            }
+        }
+        p.op(at, Op::JoinAll);
+    }
+    p
+}
+
+/// What a core does with a block of `w` words at its ends of a ring, and at those of another one.
+fn turn((tx, rx): (Color, Color), other: (Color, Color), w: u32, kind: usize) -> [Option<Op>; 2] {
+    let [sent, taken] = [Op::PostSend(tx, w), Op::PostRecv(rx, w)];
+    match kind {
+        0 => [Some(Op::Send(tx, w)), Some(taken)],
+        1 => [Some(sent), Some(Op::Recv(rx, w))],
+        2 => [Some(Op::Combine(rx, tx, w)), None],
+        3 => [Some(Op::Combine(rx, other.0, w)), None],
+        4 => [Some(Op::Call((tx, w), (rx, w))), None],
+        5 => [Some(Op::Call((tx, w), (other.1, w))), None],
+        6 => [Some(taken), Some(sent)],
+        7 => [Some(sent), Some(Op::PostRecv(rx, w + 1))],
+        8 => [Some(sent), None],
+        _ => [Some(sent), Some(taken)],
+    }
 }

@@ -121,7 +121,7 @@ impl Fabric<'_> {
                     continue;
                 }
                 Op::Compute(_) => continue,
-                Op::Exchange(..) => unreachable!("programs are looked at as they are written"),
+                Op::Exchange(..) | Op::Call(..) => unreachable!("random programs as they are written have neither"),
             };
             let at = |c: Color| (pe, c);
             p.open.push(Transfer { from: from.map(at), to: to.map(at), taken: 0, given: 0, blocking });
