@@ -17,6 +17,7 @@
 //! Called by programs of GEMM kernels and of prefill.
 
 use crate::arena::Tile;
+use crate::link::NONE;
 use crate::pe::{JoinAll, Moved, PassOn, Pe, Rx, Ticket, Tx};
 use crate::units::Cycles;
 
@@ -48,6 +49,9 @@ impl Exchange {
     /// Nothing to wait for.
     pub const NOTHING: Self = Self([Ticket::NOTHING; 2]);
 
+    /// Where the tiles of that lie, as joins have it: where they lay.
+    pub const STILL: [u32; 2] = [NONE; 2];
+
     /// This if `it_does`, else nothing.
     pub fn only_if(self, it_does: bool) -> Self {
         if it_does { self } else { Self::NOTHING }
@@ -71,9 +75,7 @@ impl Exchange {
         let Self([a, b]) = first;
         Moved(pe.join_these([a, b, c, d]))
     }
-}
 
-impl Exchange {
     /// As `both_again`, of one move.
     #[track_caller]
     pub(crate) fn again(self, pe: Pe<'_>, coming: u32, software: Cycles) -> PassOn<'_, 2> {

@@ -332,7 +332,7 @@ pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c
             return unsafe { (kernels.0.gemm_eight)(tile) };
         }
         a.check(d.m, d.k);
-        return by_few_rows(kernels, d, a, (b_in_place, b.k_stride), c, c_stride);
+        return with_b_in_place(kernels, d, a, (b_in_place, b.k_stride), c, c_stride);
     }
     walk(kernels, d, a, b, usize::MAX, |m, n, chunk| {
         let panel = chunk.times(&mut c[m * c_stride + n..], c_stride);
@@ -342,7 +342,7 @@ pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c
 }
 
 /// `gemm_strided` with B read in place: rows of binary16, `b_stride` apart.
-fn by_few_rows(
+fn with_b_in_place(
     kernels: Kernels,
     d: Dims,
     a: Operand<'_>,

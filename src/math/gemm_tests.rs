@@ -135,3 +135,26 @@ fn sixteen_bit_steps_round_once_where_two_roundings_differ() {
     }
     assert!(differ > 0, "no case in which two roundings differ from one");
 }
+
+#[test]
+fn tiles_of_eight_rows_may_lie_in_wider_ones() {
+    let (k, n, wide) = (9, 21, 40);
+    let (a, b) = (Case::new(1, 8 * k), Case::new(2, wide * k));
+    for columns in [1, 7, 8, 13, n] {
+        let d = Dims { m: 8, k, n: columns };
+        let x = Operand { values: a.all()[0], stride: 1, k_stride: 8 };
+        let y = Operand { values: b.all()[0], stride: 1, k_stride: wide };
+        let before = values(3, 8 * wide);
+        let mut want = before.clone();
+        for (row, column) in (0..8).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            let c = &mut want[row * wide + column];
+            *c = (0..k).fold(*c, |c, k| fma(x.values.get(k * 8 + row), y.values.get(k * wide + column), c));
+        }
+        for level in SimdLevel::available() {
+            let mut found = before.clone();
+            gemm_strided(Kernels::for_level(level).unwrap(), d, x, y, &mut found, wide);
+            let bits = |v: &[f32]| v.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&want), "{columns} columns, {level:?}");
+        }
+    }
+}

@@ -164,10 +164,9 @@ pub async fn align(pe: Pe<'_>, a: &mut Side<'_>, b: &mut Side<'_>, turns: [Turn;
         round(pe, software, a.next_words(a_left > 0) + b.next_words(b_left > 0));
         let a_move = if a_left > 0 { a.post(pe, a_ends, a_way) } else { Exchange::NOTHING };
         let b_move = if b_left > 0 { b.post(pe, b_ends, b_way) } else { Exchange::NOTHING };
-        let still = [u32::MAX; 2];
         let (of_a, of_b) = match (a_left, b_left) {
-            (_, 0) => (alone(pe, a, (a_move, a_way), &mut a_left, software).await, still),
-            (0, _) => (still, alone(pe, b, (b_move, b_way), &mut b_left, software).await),
+            (_, 0) => (alone(pe, a, (a_move, a_way), &mut a_left, software).await, Exchange::STILL),
+            (0, _) => (Exchange::STILL, alone(pe, b, (b_move, b_way), &mut b_left, software).await),
             _ => both(pe, (a, a_move, a_way, &mut a_left), (b, b_move, b_way, &mut b_left), software).await,
         };
         a.arrived(of_a, a_way);
