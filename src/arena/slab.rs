@@ -19,6 +19,11 @@ impl<F: Future<Output = ()>> Slab<F> {
         Self { futures: all.into_boxed_slice() }
     }
 
+    /// Where they lie.
+    pub fn places(&self) -> crate::link::Programs {
+        crate::link::Programs::of(&self.futures)
+    }
+
     /// Asks for future `at`.
     #[inline(always)]
     pub fn warm(&self, at: u32) {

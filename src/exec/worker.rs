@@ -158,6 +158,7 @@ pub(super) fn serve<K: Kernel>(
     outbox: &Sender<Answer>,
 ) {
     let programs = Slab::new((0..part.pes()).map(|pe| kernel.program(part.handle(pe))));
+    part.net.borrow_mut().asks_for(programs.places());
     let mut worker = Worker { part, programs, heat: Heat::new(regions) };
     while let Ok(command) = inbox.recv() {
         let answer = match command {

@@ -101,10 +101,12 @@ impl<S: Store> Net<S> {
         }
     }
 
-    /// Ends the track of a lane, if it is on one.
+    /// Ends the track of a lane, if it is on one. (Where there is none, the lane need not be in the cache yet.)
     #[inline(always)]
     pub fn off_lane(&mut self, lane: u32) {
-        if let Some(id) = self.track_of_lane(lane) {
+        if self.tracks.len() > 0
+            && let Some(id) = self.track_of_lane(lane)
+        {
             self.leave(id);
         }
     }

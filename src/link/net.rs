@@ -14,7 +14,7 @@ use super::record::{Record, Status};
 use super::ring::{Consumer, Producer};
 use super::ticket::{BY_PORT, NONE, Port, Tickets};
 use super::track::Tracks;
-use super::warm::vec_on_large_pages;
+use super::warm::{Programs, vec_on_large_pages};
 
 /// Where payload words live: the arenas and the bounded buffers beside them. Places are opaque to this room.
 pub trait Store {
@@ -91,6 +91,7 @@ pub struct Net<S> {
     /// Slots of lanes beyond the first two, by lane.
     pub(super) deep: Vec<Burst>,
     pub(super) ready: Ready,
+    pub(super) programs: Programs,
     work: Vec<u32>,
     pub(super) schedule: Schedule,
     /// A burst goes on at once while its way is free, unless every lane that it enters is to be seen.
@@ -125,6 +126,7 @@ impl<S: Store> Net<S> {
             dry,
             deep,
             ready: Ready::all(parts.pes),
+            programs: Programs::default(),
             work: Vec::with_capacity(n_lanes.min(1 << 16)),
             schedule,
             runs_on: schedule == Schedule::DepthFirst,
@@ -204,6 +206,7 @@ impl<S: Store> Net<S> {
     pub(super) fn wake(&mut self, pe: u32) {
         self.records[pe as usize].status = Status::Runnable;
         self.ready.push(pe);
+        self.programs.warm(pe);
     }
 
     /// The burst at the front of a lane, if its reader can take it.

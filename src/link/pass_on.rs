@@ -8,6 +8,7 @@
 //! Called by `pe::post` for moves of traded tiles.
 
 use super::net::{Net, Store};
+use super::record::Status;
 use super::ticket::{NONE, TicketKind, TicketState};
 
 /// What has become of it.
@@ -35,19 +36,20 @@ impl<S: Store> Net<S> {
         }
         let tickets = self.tickets.some::<N>(first);
         if tickets.iter().any(|t| t.state != TicketState::Done) {
-            self.await_all(pe, ids);
+            self.await_these::<N>(pe, first);
             return Passed::Waits;
         }
         let (mut now, mut depth) = (record.now, record.depth);
         let shortest = self.timing.queue_wavelets;
         for (at, ([sent, taken], coming)) in tickets.as_chunks::<2>().0.iter().zip(coming).enumerate() {
-            let are_two = sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive;
+            // `exchange` alone lets tickets stand on tracks.
+            debug_assert!(sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive);
             debug_assert!(self.are_last([sent.track(), taken.track()], first + 2 * at as u32));
-            let may_trade = sent.hands_over && taken.hands_over;
             debug_assert_eq!(taken.next, u32::from(taken.words));
+            let may_trade = sent.hands_over & taken.hands_over;
             let is_long = u32::from(taken.words) > shortest;
-            let fits = (1..=sent.ctrl.position).contains(&coming);
-            if !(are_two && may_trade && is_long && fits) {
+            let fits = coming.wrapping_sub(1) < sent.ctrl.position;
+            if !(may_trade & is_long & fits) {
                 return Passed::Not;
             }
             depth = depth.max(taken.tally);
@@ -75,11 +77,27 @@ impl<S: Store> Net<S> {
         let record = &mut self.records[pe as usize];
         (record.now, record.depth, record.hull) = (now, depth, hull);
         record.busy += software + (N as u64 / 2) * issue;
-        for at in (0..N).step_by(2) {
-            self.give_on(tracks[at], first + at as u32);
-            self.ask_on(tracks[at + 1], first + at as u32 + 1, pe);
+        for (at, [on, ends_on]) in tracks.as_chunks::<2>().0.iter().enumerate() {
+            let ticket = first + 2 * at as u32;
+            self.give_on(*on, ticket);
+            self.ask_on(*ends_on, ticket + 1, pe);
         }
         self.settle();
         Passed::On(lie)
+    }
+
+    /// A PE waits for the `N` tickets from `first` on, which stand on tracks: none of them ends in a fault.
+    #[inline(always)]
+    fn await_these<const N: usize>(&mut self, pe: u32, first: u32) {
+        let (mut awaits, mut on) = (0, NONE);
+        for (at, t) in self.tickets.some_mut::<N>(first).iter_mut().enumerate().rev() {
+            t.awaited = true;
+            if t.state != TicketState::Done {
+                (awaits, on) = (awaits + 1, first + at as u32);
+            }
+        }
+        let record = &mut self.records[pe as usize];
+        record.block(Status::OnTicket, on);
+        record.awaits = awaits;
     }
 }

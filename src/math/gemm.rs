@@ -306,9 +306,10 @@ pub fn gemm(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [
     gemm_strided(kernels, d, a, b, c, d.n);
 }
 
-/// Asks the host for the cache lines of a slice.
+/// Asks the host for the cache lines of C, which come in while the factors are widened.
 #[inline]
-fn expect(slice: &[f32]) {
+fn expect(c: &[f32]) {
+    let slice = &c[..c.len().min(EXPECTED)];
     #[cfg(target_arch = "x86_64")]
     for line in slice.chunks(16) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
@@ -322,8 +323,6 @@ fn expect(slice: &[f32]) {
 /// As `gemm` with `c_stride` elements from one row of C to the next; what lies between is left alone.
 pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32], c_stride: usize) {
     assert!(d.n <= c_stride || d.m < 2, "gemm: {d:?} with {c_stride} elements a row of C");
-    // C comes in while the factors are widened.
-    expect(&c[..c.len().min(EXPECTED)]);
     if let Some(b_in_place) = b.in_place(d) {
         if let Some(a) = a.eights(d) {
             let tile = Eight { n: d.n, a, b: b_in_place, b_stride: b.k_stride, c, c_stride };
@@ -331,9 +330,11 @@ pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c
             // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the tile was checked.
             return unsafe { (kernels.0.gemm_eight)(tile) };
         }
+        expect(c);
         a.check(d.m, d.k);
         return with_b_in_place(kernels, d, a, (b_in_place, b.k_stride), c, c_stride);
     }
+    expect(c);
     walk(kernels, d, a, b, usize::MAX, |m, n, chunk| {
         let panel = chunk.times(&mut c[m * c_stride + n..], c_stride);
         // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.

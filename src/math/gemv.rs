@@ -76,7 +76,9 @@ pub enum Stream {
     Restarted,
     /// As `Restarted`, where nothing is asked for behind the tile: another one comes next (measured in prefill, two
     /// layers of SmolLM2's shape on 12 x 17 PEs, medians of three: 0.67 s to 0.56), or tiles are so small that what
-    /// the loop asks for ahead is the next ones.
+    /// the loop asks for ahead is the next ones. They come into the first cache: on some hosts what is asked for into
+    /// the second one comes no sooner than without (16384 x 16384 on 512x512 PEs, tiles of 2 KiB, one thread, ms: 94
+    /// without, 95 into the second; into the first 79, and 72 with half as far ahead; in decode no difference).
     Scattered,
 }
 
@@ -146,6 +148,10 @@ pub(crate) mod avx2 {
     const BEHIND: usize = 8192;
     /// Bytes that a restarted stream is asked for ahead of the row that is read.
     const AHEAD: usize = 4096;
+    /// The same of a scattered one.
+    const AHEAD_SCATTERED: usize = 2048;
+    /// Nothing is asked for ahead; no hint of the host has this number.
+    const NO_HINT: i32 = -1;
 
     /// See the module. The caller has checked `w.len() == shape.len()`, `x.len() == shape.k`, `y.len() == shape.n`.
     ///
@@ -162,8 +168,9 @@ pub(crate) mod avx2 {
         // SAFETY: as the caller has checked.
         unsafe {
             match stream {
-                Stream::Steady => panels::<BF16, false>(shape, w, x, y),
-                Stream::Restarted | Stream::Scattered => panels::<BF16, true>(shape, w, x, y),
+                Stream::Steady => panels::<BF16, NO_HINT>(shape, w, x, y),
+                Stream::Restarted => panels::<BF16, _MM_HINT_T1>(shape, w, x, y),
+                Stream::Scattered => panels::<BF16, _MM_HINT_T0>(shape, w, x, y),
             }
         }
         let behind = w.as_ptr_range().end.cast::<i8>();
@@ -177,28 +184,28 @@ pub(crate) mod avx2 {
     /// # Safety
     /// As `gemv`.
     #[target_feature(enable = "avx2,fma,f16c")]
-    unsafe fn panels<const BF16: bool, const ASKS: bool>(shape: PackedShape, w: &[u16], x: &[f32], y: &mut [f32]) {
+    unsafe fn panels<const BF16: bool, const HINT: i32>(shape: PackedShape, w: &[u16], x: &[f32], y: &mut [f32]) {
         let (mut w, mut y) = (w.as_ptr(), y.as_mut_ptr());
         let mut left = shape.n;
         // SAFETY: panels are `k * width` elements one after the other and their widths add up to n, so every panel lies
         // inside the tile and writes `width` elements inside y.
         unsafe {
             while left >= PANEL {
-                panel::<8, BF16, ASKS>(w, PANEL, x, y);
+                panel::<8, BF16, HINT>(w, PANEL, x, y);
                 w = w.add(PANEL * shape.k);
                 y = y.add(PANEL);
                 left -= PANEL;
             }
             match left.div_ceil(8) {
                 0 => {}
-                1 => panel::<1, BF16, ASKS>(w, left, x, y),
-                2 => panel::<2, BF16, ASKS>(w, left, x, y),
-                3 => panel::<3, BF16, ASKS>(w, left, x, y),
-                4 => panel::<4, BF16, ASKS>(w, left, x, y),
-                5 => panel::<5, BF16, ASKS>(w, left, x, y),
-                6 => panel::<6, BF16, ASKS>(w, left, x, y),
-                7 => panel::<7, BF16, ASKS>(w, left, x, y),
-                _ => panel::<8, BF16, ASKS>(w, left, x, y),
+                1 => panel::<1, BF16, HINT>(w, left, x, y),
+                2 => panel::<2, BF16, HINT>(w, left, x, y),
+                3 => panel::<3, BF16, HINT>(w, left, x, y),
+                4 => panel::<4, BF16, HINT>(w, left, x, y),
+                5 => panel::<5, BF16, HINT>(w, left, x, y),
+                6 => panel::<6, BF16, HINT>(w, left, x, y),
+                7 => panel::<7, BF16, HINT>(w, left, x, y),
+                _ => panel::<8, BF16, HINT>(w, left, x, y),
             }
         }
     }
@@ -212,7 +219,7 @@ pub(crate) mod avx2 {
     /// `w` is valid for `x.len() * width` reads, `y` for `width` writes; the host has the features.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
-    unsafe fn panel<const V: usize, const BF16: bool, const ASKS: bool>(
+    unsafe fn panel<const V: usize, const BF16: bool, const HINT: i32>(
         w: *const u16,
         width: usize,
         x: &[f32],
@@ -228,8 +235,13 @@ pub(crate) mod avx2 {
             // SAFETY: by the choice of `copied`, `row .. row + 8 V` lies inside the panel.
             unsafe {
                 step::<V, BF16>(row, *x, &mut acc);
-                for line in 0..if ASKS { V.div_ceil(4) } else { 0 } {
-                    _mm_prefetch::<_MM_HINT_T1>(row.cast::<i8>().wrapping_add(AHEAD + 64 * line));
+                for line in 0..if HINT == NO_HINT { 0 } else { V.div_ceil(4) } {
+                    let line = row.cast::<i8>().wrapping_add(64 * line);
+                    if HINT == _MM_HINT_T0 {
+                        _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(AHEAD_SCATTERED));
+                    } else {
+                        _mm_prefetch::<_MM_HINT_T1>(line.wrapping_add(AHEAD));
+                    }
                 }
                 row = row.add(width);
             }
