@@ -150,6 +150,23 @@ impl Memory {
         }
     }
 
+    /// The words of two tiles to be read, and of a third one, disjoint from both, to be written.
+    ///
+    /// # Panics
+    /// When the third one overlaps one of the others: a defect of the program.
+    #[inline(always)]
+    pub fn beside(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
+        let [from, to] = [write.place as usize, (write.place + write.words) as usize];
+        let (rest, high) = self.all_mut().split_at_mut(to);
+        let (low, out) = rest.split_at_mut(from);
+        let (low, high) = (&*low, &*high);
+        let words = |tile: Tile| {
+            let (at, words) = (tile.place as usize, tile.words as usize);
+            if at < from { &low[at..at + words] } else { &high[at - to..at - to + words] }
+        };
+        (read.map(words), out)
+    }
+
     /// Brings words into the cache.
     pub fn warm(&self, words: std::ops::Range<usize>) {
         crate::link::warm(&self.all()[words]);

@@ -205,8 +205,9 @@ impl<S: Store> Net<S> {
     #[inline]
     pub(super) fn wake(&mut self, pe: u32) {
         self.records[pe as usize].status = Status::Runnable;
-        self.ready.push(pe);
-        self.programs.warm(pe);
+        if self.ready.push(pe) {
+            self.programs.warm(pe);
+        }
     }
 
     /// The burst at the front of a lane, if its reader can take it.

@@ -82,12 +82,14 @@ impl Ready {
         self.sweep = Some(sweep);
     }
 
+    /// Takes a PE in; whether it will run next, unless another one comes.
     #[inline(always)]
-    pub(super) fn push(&mut self, pe: u32) {
+    pub(super) fn push(&mut self, pe: u32) -> bool {
         match &mut self.sweep {
             None => self.stack.push(pe),
             Some(sweep) => sweep.push(pe),
         }
+        self.sweep.is_none()
     }
 
     #[inline(always)]

@@ -308,6 +308,9 @@ impl Tickets {
         if open == 0 {
             return false;
         }
+        if open == 0b1111 {
+            return self.some::<4>(record.tickets).iter().any(each);
+        }
         let first = record.tickets as usize;
         let own: &[Ticket; Record::OPEN_MAX as usize] =
             self.all[first..first + Record::OPEN_MAX as usize].try_into().expect("as many");

@@ -1,7 +1,7 @@
 //! The smallest tiles of `gemm`: eight rows of C, both factors in binary16 and read where they lie.
 //!
 //! ```text
-//!   k:   eight of A, widened to a vector on the stack     eight of B, widened     C: eight registers, a row each
+//!   k:   four of A, widened, in both halves of a vector, twice     eight of B, widened     C: eight registers, a row each
 //! ```
 //! With tiles of 8 x 8 a product is 64 multiply-adds of vectors: no room for a pass that widens, nor for scratch.
 //! Invariant: the bits are those of the definition in `gemm`. Called through the table of `simd` alone.
@@ -77,14 +77,15 @@ unsafe fn columns<const FULL: bool>(p: &Eight<'_>, mut b: *const u16, c: *mut f3
     // SAFETY: `n` elements of each of the eight rows are readable.
     let mut acc: [__m256; LANES] = std::array::from_fn(|row| unsafe { load(c.add(row * p.c_stride), n) });
     for a in p.a {
-        let mut wide = [0.0f32; LANES];
-        // SAFETY: `a` and `wide` hold eight elements; a whole vector of B is readable in every k by `Eight::check`.
-        let eights = unsafe {
-            _mm256_storeu_ps(wide.as_mut_ptr(), _mm256_cvtph_ps(_mm_loadu_si128(a.as_ptr().cast())));
-            _mm256_cvtph_ps(_mm_loadu_si128(b.cast()))
-        };
-        for (acc, a) in acc.iter_mut().zip(&wide) {
-            *acc = _mm256_fmadd_ps(_mm256_broadcast_ss(a), eights, *acc);
+        // SAFETY: a whole vector of B is readable in every k by `Eight::check`.
+        let eights = unsafe { _mm256_cvtph_ps(_mm_loadu_si128(b.cast())) };
+        for (four, acc) in a.as_chunks::<4>().0.iter().zip(acc.as_chunks_mut::<4>().0) {
+            // Four of A in either half of a vector: what spreads one of them is one instruction each.
+            let wide = _mm256_cvtph_ps(_mm_set1_epi64x(bytemuck::cast(*four)));
+            acc[0] = _mm256_fmadd_ps(_mm256_permute_ps::<0x00>(wide), eights, acc[0]);
+            acc[1] = _mm256_fmadd_ps(_mm256_permute_ps::<0x55>(wide), eights, acc[1]);
+            acc[2] = _mm256_fmadd_ps(_mm256_permute_ps::<0xaa>(wide), eights, acc[2]);
+            acc[3] = _mm256_fmadd_ps(_mm256_permute_ps::<0xff>(wide), eights, acc[3]);
         }
         // The last step may leave B: no longer used then.
         b = b.wrapping_add(p.b_stride);

@@ -66,8 +66,7 @@ impl<'a> View<'a> {
             self.check(read[1], false);
             self.check(write, true);
         }
-        let [a, b, out] = self.net.store.tiles_mut([read[0], read[1], write]);
-        ([a, b], out)
+        self.net.store.beside(read, write)
     }
 
     /// Values of several disjoint tiles, to be read or written.
