@@ -13,6 +13,7 @@
 
 use super::lane::LaneFlags;
 use super::net::{Net, Store};
+use super::record::Record;
 use super::ticket::NONE;
 
 /// In which order a worker takes up PEs that can run; a hint of a kernel.
@@ -28,6 +29,9 @@ pub enum Order {
         ahead: u16,
     },
 }
+
+/// Links of rings that a PE gives along in a sweep, at most: two ways of two rings.
+const MOVES_MAX: usize = 4;
 
 /// PEs that a sweep has chosen before they run, whose state is on its way into the cache.
 #[derive(Default)]
@@ -124,9 +128,14 @@ impl Ready {
 }
 
 impl<S: Store> Net<S> {
-    /// From now on PEs are taken up in that order.
+    /// From now on PEs are taken up in that order. In a sweep they move blocks: their tickets, and what tracks will need,
+    /// are backed now and not while they run.
     pub fn take_up(&mut self, order: Order) {
         if let Order::Sweep { ahead } = order {
+            for record in &mut self.records {
+                record.tickets = self.tickets.grow(Record::OPEN_MAX);
+            }
+            self.tracks.back(self.ports.len().min(MOVES_MAX * self.records.len()));
             let sinks = self.ports.iter().map(|port| self.first_sink(port.outs[0])).collect();
             self.ready.sweep(self.records.len(), ahead, sinks);
         }

@@ -74,6 +74,14 @@ impl Tracks {
         Self { all: vec_on_large_pages(ports), free: NONE }
     }
 
+    /// Has the host back the first `n`, of which there are none yet.
+    pub(super) fn back(&mut self, n: usize) {
+        const PAGE: usize = 4096;
+        let all = self.all.spare_capacity_mut();
+        let n = n.min(all.len());
+        all[..n].iter_mut().step_by(PAGE / size_of::<Track>()).for_each(|track| _ = track.write(Track::BLANK));
+    }
+
     pub(super) fn add(&mut self, track: Track) -> u32 {
         match self.free {
             NONE => {
@@ -123,6 +131,28 @@ impl std::ops::Index<u32> for Tracks {
 }
 
 impl Track {
+    /// Of nothing.
+    const BLANK: Self = Self {
+        tickets: [NONE; 2],
+        is_given: false,
+        is_asked: false,
+        free_at: 0,
+        port: NONE,
+        way: NONE,
+        lane: NONE,
+        giver: NONE,
+        taker: NONE,
+        path: 0,
+        turn: 0,
+        bursts: 0,
+        wavelets: 0,
+        port_end: 0,
+        way_tails: [0; 2],
+        tail_departure: 0,
+        take_end: 0,
+        freed: [0; SLOTS],
+    };
+
     /// A block of `words` moves, posted by its giver and by its taker at these times: when the two end. As `departs`,
     /// `passes` and `begins`, without what cannot be.
     #[inline(always)]

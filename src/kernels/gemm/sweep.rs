@@ -19,10 +19,10 @@ use crate::units::Coord;
 use super::spec::{Algo, Gemm};
 
 /// Places of a strip: W.
-const WIDTH: usize = 16;
-/// Steps behind the front: T. The PEs alive, 154, with tiles of 32 x 32 or smaller, fit into the last cache of a host,
+const WIDTH: usize = 20;
+/// Steps behind the front: T. The PEs alive, 252, with tiles of 32 x 32 or smaller, fit into the last cache of a host,
 /// those with tiles of 8 x 8 into the second. What other settings give: `benches/README.md`.
-const AHEAD: u16 = 6;
+const AHEAD: u16 = 8;
 
 impl Gemm {
     /// How neighbours of a row, and of a column, follow each other.
