@@ -22,17 +22,20 @@ pub trait Machine {
     fn traffic(&self) -> (u64, u64);
     /// Called before going idle.
     fn rest(&mut self) {}
+    /// Units of work between two looks at the rings.
+    fn budget(&self) -> u32 {
+        8
+    }
 }
 
-/// Units of work between two looks at the rings.
-const BUDGET: u32 = 8;
 /// Looks at the rings before the processor is given away (a few microseconds).
 const SPINS: u32 = 4096;
 
 /// Runs worker `me` until all workers are quiescent, or one is gone.
 pub fn run_pass<M: Machine>(machine: &mut M, me: usize, idle: &Idle) {
+    let budget = machine.budget();
     loop {
-        let more = machine.work(BUDGET);
+        let more = machine.work(budget);
         let clean = machine.flush();
         if machine.incoming() {
             machine.poll();

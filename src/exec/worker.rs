@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::arena::{Slab, Tile};
 use crate::fabric::Region;
-use crate::link::{NONE, Net, Record, SendRequest, Status, Store, Work};
+use crate::link::{NONE, Net, Order, Record, SendRequest, Status, Store, Work};
 use crate::pe::{Fault, Kernel, Log, Mark, Part};
 
 use super::fleet::Inject;
@@ -50,6 +50,7 @@ struct Worker<'a, F> {
     part: &'a Part,
     programs: Slab<F>,
     heat: Heat,
+    order: Order,
 }
 
 /// Which regions were read ahead in this pass.
@@ -145,6 +146,14 @@ impl<F: Future<Output = ()>> Machine for Worker<'_, F> {
     fn rest(&mut self) {
         self.part.net.borrow_mut().publish_reads();
     }
+
+    /// Behind a sweep's front others have work enough: a message may wait (256x256 cores, two workers: 3 % less time).
+    fn budget(&self) -> u32 {
+        match self.order {
+            Order::DepthFirst => 8,
+            Order::Sweep { .. } => 32,
+        }
+    }
 }
 
 /// The life of a worker: programs are created once; each command is answered once.
@@ -159,7 +168,7 @@ pub(super) fn serve<K: Kernel>(
 ) {
     let programs = Slab::new((0..part.pes()).map(|pe| kernel.program(part.handle(pe))));
     part.net.borrow_mut().asks_for(programs.places());
-    let mut worker = Worker { part, programs, heat: Heat::new(regions) };
+    let mut worker = Worker { part, programs, heat: Heat::new(regions), order: kernel.order() };
     while let Ok(command) = inbox.recv() {
         let answer = match command {
             Command::Pass { injects, quiet_until } => {

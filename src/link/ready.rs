@@ -263,7 +263,7 @@ mod tests {
             assert_eq!(ready.pop(), Some(pe));
         }
         assert_eq!(ready.pop(), None);
-        [4200, 7, 64].into_iter().for_each(|pe| ready.push(pe));
+        [4200, 7, 64].into_iter().for_each(|pe| _ = ready.push(pe));
         assert_eq!([(); 4].map(|()| ready.pop()), [Some(7), Some(64), Some(4200), None]);
     }
 
@@ -276,7 +276,7 @@ mod tests {
             ready.push(0);
             assert_eq!(ready.pop(), Some(0));
         }
-        [0, 1].into_iter().for_each(|pe| ready.push(pe));
+        [0, 1].into_iter().for_each(|pe| _ = ready.push(pe));
         assert_eq!([(); 3].map(|()| ready.pop()), [Some(1), Some(0), None]);
     }
 }

@@ -141,12 +141,18 @@ impl<S: Store> Net<S> {
             self.warm_tickets(pe);
         }
         if let Some(pe) = soon.get(1) {
-            self.each_open(pe, |t, stands| match t.kind {
-                _ if stands => warm_one(self.tracks.at(t.track())),
-                TicketKind::Receive => self.warm_lane(t.at as usize),
-                _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
+            let record = &self.records[pe as usize];
+            self.warm_tile(record.works_on, usize::from(record.works_on_lines) * (LINE / 4));
+            self.each_open(pe, |t, stands| {
+                match t.kind {
+                    _ if stands => warm_one(self.tracks.at(t.track())),
+                    TicketKind::Receive => self.warm_lane(t.at as usize),
+                    _ => ask(self.ports.as_ptr().wrapping_add(t.at as usize)),
+                }
+                if t.kind == TicketKind::Receive {
+                    self.warm_tile(t.lies(), usize::from(t.words));
+                }
             });
-            self.warm_tiles(pe);
         }
         if let Some(pe) = soon.get(0) {
             self.each_open(pe, |t, stands| match t.kind {
@@ -171,20 +177,12 @@ impl<S: Store> Net<S> {
         soon.get(3)
     }
 
-    /// Asks for what a PE has received and for what it works on beside that.
-    #[inline]
-    fn warm_tiles(&self, pe: u32) {
-        let record = &self.records[pe as usize];
-        if self.dry {
-            return;
+    /// Asks for the first lines of a tile.
+    #[inline(always)]
+    fn warm_tile(&self, place: u32, words: usize) {
+        if !self.dry {
+            warm(self.store.words(place, words.min(LINES * (LINE / 4))));
         }
-        let most = |words: usize| words.min(LINES * (LINE / 4));
-        warm(self.store.words(record.works_on, most(usize::from(record.works_on_lines) * (LINE / 4))));
-        self.each_open(pe, |t, _| {
-            if t.kind == TicketKind::Receive {
-                warm(self.store.words(t.lies(), most(usize::from(t.words))));
-            }
-        });
     }
 
     /// Asks for the tickets of a PE: four are all that most programs have open at once.
