@@ -128,8 +128,8 @@ impl Ready {
 }
 
 impl<S: Store> Net<S> {
-    /// From now on PEs are taken up in that order. In a sweep they move blocks: their tickets, and what tracks will need,
-    /// are backed now and not while they run.
+    /// From now on PEs are taken up in that order. In a sweep they move blocks: their tickets, and what tracks will
+    /// need, are backed now and not while they run.
     pub fn take_up(&mut self, order: Order) {
         if let Order::Sweep { ahead } = order {
             for record in &mut self.records {

@@ -53,8 +53,8 @@ pub fn warm_one<T>(at: *const T) {
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
-/// Lines of a tile that are asked for: the hardware goes on from there (64x64 cores with tiles of 32 x 32, two runs: 5 %
-/// slower with all of them, or with none).
+/// Lines of a tile that are asked for: the hardware goes on from there. (64x64 cores with tiles of 32 x 32, several
+/// runs: 5 % slower with all of them, or with none.)
 const LINES: usize = 8;
 
 /// Asks for the cache line at an address, valid or not.
