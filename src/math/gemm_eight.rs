@@ -1,7 +1,7 @@
 //! The smallest tiles of `gemm`: eight rows of C, both factors in binary16 and read where they lie.
 //!
 //! ```text
-//!   k:   four of A, widened, in both halves of a vector, twice    eight of B, widened    C: eight registers, a row each
+//!   k:   four of A, widened, in both halves of a vector, twice   eight of B, widened   C: eight registers, a row each
 //! ```
 //! With tiles of 8 x 8 a product is 64 multiply-adds of vectors: no room for a pass that widens, nor for scratch.
 //! Invariant: the bits are those of the definition in `gemm`. Called through the table of `simd` alone.
