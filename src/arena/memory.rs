@@ -162,7 +162,11 @@ impl Memory {
         let (low, high) = (&*low, &*high);
         let words = |tile: Tile| {
             let (at, words) = (tile.place as usize, tile.words as usize);
-            if at < from { &low[at..at + words] } else { &high[at - to..at - to + words] }
+            match at.checked_sub(to) {
+                _ if at + words <= from => &low[at..at + words],
+                Some(at) => &high[at..at + words],
+                None => panic!("tiles {read:?} and {write:?} share words"),
+            }
         };
         (read.map(words), out)
     }
@@ -240,6 +244,23 @@ mod tests {
         assert_ne!(m.buffer(6, 1), a, "one reader is left");
         m.release(a);
         assert_eq!(m.buffer(6, 1), a);
+    }
+
+    #[test]
+    fn tiles_to_be_read_lie_beside_the_one_to_be_written_or_that_is_told() {
+        let mut m = Memory::new(6, 64, false).unwrap();
+        (0..6).for_each(|at| m.words_mut(at, 1)[0] = at);
+        let tiles = || (0..6).flat_map(|place| (0..=6 - place).map(move |words| Tile { place, words }));
+        for (read, write) in tiles().flat_map(|read| tiles().map(move |write| (read, write))) {
+            let words = |t: Tile| t.place as usize..(t.place + t.words) as usize;
+            let are_apart = m.all_mut().get_disjoint_mut([words(read), words(write)]).is_ok();
+            let found = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let ([a, b], out) = m.beside([read, Tile::EMPTY], write);
+                let all: Vec<u32> = a.iter().chain(&*out).copied().collect();
+                assert_eq!((all, b.len()), (words(read).chain(words(write)).map(|at| at as u32).collect(), 0));
+            }));
+            assert_eq!(found.is_ok(), are_apart, "{read:?} {write:?}");
+        }
     }
 
     #[test]

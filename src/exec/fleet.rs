@@ -201,11 +201,11 @@ impl Wafer {
                 };
                 let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let mut net = Net::new(timing, schedule, options.dry, memory, part.net);
-                if schedule == Schedule::DepthFirst {
-                    net.take_up(kernel.order());
-                }
                 if options.link_windows {
                     net.count_loads();
+                }
+                if schedule == Schedule::DepthFirst {
+                    net.take_up(kernel.order());
                 }
                 let mut part = Part::new(net, endpoints, options.kernels).with_probes(options.probes);
                 if options.log_visits {

@@ -75,7 +75,8 @@ impl Heat {
 }
 
 impl<F: Future<Output = ()>> Worker<'_, F> {
-    /// Reads the state of the region that `pe` is in, once a pass; programs are asked for one by one (`warm_next`).
+    /// Reads the state of the region that `pe` is in, once a pass; programs are asked for one by one, when they
+    /// are woken and when they are next (`warm_next`).
     #[inline]
     fn warm(&mut self, pe: u32) {
         if self.heat.regions.len() < 2 {

@@ -42,7 +42,7 @@ impl<S: Store> Net<S> {
         let (mut now, mut depth) = (record.now, record.depth);
         let shortest = self.timing.queue_wavelets;
         for (at, ([sent, taken], coming)) in tickets.as_chunks::<2>().0.iter().zip(coming).enumerate() {
-            // `exchange` alone lets tickets stand on tracks.
+            // The caller gives what `exchange` gave: a send and a receive.
             debug_assert!(sent.kind == TicketKind::Send && taken.kind == TicketKind::Receive);
             debug_assert!(self.are_last([sent.track(), taken.track()], first + 2 * at as u32));
             debug_assert_eq!(taken.next, u32::from(taken.words));
@@ -96,6 +96,7 @@ impl<S: Store> Net<S> {
                 (awaits, on) = (awaits + 1, first + at as u32);
             }
         }
+        debug_assert_ne!(on, NONE);
         let record = &mut self.records[pe as usize];
         record.block(Status::OnTicket, on);
         record.awaits = awaits;

@@ -132,10 +132,11 @@ impl<S: Store> Net<S> {
     /// need, are backed now and not while they run.
     pub fn take_up(&mut self, order: Order) {
         if let Order::Sweep { ahead } = order {
-            for record in &mut self.records {
-                record.tickets = self.tickets.grow(Record::OPEN_MAX);
+            if self.is_swift {
+                let tickets = &mut self.tickets;
+                self.records.iter_mut().for_each(|record| record.tickets = tickets.grow(Record::OPEN_MAX));
+                self.tracks.back(MOVES_MAX * self.records.len());
             }
-            self.tracks.back(self.ports.len().min(MOVES_MAX * self.records.len()));
             let sinks = self.ports.iter().map(|port| self.first_sink(port.outs[0])).collect();
             self.ready.sweep(self.records.len(), ahead, sinks);
         }

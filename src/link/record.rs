@@ -46,7 +46,8 @@ pub struct Record {
     /// The send that has to end before the wait for a lane begins, where a program waits for both at once: its ticket,
     /// or its port and `BY_PORT`.
     pub behind: u32,
-    /// Its tickets of posted operations: `Record::OPEN_MAX` from here on, once it posted one.
+    /// Its tickets of posted operations: `Record::OPEN_MAX` from here on, once it posted one (in a
+    /// sweep: from the launch on).
     pub tickets: u32,
     /// All tiles of open tickets lie in these words: what lies beside them needs no look at the tickets.
     pub hull: [u32; 2],

@@ -252,7 +252,8 @@ pub struct Tickets {
 impl Tickets {
     /// None yet, with address space for those of posted operations of so many PEs; the host backs what is used.
     pub(super) fn of(pes: usize) -> Self {
-        let all = vec_on_large_pages(pes * Record::OPEN_MAX as usize);
+        // Beside them are those of the host and of sends from other workers, which are few.
+        let all = vec_on_large_pages(pes * Record::OPEN_MAX as usize + (1 << 12));
         Self { all, free: NONE, posted: 0 }
     }
 

@@ -108,8 +108,8 @@ impl<S: Store> Net<S> {
         warm(&self.ports[ports]);
     }
 
-    /// The PE that runs next if nothing else is woken. Asks for the lane that it will send into, if that is known, and
-    /// for the record of the one after it.
+    /// The PE that runs next if nothing else is woken. Asks for the lane that it will send into, if that is known, for
+    /// the first of its tickets if one is open, and for the record of the one after it.
     #[inline(always)]
     pub fn warm_next(&self, pe: u32) -> Option<u32> {
         if let Some((soon, sinks)) = self.ready.soon() {

@@ -78,7 +78,8 @@ pub enum Stream {
     /// layers of SmolLM2's shape on 12 x 17 PEs, medians of three: 0.67 s to 0.56), or tiles are so small that what
     /// the loop asks for ahead is the next ones. They come into the first cache: on some hosts what is asked for into
     /// the second one comes no sooner than without (16384 x 16384 on 512x512 PEs, tiles of 2 KiB, one thread, ms: 94
-    /// without, 95 into the second; into the first 79, and 72 with half as far ahead; in decode no difference).
+    /// without, 95 into the second; into the first 79, and 72 with half as far ahead. Of a restarted stream, in decode:
+    /// no difference).
     Scattered,
 }
 

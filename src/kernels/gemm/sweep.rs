@@ -74,7 +74,7 @@ mod tests {
     fn every_pe_is_visited_once_at_its_place() {
         let chip = Chip::preset("wse2").unwrap();
         let size = Dims { m: 9, k: 9, n: 9 };
-        for (cols, rows) in (1..=9).flat_map(|c| (1..=9).map(move |r| (c, r))).chain([(64, 3), (17, 40)]) {
+        for (cols, rows) in (1..=9).flat_map(|c| (1..=9).map(move |r| (c, r))).chain([(64, 3), (WIDTH + 1, 40)]) {
             for algo in Algo::ALL {
                 let g = Gemm::new(Spec::new(algo, (cols, rows), size, Numerics::Default), &chip);
                 assert!(g.pes().zip(0..).all(|(at, place)| g.visit(at) == place), "{algo:?} {cols}x{rows}");
