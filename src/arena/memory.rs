@@ -168,7 +168,7 @@ impl Memory {
                 None => panic!("tiles {read:?} and {write:?} share words"),
             }
         };
-        (read.map(words), out)
+        ([words(read[0]), words(read[1])], out)
     }
 
     /// Brings words into the cache.

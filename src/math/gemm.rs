@@ -153,16 +153,6 @@ impl<'a> Operand<'a> {
         (out, Strides { row: 1, k: ROWS })
     }
 
-    /// A as it lies, if it is eight rows of binary16, side by side without gaps.
-    fn eights(&self, d: Dims) -> Option<&'a [[u16; LANES]]> {
-        match self.values {
-            Values::F16(bits) if d.m == LANES && (self.stride, self.k_stride) == (1, LANES) => {
-                bits.as_chunks::<LANES>().0.get(..d.k)
-            }
-            _ => None,
-        }
-    }
-
     /// B as it lies, if it is binary16 by rows, whole vectors of which can be read, and one chunk of A is all that
     /// meets it: widened as it is read it costs no more than widened before, and is not written.
     fn in_place(&self, d: Dims) -> Option<&'a [u16]> {
@@ -301,6 +291,7 @@ impl<'a> Chunk<'a> {
 }
 
 /// `c += a b`, C row-major `m x n` in f32, in the order of the module's invariant.
+#[inline]
 pub fn gemm(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32]) {
     assert_eq!(c.len(), d.m * d.n, "gemm: C of {d:?}");
     gemm_strided(kernels, d, a, b, c, d.n);
@@ -321,20 +312,23 @@ fn expect(c: &[f32]) {
 }
 
 /// As `gemm` with `c_stride` elements from one row of C to the next; what lies between is left alone.
+#[inline]
 pub fn gemm_strided(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32], c_stride: usize) {
+    match Eight::of(d, &a, &b, c, c_stride) {
+        // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the tile was checked.
+        Some(eight) => unsafe { (kernels.0.gemm_eight)(eight) },
+        None => gemm_any(kernels, d, a, b, c, c_stride),
+    }
+}
+
+#[inline(never)]
+fn gemm_any(kernels: Kernels, d: Dims, a: Operand<'_>, b: Operand<'_>, c: &mut [f32], c_stride: usize) {
     assert!(d.n <= c_stride || d.m < 2, "gemm: {d:?} with {c_stride} elements a row of C");
+    expect(c);
     if let Some(b_in_place) = b.in_place(d) {
-        if let Some(a) = a.eights(d) {
-            let tile = Eight { n: d.n, a, b: b_in_place, b_stride: b.k_stride, c, c_stride };
-            tile.check();
-            // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the tile was checked.
-            return unsafe { (kernels.0.gemm_eight)(tile) };
-        }
-        expect(c);
         a.check(d.m, d.k);
         return with_b_in_place(kernels, d, a, (b_in_place, b.k_stride), c, c_stride);
     }
-    expect(c);
     walk(kernels, d, a, b, usize::MAX, |m, n, chunk| {
         let panel = chunk.times(&mut c[m * c_stride + n..], c_stride);
         // SAFETY: a `Kernels` exists only for a level whose instructions this host has; the panel was checked.

@@ -9,7 +9,7 @@
 use half::f16;
 
 use super::super::fma::fma;
-use super::{LANES, reach};
+use super::{Dims, LANES, Operand, Values, reach};
 
 /// A is `k x 8`, k-major without gaps; B is k-major with `b_stride` elements from one k to the next.
 pub(crate) struct Eight<'a> {
@@ -21,11 +21,24 @@ pub(crate) struct Eight<'a> {
     pub(super) c_stride: usize,
 }
 
-impl Eight<'_> {
-    /// What the unsafe bodies rely on.
-    pub(super) fn check(&self) {
-        assert!(self.n > 0 && !self.a.is_empty() && reach(self.a.len(), self.n, self.b_stride) <= self.b.len());
-        assert!((LANES - 1) * self.c_stride + self.n <= self.c.len());
+impl<'a> Eight<'a> {
+    /// The product as one of these, if it is: eight rows of A side by side without gaps, rows of B of which whole
+    /// vectors can be read. What there is has passed the checks that the unsafe bodies rely on.
+    #[inline(always)]
+    pub(super) fn of(
+        d: Dims,
+        a: &Operand<'a>,
+        b: &Operand<'a>,
+        c: &'a mut [f32],
+        c_stride: usize,
+    ) -> Option<Self> {
+        let (Values::F16(a_bits), Values::F16(b_bits)) = (a.values, b.values) else { return None };
+        if d.m != LANES || (a.stride, a.k_stride, b.stride) != (1, LANES, 1) || d.k == 0 || d.n == 0 {
+            return None;
+        }
+        let a = a_bits.as_chunks::<LANES>().0.get(..d.k)?;
+        let fits = reach(d.k, d.n, b.k_stride) <= b_bits.len() && (LANES - 1) * c_stride + d.n <= c.len();
+        (fits && d.n <= c_stride).then_some(Self { n: d.n, a, b: b_bits, b_stride: b.k_stride, c, c_stride })
     }
 }
 
@@ -45,13 +58,13 @@ pub(crate) fn scalar(p: Eight<'_>) {
 /// Eight columns at a time.
 ///
 /// # Safety
-/// The host has AVX2, FMA and F16C; `Eight::check` passed.
+/// The host has AVX2, FMA and F16C; `p` is from `Eight::of`.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(crate) unsafe fn avx2(p: Eight<'_>) {
     let mut n = 0;
     while n < p.n {
-        // SAFETY: columns from `n < p.n` on lie inside B and C by `Eight::check`.
+        // SAFETY: columns from `n < p.n` on lie inside B and C by `Eight::of`.
         unsafe {
             let (b, c) = (p.b.as_ptr().add(n), p.c.as_mut_ptr().add(n));
             match p.n - n {
@@ -77,7 +90,7 @@ unsafe fn columns<const FULL: bool>(p: &Eight<'_>, mut b: *const u16, c: *mut f3
     // SAFETY: `n` elements of each of the eight rows are readable.
     let mut acc: [__m256; LANES] = std::array::from_fn(|row| unsafe { load(c.add(row * p.c_stride), n) });
     for a in p.a {
-        // SAFETY: a whole vector of B is readable in every k by `Eight::check`.
+        // SAFETY: a whole vector of B is readable in every k by `Eight::of`.
         let eights = unsafe { _mm256_cvtph_ps(_mm_loadu_si128(b.cast())) };
         for (four, acc) in a.as_chunks::<4>().0.iter().zip(acc.as_chunks_mut::<4>().0) {
             // Four of A in either half of a vector: what spreads one of them is one instruction each.

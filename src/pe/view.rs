@@ -5,7 +5,7 @@
 //! style.md multiplies by a tile while it is on its way).
 
 use crate::arena::{Memory, Tile};
-use crate::link::{Net, Ticket, TicketKind};
+use crate::link::{Net, Record, Ticket, TicketKind};
 use crate::math::Kernels;
 
 use super::fault::{FaultKind, Span};
@@ -59,14 +59,21 @@ impl<'a> View<'a> {
     }
 
     /// Words of two tiles to be read, and of a third one, disjoint from both, to be written.
-    #[inline]
+    #[inline(always)]
     pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
-        if self.net.records[self.pe as usize].is_open() {
-            self.check(read[0], false);
-            self.check(read[1], false);
-            self.check(write, true);
+        let record = &self.net.records[self.pe as usize];
+        // Most often both are on their way, and the third one lies elsewhere.
+        let is_sent = |tile| self.net.tickets.any_open(record, |t| sends(t, tile));
+        if record.is_open() && (hull(record).overlaps(write) || !is_sent(read[0]) || !is_sent(read[1])) {
+            self.check_each(read, write);
         }
         self.net.store.beside(read, write)
+    }
+
+    #[inline(never)]
+    fn check_each(&mut self, read: [Tile; 2], write: Tile) {
+        read.into_iter().for_each(|tile| self.check(tile, false));
+        self.check(write, true);
     }
 
     /// Values of several disjoint tiles, to be read or written.
@@ -85,13 +92,23 @@ impl<'a> View<'a> {
 #[inline(always)]
 pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
     let record = &net.records[pe as usize];
-    let hull = Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] };
-    if !record.is_open() || !hull.overlaps(tile) {
+    if !record.is_open() || !hull(record).overlaps(tile) {
         return false;
     }
-    // Tiles of open tickets are disjoint: what begins with that of a send, and is no longer, lies in no other.
-    let is_sent = |t: &Ticket| t.place == tile.place && t.kind == TicketKind::Send && tile.words <= u32::from(t.words);
-    (writes || !any_open(net, pe, is_sent)) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))
+    (writes || !any_open(net, pe, |t| sends(t, tile))) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))
+}
+
+/// All tiles of a PE's open tickets lie in here.
+#[inline(always)]
+fn hull(record: &Record) -> Tile {
+    Tile { place: record.hull[0], words: record.hull[1] - record.hull[0] }
+}
+
+/// Is it a send that begins with this tile and is no shorter? Tiles of open tickets are disjoint, so the tile lies in
+/// no other one then.
+#[inline(always)]
+fn sends(t: &Ticket, tile: Tile) -> bool {
+    t.place == tile.place && t.kind == TicketKind::Send && tile.words <= u32::from(t.words)
 }
 
 /// Is a posted operation open on some words of `tile`?

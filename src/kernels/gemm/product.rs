@@ -120,6 +120,7 @@ pub fn multiply(pe: Pe<'_>, rates: &Rates, d: Dims, a: Factor, b: Factor, c: (Ti
 }
 
 /// The same for a known `cost`.
+#[inline]
 pub fn multiply_for(pe: Pe<'_>, cost: Cycles, d: Dims, a: Factor, b: Factor, (c, format): (Tile, Storage)) {
     if d.m * d.k * d.n == 0 {
         return;
