@@ -24,12 +24,6 @@ impl<F: Future<Output = ()>> Slab<F> {
         crate::link::Programs::of(&self.futures)
     }
 
-    /// Asks for future `at`.
-    #[inline(always)]
-    pub fn warm(&self, at: u32) {
-        crate::link::warm_one(self.futures.as_ptr().wrapping_add(at as usize));
-    }
-
     /// Polls future `at`; `true` when it has returned. Its storage is dropped then.
     #[inline]
     pub fn poll(&mut self, at: u32) -> bool {

@@ -75,8 +75,8 @@ impl Heat {
 }
 
 impl<F: Future<Output = ()>> Worker<'_, F> {
-    /// Reads the state of the region that `pe` is in, once a pass; programs are asked for one by one, when they
-    /// are woken and when they are next (`warm_next`).
+    /// Reads the state of the region that `pe` is in, once a pass. Programs are asked for by `Net`, one by one: when
+    /// they are woken, and when they are next.
     #[inline]
     fn warm(&mut self, pe: u32) {
         if self.heat.regions.len() < 2 {
@@ -93,10 +93,8 @@ impl<F: Future<Output = ()>> Worker<'_, F> {
     fn next_work(&self) -> Option<Work> {
         let mut net = self.part.net.borrow_mut();
         let next = net.next_work();
-        if let Some(Work::Run(pe)) = next
-            && let Some(after) = net.warm_next(pe)
-        {
-            self.programs.warm(after);
+        if let Some(Work::Run(pe)) = next {
+            net.warm_next(pe);
         }
         next
     }

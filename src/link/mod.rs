@@ -44,4 +44,4 @@ pub use ring::{Consumer, LINE_WORDS, Producer, ring};
 pub use swift::Span;
 pub use take::Taken;
 pub use ticket::{BY_PORT, NONE, Port, Ticket, TicketKind, TicketState};
-pub use warm::{Programs, vec_on_large_pages, warm, warm_one};
+pub use warm::{Programs, vec_on_large_pages, warm};

@@ -44,7 +44,7 @@ pub fn warm<T>(slice: &[T]) {
 
 /// Asks for every cache line of one element; their number is known to the compiler.
 #[inline(always)]
-pub fn warm_one<T>(at: *const T) {
+pub(super) fn warm_one<T>(at: *const T) {
     let start = at.cast::<u8>();
     for offset in (0..size_of::<T>()).step_by(LINE) {
         ask(start.wrapping_add(offset));
@@ -108,14 +108,14 @@ impl<S: Store> Net<S> {
         warm(&self.ports[ports]);
     }
 
-    /// The PE that runs next if nothing else is woken. Asks for the lane that it will send into, if that is known, for
-    /// the first of its tickets if one is open, and for the record of the one after it.
+    /// While `pe` runs, asks for what the PE behind it begins with, if nothing else is woken: its program, the lane
+    /// that it will send into, if that is known, the first of its tickets if one is open; and for the next record.
     #[inline(always)]
-    pub fn warm_next(&self, pe: u32) -> Option<u32> {
+    pub fn warm_next(&self, pe: u32) {
         if let Some((soon, sinks)) = self.ready.soon() {
             return self.warm_soon(pe, soon, sinks);
         }
-        let (next, after) = self.ready.next()?;
+        let Some((next, after)) = self.ready.next() else { return };
         if let Some(after) = after {
             ask(self.records.as_ptr().wrapping_add(after as usize));
         }
@@ -126,15 +126,16 @@ impl<S: Store> Net<S> {
         if record.is_open() {
             ask(self.tickets.at(record.tickets));
         }
-        Some(next)
+        self.programs.warm(next);
     }
 
     /// What a sweep has chosen comes in step by step, as one thing names the next: programs and records; open tickets;
     /// their tracks, or their ports and lanes, and tiles; the far ends of tracks, or what is behind the ports; the
-    /// tickets of the PEs there. The last one chosen.
+    /// tickets of the PEs there.
     #[inline]
-    fn warm_soon(&self, pe: u32, soon: &Soon, sinks: &[u32]) -> Option<u32> {
+    fn warm_soon(&self, pe: u32, soon: &Soon, sinks: &[u32]) {
         if let Some(pe) = soon.get(3) {
+            self.programs.warm(pe);
             ask(self.records.as_ptr().wrapping_add(pe as usize));
         }
         if let Some(pe) = soon.get(2) {
@@ -174,7 +175,6 @@ impl<S: Store> Net<S> {
                 }
             });
         }
-        soon.get(3)
     }
 
     /// Asks for the first lines of a tile.

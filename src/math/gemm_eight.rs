@@ -25,13 +25,7 @@ impl<'a> Eight<'a> {
     /// The product as one of these, if it is: eight rows of A side by side without gaps, rows of B of which whole
     /// vectors can be read. What there is has passed the checks that the unsafe bodies rely on.
     #[inline(always)]
-    pub(super) fn of(
-        d: Dims,
-        a: &Operand<'a>,
-        b: &Operand<'a>,
-        c: &'a mut [f32],
-        c_stride: usize,
-    ) -> Option<Self> {
+    pub(super) fn of(d: Dims, a: &Operand<'a>, b: &Operand<'a>, c: &'a mut [f32], c_stride: usize) -> Option<Self> {
         let (Values::F16(a_bits), Values::F16(b_bits)) = (a.values, b.values) else { return None };
         if d.m != LANES || (a.stride, a.k_stride, b.stride) != (1, LANES, 1) || d.k == 0 || d.n == 0 {
             return None;

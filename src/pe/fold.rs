@@ -26,22 +26,30 @@ pub enum Fold {
 
 impl Pe<'_> {
     /// Folds the words at `from` into a tile.
+    #[inline(always)]
     pub(super) fn fold(self, store: &mut Memory, from: u32, tile: Tile, fold: Fold) {
-        if fold == Fold::Set {
-            store.copy(from, tile.place, tile.words());
-            return;
+        match fold {
+            Fold::Set => store.copy(from, tile.place, tile.words()),
+            Fold::Add => {
+                let (own, other) = store.pair(tile, from);
+                add_assign(self.part.kernels(), bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
+            }
+            _ => self.fold_otherwise(store, from, tile, fold),
         }
-        let kernels = self.part.kernels();
+    }
+
+    /// `fold` of what is not as frequent.
+    #[inline(never)]
+    fn fold_otherwise(self, store: &mut Memory, from: u32, tile: Tile, fold: Fold) {
         let (own, other) = store.pair(tile, from);
         if fold == Fold::AddF16 {
             return add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
         }
         let (own, other): (&mut [f32], &[f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
         match fold {
-            Fold::Set | Fold::AddF16 => {}
-            Fold::Add => add_assign(kernels, own, other),
-            Fold::Max => max_assign(kernels, own, other),
+            Fold::Max => max_assign(self.part.kernels(), own, other),
             Fold::MaxId => fold_max_id(own, other),
+            Fold::Set | Fold::Add | Fold::AddF16 => {}
         }
     }
 }

@@ -14,7 +14,7 @@ use super::fault::FaultKind;
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
 use super::trace::{Did, Span};
-use super::view::{is_touched, touched};
+use super::view::{is_apart, is_touched, touched};
 
 /// A blocking send.
 #[must_use = "futures do nothing unless awaited"]
@@ -209,7 +209,25 @@ impl<'a> Pe<'a> {
     }
 
     /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
+    #[inline(always)]
     pub(super) fn poll_recv(
+        self,
+        net: &mut Net<Memory>,
+        rx: Rx,
+        tile: Tile,
+        fold: Fold,
+        wait: (Status, &'static Location<'static>),
+    ) -> Poll<Ctrl> {
+        if is_apart(net, self.id, tile)
+            && net.receive(self.id, rx.0, tile.span(), |store, from| self.fold(store, from, tile, fold)).is_some()
+        {
+            return Poll::Ready(Ctrl::default());
+        }
+        self.poll_recv_step_by_step(net, rx, tile, fold, wait)
+    }
+
+    #[inline(never)]
+    fn poll_recv_step_by_step(
         self,
         net: &mut Net<Memory>,
         rx: Rx,
@@ -219,9 +237,6 @@ impl<'a> Pe<'a> {
     ) -> Poll<Ctrl> {
         if !self.may_touch(net, tile) {
             return Poll::Pending;
-        }
-        if net.receive(self.id, rx.0, tile.span(), |store, from| self.fold(store, from, tile, fold)).is_some() {
-            return Poll::Ready(Ctrl::default());
         }
         let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (status, place)) else {
             return Poll::Pending;

@@ -63,8 +63,9 @@ impl<'a> View<'a> {
     pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
         let record = &self.net.records[self.pe as usize];
         // Most often both are on their way, and the third one lies elsewhere.
-        let is_sent = |tile| self.net.tickets.any_open(record, |t| sends(t, tile));
-        if record.is_open() && (hull(record).overlaps(write) || !is_sent(read[0]) || !is_sent(read[1])) {
+        let (open, is_open) = (hull(record), record.is_open());
+        let may_read = |tile: Tile| self.net.tickets.any_open(record, |t| sends(t, tile)) || !open.overlaps(tile);
+        if is_open && (open.overlaps(write) || !may_read(read[0]) || !may_read(read[1])) {
             self.check_each(read, write);
         }
         self.net.store.beside(read, write)
@@ -88,11 +89,17 @@ impl<'a> View<'a> {
     }
 }
 
+/// Does a tile lie beside all that open tickets may lie in?
+#[inline(always)]
+pub(super) fn is_apart(net: &Net<Memory>, pe: u32, tile: Tile) -> bool {
+    let record = &net.records[pe as usize];
+    !record.is_open() || !hull(record).overlaps(tile)
+}
+
 /// Is a ticket open on some words of `tile`? Reading beside a send is no touch.
 #[inline(always)]
 pub(super) fn is_touched(net: &Net<Memory>, pe: u32, tile: Tile, writes: bool) -> bool {
-    let record = &net.records[pe as usize];
-    if !record.is_open() || !hull(record).overlaps(tile) {
+    if is_apart(net, pe, tile) {
         return false;
     }
     (writes || !any_open(net, pe, |t| sends(t, tile))) && any_open(net, pe, |t| opens(t, writes).overlaps(tile))

@@ -259,7 +259,7 @@ impl Gemv {
     /// The local product, in the numerics of the kernel.
     fn multiply(&self, view: &mut View<'_>, shape: PackedShape, [w, x, y]: [Tile; 3]) {
         let kernels = view.kernels();
-        let [w, x, y] = view.words_mut([w, x, y]);
+        let ([w, x], y) = view.read_write([w, x], y);
         let w = &bytemuck::cast_slice(w)[..shape.len()];
         if self.numerics == Numerics::Default {
             let (x, y) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));

@@ -25,7 +25,7 @@ impl<'a> Stage<'a> {
         self.pe.visit(w);
         self.pe.compute(self.d.chip.gemv(k, self.hidden), |v| {
             let kernels = v.kernels();
-            let [w, input, y] = v.words_mut([w, input, self.t.y]);
+            let ([w, input], y) = v.read_write([w, input], self.t.y);
             let shape = packed(k, self.hidden);
             let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
             gemv::gemv(

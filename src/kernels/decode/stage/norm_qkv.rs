@@ -107,15 +107,16 @@ pub(in crate::kernels) fn normed(
     format: WeightFormat,
     [x, g, xg, w, out]: [Tile; 5],
 ) {
-    let [x, g, xg, w, out] = v.words_mut([x, g, xg, w, out]);
-    let (x, g): (&[f32], &[f32]) = (bytemuck::cast_slice(x), bytemuck::cast_slice(g));
-    let (xg, out): (&mut [f32], &mut [f32]) = (bytemuck::cast_slice_mut(xg), bytemuck::cast_slice_mut(out));
-    vector::mul(kernels, x, g, xg);
+    let ([factor, gain], product) = v.read_write([x, g], xg);
+    vector::mul(kernels, bytemuck::cast_slice(factor), bytemuck::cast_slice(gain), bytemuck::cast_slice_mut(product));
+    let sum = vector::sum_squares(kernels, bytemuck::cast_slice(factor));
+    let ([w, xg], out) = v.read_write([w, xg], out);
+    let out: &mut [f32] = bytemuck::cast_slice_mut(out);
     let n = out.len() - 1;
-    let shape = packed(x.len(), n);
+    let shape = packed(xg.len(), n);
     let w = &bytemuck::cast_slice::<u32, u16>(w)[..shape.len()];
-    gemv::gemv(kernels, (format, Stream::Restarted), shape, w, xg, &mut out[..n]);
-    out[n] = vector::sum_squares(kernels, x);
+    gemv::gemv(kernels, (format, Stream::Restarted), shape, w, bytemuck::cast_slice(xg), &mut out[..n]);
+    out[n] = sum;
 }
 
 /// 1 / sqrt(mean + eps).
