@@ -5,11 +5,11 @@
 use crate::arena::Tile;
 use crate::fabric::{Layout, LayoutError};
 use crate::link::Timing;
-use crate::pe::{Fold, Pe, Role};
+use crate::pe::{Fold, Pe};
 use crate::units::Coord;
 
 use super::ring::{self, RingSeat};
-use super::{Chain, Ends, Ring, Tree, answer, cost, give};
+use super::{Chain, Ends, Ring, Roles, Tree, answer, cost, give};
 
 /// An allreduce on a line.
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ pub enum Seat {
     /// Roles in a reduction, then a broadcast.
     Staged {
         /// In order.
-        roles: Box<[Role]>,
+        roles: Roles,
         /// Of the broadcast.
         ends: Ends,
     },

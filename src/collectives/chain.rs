@@ -15,7 +15,7 @@ use crate::fabric::{Layout, LayoutError};
 use crate::pe::{Pe, Role};
 use crate::units::{Color, Coord};
 
-use super::{Ends, Seat};
+use super::{Ends, Roles, Seat};
 
 /// The chain of a line.
 #[derive(Clone, Debug)]
@@ -56,7 +56,7 @@ impl Chain {
     pub fn seat(&self, pe: Pe<'_>, member: usize) -> Seat {
         let last = self.line.len() - 1;
         if last == 0 {
-            return Seat::Staged { roles: Box::default(), ends: Ends::default() };
+            return Seat::Staged { roles: Roles::new(), ends: Ends::default() };
         }
         let rx = (member > 0).then(|| pe.rx(self.color(member - 1)));
         let tx = (member < last).then(|| pe.tx(self.color(member)));
@@ -64,10 +64,10 @@ impl Chain {
             (None, Some(tx)) => Role::Leaf(tx),
             (Some(rx), Some(tx)) => Role::Inner(rx, tx),
             (Some(rx), None) => Role::Root(rx),
-            (None, None) => return Seat::Staged { roles: Box::default(), ends: Ends::default() },
+            (None, None) => return Seat::Staged { roles: Roles::new(), ends: Ends::default() },
         };
         let color = self.broadcast_color();
         let ends = if member == last { Role::Leaf(pe.tx(color)) } else { Role::Root(pe.rx(color)) };
-        Seat::Staged { roles: Box::new([role]), ends: Some(ends) }
+        Seat::Staged { roles: Roles::from_slice(&[role]), ends: Some(ends) }
     }
 }

@@ -20,6 +20,9 @@ use crate::math::split::{part, part_of};
 use crate::pe::{After, Fold, Pe, Relay, Role};
 use crate::units::{Color, Coord};
 
+/// What a member does, level by level. Inline: it is read at every hop, and only a root of several levels has more.
+pub type Roles = SmallVec<[Role; 2]>;
+
 /// A member's part of a broadcast: the root sends, everybody else takes; nothing on a line of one.
 pub type Ends = Option<Role>;
 
@@ -137,8 +140,8 @@ impl Tree {
     }
 
     /// What member `member` does, level by level; `pe` looks the ports up.
-    pub fn roles(&self, pe: Pe<'_>, member: usize) -> Box<[Role]> {
-        let mut roles = Vec::new();
+    pub fn roles(&self, pe: Pe<'_>, member: usize) -> Roles {
+        let mut roles = Roles::new();
         for (level, seat) in self.seats(member).iter().enumerate() {
             let (d, high) = (seat.distance, seat.high);
             if seat.inward.is_some() {
@@ -157,7 +160,7 @@ impl Tree {
                 }
             }
         }
-        roles.into_boxed_slice()
+        roles
     }
 
     /// The member's part of the broadcast.

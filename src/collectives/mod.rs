@@ -16,7 +16,7 @@ mod ring;
 pub use allreduce::{Allreduce, Seat, allreduce};
 pub use chain::Chain;
 pub use interleave::{CYCLE_COLORS, Cycle, Way, shortest};
-pub use ktree::{Ends, Tree, answer, broadcast, give, reduce};
+pub use ktree::{Ends, Roles, Tree, answer, broadcast, give, reduce};
 pub use moving::{Exchange, Moving, RingEnds, Tour};
 pub use moving_root::{MovingRoot, ROOT_COLORS};
 pub use ring::{Ring, RingOrder};

@@ -100,10 +100,7 @@ impl<'a> Head<'a> {
         let place = d.plan.floor.regions[0];
         let (x_tree, y_tree) = (d.x_tree(&place, row, &d.plan.groups_head), d.y_tree(&place, col));
         // No broadcast in this region: what all need comes as a command or as the return.
-        let axis = |tree: &crate::collectives::Tree, member| Axis {
-            roles: smallvec::SmallVec::from_slice(&tree.roles(pe, member)),
-            ends: None,
-        };
+        let axis = |tree: &crate::collectives::Tree, member| Axis { roles: tree.roles(pe, member), ends: None };
         let (x, y) = (axis(&x_tree, col), axis(&y_tree, row));
         let is_root = pe.coord() == d.head_root();
         let way_home = d.plan.floor.home.get(row).filter(|w| w.to == pe.coord());

@@ -22,9 +22,9 @@
 
 use crate::arena::Tile;
 use crate::collectives::cost::tree_reduce;
-use crate::collectives::{Cycle, Tree, reduce};
+use crate::collectives::{Cycle, Roles, Tree, reduce};
 use crate::fabric::{Chip, Direction, Layout, LayoutError, Tx as Ports};
-use crate::pe::{Fold, Pe, Role, Rx, Tx};
+use crate::pe::{Fold, Pe, Rx, Tx};
 use crate::units::{Color, Coord};
 
 use super::mesh;
@@ -52,8 +52,8 @@ pub(super) async fn in_lockstep(g: &Gemm, pe: Pe<'_>) {
 
 /// A barrier over the mesh, as one PE sees it.
 pub struct Barrier {
-    along_row: Box<[Role]>,
-    along_column: Option<Box<[Role]>>,
+    along_row: Roles,
+    along_column: Option<Roles>,
     release: Option<Tx>,
     released: Option<Rx>,
 }

@@ -2,10 +2,8 @@
 //!
 //! Invariant: nothing is looked up by color or tile id after `Stage::new`. Called by `run`; `Axis` also by the head.
 
-use smallvec::SmallVec;
-
 use crate::arena::Tile;
-use crate::collectives::{Ends, answer, broadcast, give};
+use crate::collectives::{Ends, Roles, answer, broadcast, give};
 use crate::pe::{After, Fold, Pe, Relay, Role, Tx};
 
 use super::super::{Decode, Seat, tile};
@@ -13,8 +11,7 @@ use super::{Layer, Stage, Tiles};
 
 /// One axis of a PE: its part in the tree and the broadcast.
 pub(in super::super) struct Axis {
-    /// Inline: it is read at every hop of the axis, and only a root of several levels has more.
-    pub(in super::super) roles: SmallVec<[Role; 2]>,
+    pub(in super::super) roles: Roles,
     pub(in super::super) ends: Ends,
 }
 
@@ -85,7 +82,7 @@ impl<'a> Stage<'a> {
         let Seat { stage, col, row } = seat;
         let place = d.stage_place(stage);
         let axis = |tree: &crate::collectives::Tree, member| Axis {
-            roles: SmallVec::from_slice(&tree.roles(pe, member)),
+            roles: tree.roles(pe, member),
             ends: tree.broadcast_ends(pe, member),
         };
         let local = d.local(col);
