@@ -52,6 +52,16 @@ pub struct Combine<'a> {
     pub(super) place: &'static Location<'static>,
 }
 
+/// What is to be taken, into what, and what its PE is doing until it comes.
+#[derive(Clone, Copy)]
+pub(super) struct Take {
+    pub(super) rx: Rx,
+    pub(super) tile: Tile,
+    pub(super) fold: Fold,
+    pub(super) status: Status,
+    pub(super) place: &'static Location<'static>,
+}
+
 impl<'a> Pe<'a> {
     /// Sends a tile.
     #[track_caller]
@@ -191,7 +201,8 @@ impl<'a> Pe<'a> {
         if let Some(sent) = swift {
             return Some((sent, Ctrl::default()));
         }
-        let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (Status::OnLane, place)) else {
+        let take = Take { rx, tile, fold, status: Status::OnLane, place };
+        let Poll::Ready(Some(taken)) = self.poll_take(net, &take) else {
             return None;
         };
         let (ramp, stage) = (u64::from(net.timing.ramp), u64::from(net.timing.stage));
@@ -210,35 +221,23 @@ impl<'a> Pe<'a> {
 
     /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
     #[inline(always)]
-    pub(super) fn poll_recv(
-        self,
-        net: &mut Net<Memory>,
-        rx: Rx,
-        tile: Tile,
-        fold: Fold,
-        wait: (Status, &'static Location<'static>),
-    ) -> Poll<Ctrl> {
+    pub(super) fn poll_recv(self, net: &mut Net<Memory>, take: Take) -> Poll<Ctrl> {
+        let Take { rx, tile, fold, .. } = take;
         if is_apart(net, self.id, tile)
             && net.receive(self.id, rx.0, tile.span(), |store, from| self.fold(store, from, tile, fold)).is_some()
         {
             return Poll::Ready(Ctrl::default());
         }
-        self.poll_recv_step_by_step(net, rx, tile, fold, wait)
+        self.poll_recv_step_by_step(net, &take)
     }
 
     #[inline(never)]
-    fn poll_recv_step_by_step(
-        self,
-        net: &mut Net<Memory>,
-        rx: Rx,
-        tile: Tile,
-        fold: Fold,
-        (status, place): (Status, &'static Location<'static>),
-    ) -> Poll<Ctrl> {
+    fn poll_recv_step_by_step(self, net: &mut Net<Memory>, take: &Take) -> Poll<Ctrl> {
+        let Take { rx, tile, status, place, .. } = *take;
         if !self.may_touch(net, tile) {
             return Poll::Pending;
         }
-        let Poll::Ready(Some(taken)) = self.poll_take(net, rx, tile, fold, (status, place)) else {
+        let Poll::Ready(Some(taken)) = self.poll_take(net, take) else {
             return Poll::Pending;
         };
         let record = &mut net.records[self.id as usize];
@@ -315,22 +314,16 @@ impl<'a> Pe<'a> {
 
     /// Takes the burst at the front of a lane into a tile that it may touch, or notes that the program waits for it.
     #[inline(always)]
-    fn poll_take(
-        self,
-        net: &mut Net<Memory>,
-        rx: Rx,
-        tile: Tile,
-        fold: Fold,
-        wait: (Status, &'static Location<'static>),
-    ) -> Poll<Option<Taken>> {
+    fn poll_take(self, net: &mut Net<Memory>, take: &Take) -> Poll<Option<Taken>> {
+        let Take { rx, tile, fold, status, place } = *take;
         net.off_lane(rx.0);
         let record = &mut net.records[self.id as usize];
         let (now, takeable) = (record.now, record.takeable > 0);
         let front = if takeable && !net.is_posted(rx.0) { net.front(rx.0) } else { None };
         let Some(found) = front.map(|b| u32::from(b.words)) else {
             let record = &mut net.records[self.id as usize];
-            record.block(wait.0, rx.0);
-            record.place = Some(wait.1);
+            record.block(status, rx.0);
+            record.place = Some(place);
             return Poll::Pending;
         };
         if found != tile.words {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use crate::link::{BY_PORT, Ctrl, NONE, Sent, Status};
 
-use super::ops::{Combine, Recv, Send};
+use super::ops::{Combine, Recv, Send, Take};
 use super::trace::Did;
 
 impl Future for Send<'_> {
@@ -46,7 +46,8 @@ impl Future for Recv<'_> {
             return Poll::Pending;
         }
         let status = if self.pass { Status::OnPass } else { Status::OnLane };
-        pe.poll_recv(&mut net, self.rx, self.tile, self.fold, (status, self.place))
+        let Recv { rx, tile, fold, place, .. } = *self;
+        pe.poll_recv(&mut net, Take { rx, tile, fold, status, place })
     }
 }
 

@@ -16,6 +16,7 @@ use crate::link::{BY_PORT, NONE, Net, Record, Sent, Status};
 
 use super::fold::Fold;
 use super::handle::{Pe, Rx, Tx};
+use super::ops::Take;
 use super::post::Ticket;
 use super::trace::Did;
 use super::view::is_open;
@@ -99,7 +100,7 @@ impl Relay<'_> {
         let (pe, tile, fold, place) = (self.pe, self.tile, self.fold, self.place);
         let (sent, tx) = match *role {
             Role::Root(rx) => {
-                let got = pe.poll_recv(net, rx, tile, fold, (Status::OnLane, place));
+                let got = pe.poll_recv(net, Take { rx, tile, fold, status: Status::OnLane, place });
                 self.at += u8::from(got.is_ready());
                 return got.is_ready().then_some(());
             }
@@ -203,7 +204,8 @@ impl Future for Relay<'_> {
         }
         match self.after {
             After::Back(rx, into) => {
-                pe.poll_recv(&mut net, rx, into, Fold::Set, (Status::OnLane, self.place)).map(|_| None)
+                let (fold, status, place) = (Fold::Set, Status::OnLane, self.place);
+                pe.poll_recv(&mut net, Take { rx, tile: into, fold, status, place }).map(|_| None)
             }
             _ => Poll::Ready(None),
         }
