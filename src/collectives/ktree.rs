@@ -20,7 +20,8 @@ use crate::math::split::{part, part_of};
 use crate::pe::{After, Fold, Pe, Relay, Role};
 use crate::units::{Color, Coord};
 
-/// What a member does, level by level. Inline: it is read at every hop, and only a root of several levels has more.
+/// What a member does, level by level. Inline, for it is read at every hop; a group's root of two sides that is a
+/// member of the next level has a third one.
 pub type Roles = SmallVec<[Role; 2]>;
 
 /// A member's part of a broadcast: the root sends, everybody else takes; nothing on a line of one.

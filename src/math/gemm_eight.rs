@@ -22,8 +22,8 @@ pub(crate) struct Eight<'a> {
 }
 
 impl<'a> Eight<'a> {
-    /// The product as one of these, if it is: eight rows of A side by side without gaps, rows of B of which whole
-    /// vectors can be read. What there is has passed the checks that the unsafe bodies rely on.
+    /// The product in this form, where A is eight rows side by side without gaps, whole vectors of B's rows can be
+    /// read, and C is long enough: all that the unsafe bodies rely on.
     #[inline(always)]
     pub(super) fn of(d: Dims, a: &Operand<'a>, b: &Operand<'a>, c: &'a mut [f32], c_stride: usize) -> Option<Self> {
         let (Values::F16(a_bits), Values::F16(b_bits)) = (a.values, b.values) else { return None };

@@ -42,14 +42,11 @@ impl Pe<'_> {
     #[inline(never)]
     fn fold_otherwise(self, store: &mut Memory, from: u32, tile: Tile, fold: Fold) {
         let (own, other) = store.pair(tile, from);
-        if fold == Fold::AddF16 {
-            return add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
-        }
-        let (own, other): (&mut [f32], &[f32]) = (bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other));
         match fold {
-            Fold::Max => max_assign(self.part.kernels(), own, other),
-            Fold::MaxId => fold_max_id(own, other),
-            Fold::Set | Fold::Add | Fold::AddF16 => {}
+            Fold::AddF16 => add_f16(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other)),
+            Fold::Max => max_assign(self.part.kernels(), bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other)),
+            Fold::MaxId => fold_max_id(bytemuck::cast_slice_mut(own), bytemuck::cast_slice(other)),
+            Fold::Set | Fold::Add => unreachable!("`fold` does these itself"),
         }
     }
 }

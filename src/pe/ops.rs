@@ -219,7 +219,8 @@ impl<'a> Pe<'a> {
         Some((sent, taken.ctrl))
     }
 
-    /// Takes a burst and ends there: its control words, unless the program waits or was stopped.
+    /// Takes a burst and ends there: its control words, unless the program waits or was stopped. A tile that lies
+    /// between those of open tickets goes step by step.
     #[inline(always)]
     pub(super) fn poll_recv(self, net: &mut Net<Memory>, take: Take) -> Poll<Ctrl> {
         let Take { rx, tile, fold, .. } = take;

@@ -62,7 +62,7 @@ impl<'a> View<'a> {
     #[inline(always)]
     pub fn read_write(&mut self, read: [Tile; 2], write: Tile) -> ([&[u32]; 2], &mut [u32]) {
         let record = &self.net.records[self.pe as usize];
-        // Most often both are on their way, and the third one lies elsewhere.
+        // What a step of a ring multiplies is on its way, and its product lies elsewhere.
         let (open, is_open) = (hull(record), record.is_open());
         let may_read = |tile: Tile| self.net.tickets.any_open(record, |t| sends(t, tile)) || !open.overlaps(tile);
         if is_open && (open.overlaps(write) || !may_read(read[0]) || !may_read(read[1])) {

@@ -100,7 +100,7 @@ fn turn(v: &mut View<'_>, [freq, angles]: [Tile; 2], position: usize) {
     }
 }
 
-/// `out[..n]` = W (x g), `out[n]` = sum of squares of x.
+/// `out[..n]` = W (x g), `out[n]` = sum of squares of x; xg is as long as x. What is read alone may be on its way.
 pub(in crate::kernels) fn normed(
     v: &mut View<'_>,
     kernels: Kernels,
