@@ -13,12 +13,12 @@ use super::{Dims, LANES, Operand, Values, reach};
 
 /// A is `k x 8`, k-major without gaps; B is k-major with `b_stride` elements from one k to the next.
 pub(crate) struct Eight<'a> {
-    pub(super) n: usize,
-    pub(super) a: &'a [[u16; LANES]],
-    pub(super) b: &'a [u16],
-    pub(super) b_stride: usize,
-    pub(super) c: &'a mut [f32],
-    pub(super) c_stride: usize,
+    n: usize,
+    a: &'a [[u16; LANES]],
+    b: &'a [u16],
+    b_stride: usize,
+    c: &'a mut [f32],
+    c_stride: usize,
 }
 
 impl<'a> Eight<'a> {
