@@ -74,6 +74,8 @@ const LONG: [(&str, usize); 0] = [];
 
 const LINES_MAX: usize = 400;
 const WIDTH_MAX: usize = 120;
+/// Functions are shorter than this.
+const FUNCTION_MAX: usize = 70;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -235,6 +237,82 @@ fn files_open_with_a_header_and_are_short_and_narrow() {
         let n = std::fs::read_to_string(root().join(path)).map_or(0, |t| t.lines().count());
         if n <= LINES_MAX {
             wrong.push(format!("{path}: {n} lines: take it off the list of long files"));
+        }
+    }
+    none(wrong);
+}
+
+/// First line and length of every function in formatted code: its brace closes where its first line began.
+fn functions(text: &str) -> Vec<(usize, usize)> {
+    let all: Vec<&str> = text.lines().collect();
+    let indent = |l: &str| l.len() - l.trim_start().len();
+    let is_fn = |l: &str| {
+        let mut words = code(l).trim_start().split(' ');
+        let qualifiers = ["pub", "const", "async", "unsafe", "extern"];
+        words.find(|w| !qualifiers.contains(&w.split('(').next().unwrap_or(w)) && !w.ends_with(')')) == Some("fn")
+    };
+    let starts = all.iter().enumerate().filter(|l| is_fn(l.1));
+    let length = |(at, first): (usize, &&str)| {
+        let end = all[at..].iter().position(|l| l.trim_end() == format!("{}}}", " ".repeat(indent(first))))?;
+        Some((at + 1, end + 1))
+    };
+    starts.filter(|l| !l.1.trim_end().ends_with([';', '}'])).filter_map(length).collect()
+}
+
+#[test]
+fn functions_are_found_with_their_lengths() {
+    let text = "impl A {\n    pub(super) fn a(\n        b: u8,\n    ) {\n    }\n}\nfn d() {}\nasync fn e() {\n}\n";
+    assert_eq!(functions(text), [(2, 4), (8, 2)]);
+}
+
+#[test]
+fn functions_are_short() {
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (path, text) in everything() {
+        for (n, len) in functions(&text) {
+            seen += 1;
+            if len >= FUNCTION_MAX {
+                wrong.push(format!("{path}:{n}: a function of {len} lines, less than {FUNCTION_MAX}"));
+            }
+        }
+    }
+    assert!(seen >= 1000, "only {seen} functions were found");
+    none(wrong);
+}
+
+/// What `std` leaves to the host's mathematical library, so bits would differ from host to host.
+#[test]
+fn powers_and_logarithms_are_not_of_the_host() {
+    let of_the_host = [
+        ".powf(",
+        ".powi(",
+        ".exp(",
+        ".exp2(",
+        ".exp_m1(",
+        ".ln(",
+        ".ln_1p(",
+        ".log(",
+        ".log2(",
+        ".log10(",
+        ".cbrt(",
+        ".hypot(",
+        ".sin(",
+        ".cos(",
+        ".tan(",
+        ".sin_cos(",
+        ".atan(",
+        ".atan2(",
+        ".sinh(",
+        ".cosh(",
+        ".tanh(",
+    ];
+    let mut wrong = Vec::new();
+    for (path, text) in files(&["src"]) {
+        let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+        for (n, line) in lines(&text[..tests]).filter(|_| !path.ends_with("tests.rs")) {
+            if of_the_host.iter().any(|f| line.contains(f)) {
+                wrong.push(format!("{path}:{n}: {}", line.trim()));
+            }
         }
     }
     none(wrong);

@@ -61,7 +61,7 @@ impl Published {
 
     /// A binary tree.
     pub fn tree(&self, p: f64, b: f64) -> f64 {
-        let (n, w) = (p.log2(), b * self.wavelet);
+        let (n, w) = (libm::log2(p), b * self.wavelet);
         (w * n).max(w * p * n / (2.0 * (p - 1.0)) + self.hop * (p - 1.0)) + self.message * n
     }
 

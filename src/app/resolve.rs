@@ -36,8 +36,9 @@ pub struct HiArgs {
 const PROMPT: &str = "ROMEO:\n";
 const TEMPERATURE: f64 = 0.7;
 const SEED: u64 = 1;
-/// Most bytes of a prompt: no context of a known model holds more, and `-f` may name a device without an end.
-const PROMPT_BYTES_MAX: u64 = 64 << 20;
+/// Most bytes of a prompt: a context of a million tokens holds less, to encode it takes some hundred bytes of memory
+/// for each, and `-f` may name a device without an end.
+const PROMPT_BYTES_MAX: u64 = 16 << 20;
 
 /// Opens, reads, encodes and checks.
 pub fn resolve(args: &GenerateArgs) -> Result<HiArgs> {

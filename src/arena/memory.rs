@@ -35,7 +35,8 @@ impl Tile {
     /// When they are not inside the tile: a defect of the program.
     #[must_use]
     pub fn slice(self, from: usize, len: usize) -> Self {
-        assert!(from + len <= self.words as usize, "slice {from}+{len} of a tile of {} words", self.words);
+        let fits = from.checked_add(len).is_some_and(|end| end <= self.words as usize);
+        assert!(fits, "slice {from}+{len} of a tile of {} words", self.words);
         Self { place: self.place + from as u32, words: len as u32 }
     }
 

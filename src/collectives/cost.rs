@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::link::Timing;
-use crate::math::split::{part, split};
+use crate::math::split::{even_groups, part, split};
 
 use super::RingOrder;
 
@@ -149,8 +149,7 @@ pub fn best_groups(n: usize, levels: usize, words: usize, t: &Timing) -> Vec<usi
 
 /// `best_groups` for several sums over the same line: how often each is made, and its wavelets.
 pub fn best_groups_for(n: usize, levels: usize, sums: &[(u64, usize)], t: &Timing) -> Vec<usize> {
-    let start = |level: usize| ((n as f64).powf((levels - level) as f64 / levels as f64).round() as usize).max(1);
-    let mut groups: Vec<usize> = (1..=levels).map(start).collect();
+    let mut groups: Vec<usize> = (1..=levels).map(|level| even_groups(n, level, levels)).collect();
     let lines = |words: usize| Level { n, words, t, firsts: HashMap::new() };
     let mut lines: Vec<_> = sums.iter().map(|(times, words)| (*times, lines(*words))).collect();
     let mut cost = |groups: &[usize]| -> u64 { lines.iter_mut().map(|(times, line)| *times * line.cost(groups)).sum() };

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::arena::{Memory, Tile};
 use crate::fabric::{Backing, Chip, Endpoints, Fleet, HostLane, Layout, LayoutError, TileId, build};
-use crate::link::{Ctrl, Net, Schedule};
+use crate::link::{Ctrl, Net, Order, Schedule};
 use crate::math::Kernels;
 use crate::pe::{Fault, Kernel, Mark, Part, Probes};
 use crate::units::Coord;
@@ -105,7 +105,8 @@ pub enum LaunchError {
     Threads { need: usize, have: usize, error: std::io::Error },
 }
 
-/// Most worker threads: rings join every two of them (128 KiB each way), so their memory grows with the square.
+/// Most worker threads: rings join every two of them (128 KiB each way, more of chips with
+/// arenas beyond 240 KB), so their memory grows with the square.
 pub const WORKERS_MAX: usize = 64;
 
 /// Why a pass did not complete.
@@ -120,6 +121,21 @@ pub enum PassError {
     /// A worker is gone (it panicked: a defect).
     #[error("a worker of the pool stopped unexpectedly")]
     Lost,
+}
+
+/// A worker's part, about to start, with all that the options ask to be counted or noted.
+fn ready(mut net: Net<Memory>, order: Order, endpoints: Arc<Endpoints>, options: RunOptions) -> Part {
+    if options.link_windows {
+        net.count_loads();
+    }
+    if options.schedule == Schedule::DepthFirst {
+        net.take_up(order);
+    }
+    let part = Part::new(net, endpoints, options.kernels).with_probes(options.probes);
+    if options.log_visits {
+        part.log_visits();
+    }
+    part
 }
 
 /// The host's ends of one worker.
@@ -195,22 +211,13 @@ impl Wafer {
                 if let Some(core) = core {
                     core_affinity::set_for_current(core);
                 }
+                let regions = part.regions.into_iter().map(|r| r.1).collect();
                 let schedule = match options.schedule {
                     Schedule::Random(seed) => Schedule::Random(seed.wrapping_add(me as u64)),
                     other => other,
                 };
-                let regions = part.regions.into_iter().map(|r| r.1).collect();
-                let mut net = Net::new(timing, schedule, options.dry, memory, part.net);
-                if options.link_windows {
-                    net.count_loads();
-                }
-                if schedule == Schedule::DepthFirst {
-                    net.take_up(kernel.order());
-                }
-                let mut part = Part::new(net, endpoints, options.kernels).with_probes(options.probes);
-                if options.log_visits {
-                    part.log_visits();
-                }
+                let net = Net::new(timing, schedule, options.dry, memory, part.net);
+                let mut part = ready(net, kernel.order(), endpoints, options);
                 if let Some((chosen, spans_max)) = traced.as_deref() {
                     part.record(|at| chosen.contains(&at), *spans_max);
                 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 use crate::arena::{LedgerError, Owner};
-use crate::link::{NetBuilder, Upstream, ring};
+use crate::link::{NetBuilder, Upstream, lines_of, ring};
 use crate::units::{Bytes, Coord};
 
 use super::check::TILE_WORDS_MAX;
@@ -246,6 +246,9 @@ fn finish_regions(layout: &Layout, homes: &[(u16, u32)], parts: &mut [Part], bac
     }
 }
 
+/// Lines of a ring, unless the longest message needs more: they hold that of a 48 KB arena, 820 lines, twice over.
+const RING_LINES: usize = 2048;
+
 /// Rings between all workers, sizes of buffers (a dry run has none).
 fn finish(chip: &Chip, parts: &mut [Part], backing: Backing) {
     let n = parts.len();
@@ -262,10 +265,12 @@ fn finish(chip: &Chip, parts: &mut [Part], backing: Backing) {
             part.buffer_words = (part.net.lanes.len() + 1) * (depth + 1) * slot + crossings * (depth + 1) * tile;
         }
     }
-    // 2,048 lines hold the longest message (a whole arena: 820 lines) with room for others.
+    // The longest message, a whole arena of 48 KB or what a burst can have, with room for others.
+    let longest = if backing == Backing::Dry { 0 } else { (chip.arena_bytes / 4).min(TILE_WORDS_MAX) };
+    let lines = RING_LINES.max(2 * lines_of(longest as usize) as usize);
     for from in 0..n {
         for to in (0..n).filter(|to| *to != from) {
-            let (producer, consumer) = ring(2048);
+            let (producer, consumer) = ring(lines);
             parts[from].net.producers[to] = Some(producer);
             parts[to].net.consumers[from] = Some(consumer);
         }

@@ -40,7 +40,7 @@ pub use net::{Net, NetBuilder, Schedule, Store, Work};
 pub use pass_on::Passed;
 pub use ready::Order;
 pub use record::{Record, Status};
-pub use ring::{Consumer, LINE_WORDS, Producer, ring};
+pub use ring::{Consumer, LINE_WORDS, Producer, lines_of, ring};
 pub use swift::Span;
 pub use take::Taken;
 pub use ticket::{BY_PORT, NONE, Port, Ticket, TicketKind, TicketState};

@@ -50,7 +50,10 @@ pub enum Work {
 
 pub(super) struct Outbox {
     producer: Producer,
+    /// What found the ring full.
     spill: VecDeque<([u32; HEADER_WORDS], Vec<u32>)>,
+    /// Payloads of messages that have left `spill`, for the next ones.
+    spare: Vec<Vec<u32>>,
 }
 
 /// What a `Net` is made of; ids are indices.
@@ -112,7 +115,7 @@ impl<S: Store> Net<S> {
         let deep = vec![Burst::default(); parts.lanes.len() * usize::from(timing.lane_depth).saturating_sub(SLOTS)];
         let mut records = vec_on_large_pages(parts.pes);
         records.resize(parts.pes, Record::new());
-        let outbox = |p| Outbox { producer: p, spill: VecDeque::new() };
+        let outbox = |p| Outbox { producer: p, spill: VecDeque::new(), spare: Vec::new() };
         let (n_lanes, n_ports) = (parts.lanes.len(), parts.ports.len());
         Self {
             timing,
@@ -278,7 +281,9 @@ impl<S: Store> Net<S> {
         let payload = if words == 0 { &[][..] } else { self.store.words(place, words) };
         let outbox = self.outboxes[usize::from(to)].as_mut().expect("a ring to every peer");
         if !outbox.spill.is_empty() || !outbox.producer.push(&header, payload) {
-            outbox.spill.push_back((header, payload.to_vec()));
+            let mut kept = outbox.spare.pop().unwrap_or_default();
+            kept.extend_from_slice(payload);
+            outbox.spill.push_back((header, kept));
         }
     }
 
@@ -291,7 +296,10 @@ impl<S: Store> Net<S> {
                     clean = false;
                     break;
                 }
-                outbox.spill.pop_front();
+                if let Some((_, mut payload)) = outbox.spill.pop_front() {
+                    payload.clear();
+                    outbox.spare.push(payload);
+                }
             }
         }
         clean

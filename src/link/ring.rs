@@ -8,8 +8,9 @@
 //!   writer:  body lines, header words, stamp.store(Release)   <-pairs with->  reader: stamp.load(Acquire)
 //!   reader:  copies out, read.store(Release)                  <-pairs with->  writer: read.load(Acquire)
 //! ```
-//! Invariant: a line is written only while `written - read < capacity`, so never while the reader may look at it; a
-//! stamp is never used twice (line numbers count up modulo 2^32 over a power-of-two ring).
+//! Invariant: a line is written only while `written - read < capacity`, so never while the reader may look at it.
+//! Stamps come again after 2^32 lines: the reader would take an old one for a new one only in a line in which no header
+//! was written in all that time, one of 2^21 and more turns of a ring.
 
 use crate::sync::{Arc, AtomicU32, Ordering, UnsafeCell};
 
@@ -61,7 +62,7 @@ pub fn ring(lines: usize) -> (Producer, Consumer) {
 }
 
 /// Lines that a message with `payload` words takes.
-fn lines_of(payload: usize) -> u32 {
+pub const fn lines_of(payload: usize) -> u32 {
     (HEADER_WORDS + payload).div_ceil(LINE_WORDS) as u32
 }
 

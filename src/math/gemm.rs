@@ -101,7 +101,7 @@ impl<'a> Operand<'a> {
     }
 
     fn check(&self, i: usize, k: usize) {
-        let need = if i * k == 0 { 0 } else { self.at(i - 1, k - 1) + 1 };
+        let need = if i == 0 || k == 0 { 0 } else { last(i, last(k, 1, self.k_stride), self.stride) };
         assert!(need <= self.values.len(), "gemm: an operand of {i} x {k} needs {need} of {}", self.values.len());
     }
 
@@ -157,7 +157,7 @@ impl<'a> Operand<'a> {
     /// meets it: widened as it is read it costs no more than widened before, and is not written.
     fn in_place(&self, d: Dims) -> Option<&'a [u16]> {
         match self.values {
-            Values::F16(bits) if self.stride == 1 && (1..=ROWS).contains(&d.m) && d.k * d.n > 0 => {
+            Values::F16(bits) if self.stride == 1 && (1..=ROWS).contains(&d.m) && d.k > 0 && d.n > 0 => {
                 (reach(d.k, d.n, self.k_stride) <= bits.len()).then_some(bits)
             }
             _ => None,
@@ -220,15 +220,22 @@ pub(crate) struct Panel<'a, B = f32> {
 impl<B> Panel<'_, B> {
     /// What the unsafe bodies rely on.
     fn check(&self) {
-        let last = (self.m - 1) * self.strides.row + (self.k - 1) * self.strides.k;
-        assert!(last < self.a.len() && reach(self.k, self.n, self.b_stride) <= self.b.len());
-        assert!(self.n > 0 && (self.m - 1) * self.c_stride + self.n <= self.c.len());
+        let a = last(self.m, last(self.k, 1, self.strides.k), self.strides.row);
+        assert!(a <= self.a.len() && reach(self.k, self.n, self.b_stride) <= self.b.len());
+        assert!(self.n > 0 && last(self.m, self.n, self.c_stride) <= self.c.len());
     }
 }
 
+/// Elements up to the end of the last of `rows` rows (at least one) of `n`, `stride` apart, or all that can be counted.
+#[inline(always)]
+fn last(rows: usize, n: usize, stride: usize) -> usize {
+    (rows - 1).saturating_mul(stride).saturating_add(n)
+}
+
 /// Elements of B that are read: whole vectors of columns, whatever is left of C's.
+#[inline(always)]
 fn reach(k: usize, n: usize, stride: usize) -> usize {
-    (k - 1) * stride + n.next_multiple_of(LANES)
+    last(k, n.div_ceil(LANES).saturating_mul(LANES), stride)
 }
 
 thread_local! {

@@ -9,7 +9,7 @@
 use half::f16;
 
 use super::super::fma::fma;
-use super::{Dims, LANES, Operand, Values, reach};
+use super::{Dims, LANES, Operand, Values, last, reach};
 
 /// A is `k x 8`, k-major without gaps; B is k-major with `b_stride` elements from one k to the next.
 pub(crate) struct Eight<'a> {
@@ -31,7 +31,7 @@ impl<'a> Eight<'a> {
             return None;
         }
         let a = a_bits.as_chunks::<LANES>().0.get(..d.k)?;
-        let fits = reach(d.k, d.n, b.k_stride) <= b_bits.len() && (LANES - 1) * c_stride + d.n <= c.len();
+        let fits = reach(d.k, d.n, b.k_stride) <= b_bits.len() && last(LANES, d.n, c_stride) <= c.len();
         (fits && d.n <= c_stride).then_some(Self { n: d.n, a, b: b_bits, b_stride: b.k_stride, c, c_stride })
     }
 }

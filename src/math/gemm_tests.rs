@@ -158,3 +158,16 @@ fn tiles_of_eight_rows_may_lie_in_wider_ones() {
         }
     }
 }
+
+#[test]
+fn strides_beyond_counting_are_refused() {
+    let (a, b) = ([0u16; 64], [0u16; 64]);
+    for (m, stride, c_stride) in [(8, 8, usize::MAX / 7 + 1), (8, usize::MAX / 7 + 1, 8), (4, 8, usize::MAX / 3 + 1)] {
+        let operand = |values, k_stride| Operand { values: Values::F16(values), stride: 1, k_stride };
+        let product = || {
+            let (d, mut c) = (Dims { m, k: 8, n: 8 }, [0.0; 64]);
+            gemm_strided(Kernels::detect(), d, operand(&a, m), operand(&b, stride), &mut c, c_stride);
+        };
+        assert!(std::panic::catch_unwind(product).is_err(), "{m} rows, {stride}, {c_stride}");
+    }
+}

@@ -15,7 +15,7 @@ pub fn axpy_rows_f16(kernels: Kernels, stride: usize, a: &[f32], x: &[u16], y: &
     if a.is_empty() || y.is_empty() {
         return;
     }
-    let need = (a.len() - 1) * stride + y.len();
+    let need = (a.len() - 1).saturating_mul(stride).saturating_add(y.len());
     assert!(need <= x.len(), "axpy_rows: {} rows of {} need {need} elements, have {}", a.len(), y.len(), x.len());
     // SAFETY: a `Kernels` exists only for a level whose instructions this host has, and the rows are inside x.
     unsafe { (kernels.0.axpy_rows_f16)(stride, a, x, y) }
@@ -97,5 +97,12 @@ mod tests {
                 assert_eq!(y, want, "{level:?}: {rows} rows of {width}");
             }
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "axpy_rows: 2 rows")]
+    fn a_stride_beyond_counting_is_refused() {
+        let x = [0u16; 16];
+        axpy_rows_f16(Kernels::detect(), 0usize.wrapping_sub(4), &[1.0, 1.0], &x[8..], &mut [0.0; 4]);
     }
 }

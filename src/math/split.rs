@@ -1,4 +1,5 @@
-//! Ragged splits: how a dimension is cut into contiguous parts; and a search for the largest size that fits.
+//! Ragged splits: how a dimension is cut into contiguous parts, into how many; and a search for the largest size that
+//! fits.
 //!
 //! Invariant: parts are in order, cover `0..n` exactly, and the first `n mod parts` are one longer than the rest (parts
 //! are empty when `n < parts`). Called by placement, by the kernels' layouts and by the oracle.
@@ -26,6 +27,12 @@ pub fn part_of(n: usize, parts: usize, index: usize) -> usize {
     let (base, longer) = (n / parts, n % parts);
     let in_longer = longer * (base + 1);
     if index < in_longer { index / (base + 1) } else { longer + (index - in_longer) / base }
+}
+
+/// Groups that level `level` of `levels` makes of `n` members if all levels cut alike: n^((levels - level) / levels),
+/// rounded, at least 1. They choose the order of a sum, so the power is that of `libm`, the same on every host.
+pub fn even_groups(n: usize, level: usize, levels: usize) -> usize {
+    (libm::pow(n as f64, (levels - level) as f64 / levels as f64).round() as usize).max(1)
 }
 
 /// The largest number up to `most` for which `fits` holds, as it does for `least` and not again once it fails.

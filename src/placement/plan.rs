@@ -8,6 +8,7 @@
 
 use crate::fabric::Chip;
 use crate::math::checkpoint::ModelShape;
+use crate::math::split::even_groups;
 
 use super::budget::{self, SIZE_MAX, StageSizes};
 use super::error::PlanError;
@@ -224,11 +225,7 @@ fn check(shape: &ModelShape, r: &PlanRequest) -> Result<(), PlanError> {
 
 /// Group counts of K levels for a line of n: about n^((K-1)/K), .., n^(1/K), 1; two levels by the shortest path.
 pub fn groups(n: usize, levels: usize) -> Vec<usize> {
-    let mut counts = Vec::new();
-    for level in 1..levels {
-        let count = (n as f64).powf((levels - level) as f64 / levels as f64).round() as usize;
-        counts.push(count.max(1));
-    }
+    let mut counts: Vec<usize> = (1..levels).map(|level| even_groups(n, level, levels)).collect();
     if levels == 2 {
         // Stages on the longest way: half a group, then half the groups; the fewest stages, fewest groups first.
         let stages = |g: usize| n.div_ceil(g) / 2 + g / 2;

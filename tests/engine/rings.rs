@@ -1,5 +1,10 @@
-//! The ring between two workers, on one thread: order, wrap-around, refusal. (Its interleavings: `loom.rs`.)
+//! The ring between two workers, on one thread: order, wrap-around, refusal (its interleavings: `loom.rs`); and the
+//! longest message that a chip admits, between two of a wafer.
 
+use plummer::collectives::{Allreduce, Chain};
+use plummer::exec::{RunOptions, Wafer};
+use plummer::fabric::{Chip, TILE_WORDS_MAX};
+use plummer::kernels::line::{Line, LineOp, row_of};
 use plummer::link::{Burst, Message, ring};
 
 #[test]
@@ -28,4 +33,21 @@ fn a_full_ring_refuses_and_writes_nothing() {
     assert_eq!(rx.pop(&mut none), Some(m(1)));
     assert!(tx.push(&m(3).encode(), &[]));
     assert_eq!((rx.pop(&mut none), rx.pop(&mut none)), (Some(m(2)), Some(m(3))));
+}
+
+#[test]
+fn the_longest_burst_crosses_between_workers() {
+    let chip = Chip { arena_bytes: 1 << 20, ..Chip::preset("wse2").unwrap() };
+    let words = TILE_WORDS_MAX as usize;
+    let collective = Allreduce::Chain(Chain { line: row_of(2), base: 0 });
+    let line = Line { collective, op: LineOp::Allreduce, words, passes: 2 };
+    let run = |workers| {
+        let fill = |_, _, words: &mut [u32]| words.fill(1f32.to_bits());
+        let layout = line.layout().unwrap();
+        let mut wafer = Wafer::launch(line.clone(), layout, &chip, &RunOptions::new(workers), fill).unwrap();
+        wafer.run(&[]).unwrap();
+        wafer.counters().unwrap()
+    };
+    let one = run(1);
+    assert_eq!((one.bursts, run(2)), (4, one));
 }

@@ -130,7 +130,7 @@ fn verdict(rows: &[&Row]) -> Option<String> {
     let is_gemm = numbers(&first.size).len() == 3;
     // Faster than the side to the power of 2/3: between the roots that are good and what grows with the side, and on
     // meshes that are nearly alike too.
-    let grows = |from: f64, to: f64| grown > 1.0 && to > from && to / from.max(1.0) >= grown.powf(2.0 / 3.0);
+    let grows = |from: f64, to: f64| grown > 1.0 && to > from && to / from.max(1.0) >= libm::pow(grown, 2.0 / 3.0);
     let at = |what: &str, from: f64, to: f64| format!("{what} {from:.0} at {}, {to:.0} at {}", first.mesh, last.mesh);
     let mut found = Vec::new();
     let compute = |r: &Row| r.compute_cycles.map(|c| c as f64 * cores(r) / work(r).1);

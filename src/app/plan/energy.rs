@@ -56,7 +56,8 @@ fn counted(ask: &Ask, c: &Choice) -> ([Traffic; 2], &'static str) {
             if c.prompt.chunk == 0 { "the layer of decode for each of its tokens" } else { "the layer of decode" },
         ),
         Some(check) => {
-            let more = (check.smaller as f64).powi(3);
+            let side = check.smaller as f64;
+            let more = side * side * side;
             let how = if check.smaller == 1 { "its layer, executed" } else { "its layer on a smaller mesh, scaled" };
             ([token, traffic(&check.layer.counters, layers * more / check.layer.layers as f64)], how)
         }

@@ -133,11 +133,8 @@ fn refused_text(text: &mut String, ask: &Ask, error: &SessionError) {
     row("", format!("{} of its {all} layers fit one wafer with this context", fit.layers));
 }
 
-fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choice]) {
-    let (c, chip) = (&choices[0], &ask.config.chip);
-    let mut row = |name: &str, value: String| {
-        let _ = writeln!(text, "{name:<12} {value}");
-    };
+/// Mesh, wafer, trees and arenas of a choice.
+fn placed_text(row: &mut impl FnMut(&str, String), chip: &Chip, c: &Choice) {
     let (p, most) = (&c.plan, c.plan.stages.iter().map(std::ops::Range::len).max().unwrap_or(0));
     let spread = match c.is_spread() {
         true => format!(", --stages {} --head-cols {}", p.stages.len(), p.head_cols),
@@ -157,6 +154,26 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
         "arena",
         format!("{} bytes ({:.0} %) a stage core, {} ({:.0} %) a head core", c.arena[0], fill[0], c.arena[1], fill[1]),
     );
+}
+
+/// The finalists that were not chosen.
+fn finalists_text(row: &mut impl FnMut(&str, String), ask: &Ask, choices: &[Choice]) {
+    let chip = &ask.config.chip;
+    for (i, other) in choices.iter().enumerate().skip(1) {
+        let (p, how) = (&other.plan, how(&other.prompt));
+        let (stages, ms) = (other.stages, other.total_cycles(ask) as f64 * 1e3 / chip.clock_hz);
+        let tokens = rate(chip, other.token_cycles(ask));
+        let what = format!("{}x{}, K = {}, {stages} stages", p.cols, p.rows, other.k_tree);
+        row(&format!("finalist {}", i + 1), format!("{what}: {tokens:.0} tokens/s, {ms:.2} ms in all (prompt: {how})"));
+    }
+}
+
+fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choice]) {
+    let (c, chip) = (&choices[0], &ask.config.chip);
+    let mut row = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<12} {value}");
+    };
+    placed_text(&mut row, chip, c);
     row(
         "decode",
         format!(
@@ -208,13 +225,7 @@ fn choice_text(text: &mut String, ask: &Ask, price: Option<f64>, choices: &[Choi
         let us = ask.wafer_cycles as f64 * 1e6 / chip.clock_hz;
         row("assumed", format!("{us:.2} us from wafer to wafer"));
     }
-    for (i, other) in choices.iter().enumerate().skip(1) {
-        let (p, how) = (&other.plan, how(&other.prompt));
-        let (stages, ms) = (other.stages, other.total_cycles(ask) as f64 * 1e3 / chip.clock_hz);
-        let tokens = rate(chip, other.token_cycles(ask));
-        let what = format!("{}x{}, K = {}, {stages} stages", p.cols, p.rows, other.k_tree);
-        row(&format!("finalist {}", i + 1), format!("{what}: {tokens:.0} tokens/s, {ms:.2} ms in all (prompt: {how})"));
-    }
+    finalists_text(&mut row, ask, choices);
     text.push_str(&draw::text(&c.plan, c.prompt.apart.as_ref(), chip));
     text.push_str("#: head, letters: stages in order, capitals: a prefill on its own mesh (its head %), .: free\n");
 }

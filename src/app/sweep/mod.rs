@@ -134,13 +134,10 @@ fn varied(args: &SweepArgs, chip: &Chip, value: &str) -> Result<(Chip, AskArgs)>
     Ok((with_field(chip, &args.vary.name, value)?, args.ask.clone()))
 }
 
-/// Runs the command; the exit code.
-pub fn run(args: &SweepArgs) -> Result<u8> {
-    let sizes = args.ask.sizes()?;
-    args.ask.say_beyond(&sizes);
-    let chip = super::chips::open(&args.ask.chip)?;
+/// What points are kept of: all that they depend on but the value.
+fn question(args: &SweepArgs, sizes: &Sizes, chip: &Chip) -> String {
     let a = &args.ask;
-    let question = format!(
+    format!(
         "sweep {} {:?} {:?} {:?} {} {} {} {} {:?} {:?} {:?} {:?} {:?}",
         sizes.name,
         sizes.config.shape,
@@ -155,13 +152,21 @@ pub fn run(args: &SweepArgs) -> Result<u8> {
         a.kv_type,
         a.objective,
         args.vary.name
-    );
+    )
+}
+
+/// Runs the command; the exit code.
+pub fn run(args: &SweepArgs) -> Result<u8> {
+    let sizes = args.ask.sizes()?;
+    args.ask.say_beyond(&sizes);
+    let chip = super::chips::open(&args.ask.chip)?;
+    let a = &args.ask;
     if args.vary.name == "mesh" && a.mesh.is_some() {
         bail!("--mesh is what --vary mesh varies: leave one out");
     }
     // Every value is one that a chip can have, before the first is planned.
     args.vary.values.iter().try_for_each(|value| varied(args, &chip, value).map(|_| ()))?;
-    let mut kept: Resume<Point> = Resume::open(args.resume.as_deref(), &question)?;
+    let mut kept: Resume<Point> = Resume::open(args.resume.as_deref(), &question(args, &sizes, &chip))?;
     let interrupt = Interrupt::listen().context("Ctrl-C handler")?;
     interrupt.run_begins();
     let mut points: Vec<Point> = Vec::new();

@@ -201,6 +201,19 @@ async fn both(
     ([a_gave, a_took], of_b)
 }
 
+/// Blocks of A, of B, of both have come: where they lie, those whose move is older first.
+#[inline(always)]
+fn arrived((a, b): (&mut Side<'_>, &mut Side<'_>), ends: (bool, bool), b_is_older: bool, lie: [u32; 4]) {
+    let [gave, took, others @ ..] = lie;
+    let (of_a, of_b) = if b_is_older { (others, [gave, took]) } else { ([gave, took], others) };
+    if ends.0 {
+        a.arrived(of_a, Way::Forward);
+    }
+    if ends.1 {
+        b.arrived(of_b, Way::Forward);
+    }
+}
+
 /// Goes once round the tour from `first` (see `KMap::first`), with at most `left` moves of A and of B; `multiply`
 /// gets each piece and the blocks that it lies in. `software` is charged a step, before its posts. A barrier stands
 /// between fine blocks: on a square mesh, between steps.
@@ -247,15 +260,8 @@ pub fn cyclic<'a>(
                 let (older, newer) = if b_is_older { (of_b, of_a) } else { (of_a, of_b) };
                 Exchange::both_moved(pe, older, newer).await
             };
-            let [gave, took, others @ ..] = lie;
-            let (of_a, of_b) = if b_is_older { (others, [gave, took]) } else { ([gave, took], others) };
             let piece = &map.pieces[at as usize];
-            if piece.ends.0 {
-                a.arrived(of_a, Way::Forward);
-            }
-            if piece.ends.1 {
-                b.arrived(of_b, Way::Forward);
-            }
+            arrived((a, b), piece.ends, b_is_older, lie);
             if let Some(barrier) = barrier {
                 let passed = (piece.fine.end - piece.fine.start - late).min(barriers);
                 (late, barriers) = (0, barriers - passed);
