@@ -105,8 +105,8 @@ pub enum LaunchError {
     Threads { need: usize, have: usize, error: std::io::Error },
 }
 
-/// Most worker threads: rings join every two of them (128 KiB each way, more of chips with
-/// arenas beyond 240 KB), so their memory grows with the square.
+/// Most worker threads: rings join every two of them (128 KiB each way, up to 1 MiB for chips with arenas of more than
+/// 60 KB), so their memory grows with the square.
 pub const WORKERS_MAX: usize = 64;
 
 /// Why a pass did not complete.
