@@ -44,7 +44,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Channels between host and worker allocate for an end that has to wait, or not: as it happens, and not for messages of
+/// Channels between host and worker allocate for an end that has to wait, or not, as it happens; not for messages of
 /// the fabric, of which there are hundreds in a pass.
 const OF_CHANNELS: u64 = 4;
 
