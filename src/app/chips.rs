@@ -10,12 +10,19 @@ use anyhow::{Context as _, Result, bail};
 use crate::energy::CrossCheck;
 use crate::fabric::Chip;
 
-/// The text of `plummer chips`: all presets for people, or one chip (a preset or a file) as a chip file.
-pub fn text(name: Option<&str>) -> Result<String> {
-    match name {
-        None => Ok(list()),
-        Some(name) => Ok(open(name)?.to_toml()),
+/// The text of `plummer chips`: all presets for people, or one chip (a preset or a file) as a chip file; with `json` the
+/// fields of such a file, of one or of all.
+pub fn text(name: Option<&str>, json: bool) -> Result<String> {
+    match (name, json) {
+        (None, false) => Ok(list()),
+        (Some(name), false) => Ok(open(name)?.to_toml()),
+        (None, true) => Ok(serde_json::to_string(&presets().collect::<Vec<_>>())? + "\n"),
+        (Some(name), true) => Ok(serde_json::to_string(&open(name)?)? + "\n"),
     }
+}
+
+fn presets() -> impl Iterator<Item = Chip> {
+    Chip::PRESETS.iter().filter_map(|name| Chip::preset(name))
 }
 
 /// The chip that `--chip` names. A file that kept a preset's name and changed its values is not reported as the preset.
@@ -37,7 +44,7 @@ pub fn open(name: &str) -> Result<Chip> {
 /// Every preset as a PLMR parameter set, with what is unknown of it.
 fn list() -> String {
     let mut text = String::new();
-    for chip in Chip::PRESETS.iter().filter_map(|name| Chip::preset(name)) {
+    for chip in presets() {
         describe(&mut text, &chip);
         text.push('\n');
     }

@@ -51,6 +51,9 @@ pub enum Command {
     Chips {
         /// Print this one (a preset or a TOML file) as a TOML file for `--chip`, to be edited.
         name: Option<String>,
+        /// As JSON: the one that is named, else a list of all presets.
+        #[arg(long)]
+        json: bool,
     },
     /// Print a completion script.
     Completions {

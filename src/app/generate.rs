@@ -215,8 +215,12 @@ impl Run<'_> {
     fn prefill(&mut self, outcome: &mut Outcome) -> Result<Option<Step>> {
         let ids = &self.job.prompt_ids;
         let (bar, interrupt, chunk) = (self.bar, &self.interrupt, outcome.chunk.unwrap_or(1));
+        let moves = self.session.prefill_plan().is_some_and(|plan| *plan != self.session.decode().plan);
         let step = self.session.prefill(ids, |done| {
-            bar.at(format!("prompt {done} of {}, {chunk} at once", ids.len()));
+            bar.at(match moves && done == ids.len() {
+                true => "weights, K and V on their way to the mesh of decode".to_owned(),
+                false => format!("prompt {done} of {}, {chunk} at once", ids.len()),
+            });
             outcome.passes = done;
             !interrupt.asked()
         })?;

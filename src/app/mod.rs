@@ -36,13 +36,14 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser as _};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use cli::{Cli, Command};
 
 /// Parses the command line, runs it, and says how it went.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse(); // exits 2 on a usage error
+    let matches = with_negative_numbers(Cli::command()).get_matches(); // exits 2 on a usage error
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     match run(&cli.command) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -50,6 +51,15 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// A number below zero is a value, which its flag refuses by name, and no flag of its own.
+fn with_negative_numbers(command: clap::Command) -> clap::Command {
+    let args = command.mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    args.mut_subcommands(with_negative_numbers)
 }
 
 fn run(command: &Command) -> anyhow::Result<u8> {
@@ -73,7 +83,7 @@ fn run(command: &Command) -> anyhow::Result<u8> {
             print(text.as_bytes())?;
             outcome?;
         }
-        Command::Chips { name } => print(chips::text(name.as_deref())?.as_bytes())?,
+        Command::Chips { name, json } => print(chips::text(name.as_deref(), *json)?.as_bytes())?,
         Command::Accuracy(args) => print(accuracy::run(args)?.as_bytes())?,
         Command::Bench { what } => return bench::run(what),
         Command::Check(args) => {

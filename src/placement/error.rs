@@ -48,6 +48,12 @@ pub enum PlanError {
          has {have} usable (use more columns, fewer rows)"
     )]
     Colors { cols: usize, rows: usize, bands: usize, tracks: usize, need: usize, have: usize },
+    /// Not even trees of one level.
+    #[error(
+        "routing resource exhaustion: the ways of a layer need {need} colors with trees of one level, the chip has \
+         {have} usable"
+    )]
+    FewColors { need: usize, have: usize },
     /// More rows or columns than the chip has, or a zero.
     #[error("mesh {cols}x{rows}: need at least 1x1 and at most the chip's {have_cols}x{have_rows}")]
     OffMesh { cols: usize, rows: usize, have_cols: usize, have_rows: usize },

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::host::{Session, SessionConfig, SessionError};
 use crate::math::checkpoint::ModelShape;
 use crate::math::split::largest;
-use crate::placement::{Plan, PlanRequest, Sketch};
+use crate::placement::{Plan, PlanError, PlanRequest, Sketch};
 
 use super::ask::{Ask, with_reserve};
 use super::closed::Mesh;
@@ -86,6 +86,10 @@ impl Ask {
     pub fn advice(&self, error: &SessionError) -> Advice {
         if matches!(error, SessionError::PrefillMesh(_) | SessionError::PrefillRows { .. } | SessionError::Prefill(_)) {
             return Advice { prefill_mesh: self.nearest_prefill_mesh().map(Sides::from), ..Advice::default() };
+        }
+        // No mesh, no number of wafers gives colors.
+        if matches!(error, SessionError::Plan(PlanError::FewColors { .. })) {
+            return Advice::default();
         }
         match self.nearest_mesh() {
             Some(mesh) => Advice { mesh: Some(mesh.into()), ..Advice::default() },

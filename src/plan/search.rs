@@ -236,6 +236,10 @@ impl Ask {
     /// What does not fit.
     pub fn choose(&self, timed: &mut Timed<'_>) -> Result<Vec<Choice>, SessionError> {
         let (shape, chip) = (self.part(), &self.config.chip);
+        if self.levels().next().is_none() {
+            let (need, have) = (Decode::straight_colors(1) as usize, chip.usable_colors() as usize);
+            return Err(PlanError::FewColors { need, have }.into());
+        }
         let spread = Spread::default();
         let request = Session::request(&SessionConfig { trees: None, spread, ..self.config.clone() })?;
         let mut sketches = Plan::candidates(&shape, chip, &request)?;

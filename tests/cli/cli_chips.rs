@@ -162,3 +162,30 @@ fn chips_and_completions_print() {
         assert!(out.status.success() && stdout(&out).contains(says), "{args:?}");
     }
 }
+
+#[test]
+fn chips_for_programs_are_the_fields_of_their_files() {
+    let all = json_of(&["chips", "--json"], 0);
+    let one = json_of(&["chips", "wse3", "--json"], 0);
+    assert_eq!((one["name"].as_str(), one["colors"].as_u64()), (Some("wse3"), Some(24)));
+    assert!(all.as_array().is_some_and(|all| all.len() > 4 && all.contains(&one)), "{all}");
+}
+
+#[test]
+fn a_chip_with_few_colors_is_refused_by_all_that_plan() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("few.toml");
+    let to = file.to_str().expect("a UTF-8 path");
+    let preset = stdout(&plummer(&["chips", "wse2"]));
+    let says = "routing resource exhaustion: the ways of a layer need 14 colors with trees of one level";
+    for colors in [4, 15, 16] {
+        std::fs::write(&file, preset.replace("colors = 24\n", &format!("colors = {colors}\n"))).expect("a file");
+        refused(&["generate", "--auto", "-p", "hi", "--chip", to], says);
+        let out = plummer(&["plan", "--chip", to]);
+        assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+        assert!((stdout(&out) + &stderr(&out)).contains(says), "{} {}", stdout(&out), stderr(&out));
+    }
+    let sweep = json_of(&["sweep", "--vary", "colors=16,24", "--json"], 0);
+    let refused = |at: usize| sweep["points"][at]["refused"].as_str().unwrap_or_default().to_owned();
+    assert!(refused(0).contains(says) && refused(1).is_empty(), "{sweep}");
+}

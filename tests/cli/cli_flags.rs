@@ -240,3 +240,20 @@ fn a_second_ctrl_c_leaves_no_part_of_a_file() {
     assert!(matches!(out.status.code(), Some(0 | 130)), "{}", stderr(&out));
     assert!(names().iter().all(|name| name == "l.npy"), "{:?}", names());
 }
+
+#[test]
+fn a_number_below_zero_is_refused_with_its_flag() {
+    for (command, flag) in [
+        ("generate", "--workers"),
+        ("generate", "--k-tree"),
+        ("generate", "--stages"),
+        ("generate", "--temp"),
+        ("plan", "--prompt"),
+        ("check", "--prompt"),
+    ] {
+        let out = plummer(&[command, flag, "-1"]);
+        assert_eq!(out.status.code(), Some(2), "{command} {flag}");
+        let text = stderr(&out);
+        assert!(text.contains("'-1'") && text.contains(flag) && !text.contains("unexpected"), "{command}: {text}");
+    }
+}

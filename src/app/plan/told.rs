@@ -95,7 +95,7 @@ pub fn text(sizes: &Sizes, price: Option<f64>, ask: &Ask, outcome: &Result<Vec<C
 
 /// What fails, and what would do.
 fn refused_text(text: &mut String, ask: &Ask, error: &SessionError) {
-    let _ = writeln!(text, "does not fit {error}");
+    let _ = writeln!(text, "refused      {error}");
     let mut row = |name: &str, value: String| {
         let _ = writeln!(text, "{name:<12} {value}");
     };
