@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, bail};
 use crate::energy::CrossCheck;
 use crate::fabric::Chip;
 
-/// The text of `plummer chips`: all presets for people, or one chip (a preset or a file) as a chip file; with `json` the
-/// fields of such a file, of one or of all.
+/// The text of `plummer chips`: all presets for people, or one chip (a preset or a file) as a chip file; with `json`
+/// the fields of such a file, of one or of all of them.
 pub fn text(name: Option<&str>, json: bool) -> Result<String> {
     match (name, json) {
         (None, false) => Ok(list()),

@@ -1,8 +1,8 @@
 //! Files that are written whole or not at all.
 //!
 //! Invariant: the target name never holds a partial file (temporary file, sync, rename); a run that ends early leaves
-//! nothing behind; only a regular file is replaced, where a path is a link the file behind it. Called for `--trace`, `--links`, `--map`, `--plot`, `--html`,
-//! `--svg` and, through `npy`, `--logits`.
+//! nothing behind; only a regular file is replaced, where a path is a link the file behind it. Called for `--trace`,
+//! `--links`, `--map`, `--plot`, `--html`, `--svg` and, through `npy`, `--logits`.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
