@@ -99,7 +99,9 @@ mod tests {
         let user = [Message::new("user", " hi ")];
         let cases = [
             ("{{ bos_token }}{{ messages[0]['content'].strip() }}{{ eos_token }}", "<s>hi</s>"),
-            ("{% for k, v in messages[0].items() %}{{ k }};{% endfor %}", "content;role;"),
+            ("{% for k, v in messages[0].items() %}{{ k }};{% endfor %}", "role;content;"),
+            ("{% for k in {'b': 1, 'a': 2} %}{{ k }}{% endfor %}", "ba"),
+            ("{{ messages[0] | tojson }}", "{\"role\": \"user\", \"content\": \" hi \"}"),
             ("a\n  {% if add_generation_prompt %}\nb\n  {% endif %}\n", "a\nb\n"),
             ("{%- set ns = namespace(x=1) %}{%- set ns.x = 2 %}{{ ns.x }}", "2"),
             ("{% if tools is defined %}t{% endif %}{{ messages | length }}", "1"),
@@ -108,10 +110,6 @@ mod tests {
         ];
         for (source, want) in cases {
             let got = render(source, &user).map_err(|e| e.to_string());
-            let got = got.map(|text| {
-                // Order of a map's keys is not the template's business.
-                if text == "role;content;" { "content;role;".to_owned() } else { text }
-            });
             assert_eq!(got.as_deref(), Ok(want), "{source}");
         }
     }
