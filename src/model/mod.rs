@@ -5,6 +5,7 @@
 //! This room imports `units` and `math` only; it never names a color or a PE.
 
 pub mod chat;
+mod chat_fuel;
 pub mod checkpoint;
 pub mod config;
 pub mod dequant;
