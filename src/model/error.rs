@@ -1,14 +1,47 @@
 //! What can be wrong with a model file, each with its place, what was needed and what was found.
 //!
-//! Invariant: every message names the file, and the field or tensor in it. "Unsupported" lists all reasons at once.
+//! Invariant: every message names the file, and the field or tensor in it. "Unsupported" lists all reasons at once, up
+//! to `REASONS_LISTED`. What comes from a file is shown without control characters and shortened.
 //! Made by the loaders of this room; printed by `app` (exit 2).
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+/// Characters of one place, need or have in a message; the longest that the loaders make themselves has some 200.
+const SHOWN_CHARS: usize = 400;
+/// Reasons that a message lists before it only counts them.
+const REASONS_LISTED: usize = 32;
+
+/// A text without what would act on a terminal: control characters and marks that reorder a line are escaped.
+fn escaped(text: impl Iterator<Item = char>) -> String {
+    let acts = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::new();
+    for c in text {
+        match acts(c) {
+            true => shown.extend(c.escape_debug()),
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// A text that may come from a file, as a message has it.
+fn shown(text: &str) -> String {
+    let end = if text.chars().nth(SHOWN_CHARS).is_some() { "..." } else { "" };
+    escaped(text.chars().take(SHOWN_CHARS)) + end
+}
+
+/// A path as a message has it: whole.
+fn path(file: &Path) -> String {
+    escaped(file.to_string_lossy().chars())
+}
+
 /// One thing in a model that Plummer does not do.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reason {
     /// Field, tensor or file.
     pub place: String,
@@ -27,7 +60,7 @@ impl Reason {
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is {}, supported: {}", self.place, self.have, self.need)
+        write!(f, "{} is {}, supported: {}", shown(&self.place), shown(&self.have), shown(&self.need))
     }
 }
 
@@ -53,7 +86,7 @@ impl fmt::Display for WeightFault {
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// The operating system refused.
-    #[error("{}: cannot read: {cause}", file.display())]
+    #[error("{}: cannot read: {cause}", path(file))]
     Io {
         /// File or directory.
         file: PathBuf,
@@ -70,7 +103,7 @@ pub enum ModelError {
         name: String,
     },
     /// No file of the model format where one is needed.
-    #[error("{}: {place} is missing; needs {need}", file.display())]
+    #[error("{}: {} is missing; needs {}", path(file), shown(place), shown(need))]
     Missing {
         /// File or directory that lacks it.
         file: PathBuf,
@@ -80,7 +113,7 @@ pub enum ModelError {
         need: String,
     },
     /// A field that contradicts the format, the file's length or another field.
-    #[error("{}: {place}: needs {need}, found {have}", file.display())]
+    #[error("{}: {}: needs {}, found {}", path(file), shown(place), shown(need), shown(have))]
     Damaged {
         /// File.
         file: PathBuf,
@@ -92,7 +125,7 @@ pub enum ModelError {
         have: String,
     },
     /// A weight that cannot be computed with.
-    #[error("{}: tensor {tensor}, element {index} is {value}: {fault}", file.display())]
+    #[error("{}: tensor {}, element {index} is {value}: {fault}", path(file), shown(tensor))]
     Weight {
         /// File.
         file: PathBuf,
@@ -106,7 +139,7 @@ pub enum ModelError {
         fault: WeightFault,
     },
     /// Well-formed, but not one of the models that Plummer runs.
-    #[error("{}: not supported:{}", file.display(), listed(reasons))]
+    #[error("{}: not supported:{}", path(file), listed(reasons))]
     Unsupported {
         /// File.
         file: PathBuf,
@@ -114,7 +147,7 @@ pub enum ModelError {
         reasons: Vec<Reason>,
     },
     /// The chat template is missing, wrong, or refused the conversation.
-    #[error("{}: chat template: {problem}", file.display())]
+    #[error("{}: chat template: {}", path(file), shown(problem))]
     Chat {
         /// Model.
         file: PathBuf,
@@ -122,7 +155,7 @@ pub enum ModelError {
         problem: String,
     },
     /// The tokenizer failed on a text.
-    #[error("{}: tokenizer: {problem}", file.display())]
+    #[error("{}: tokenizer: {}", path(file), shown(problem))]
     Tokenizer {
         /// Model.
         file: PathBuf,
@@ -132,7 +165,11 @@ pub enum ModelError {
 }
 
 fn listed(reasons: &[Reason]) -> String {
-    reasons.iter().map(|reason| format!("\n  - {reason}")).collect()
+    let mut list: String = reasons.iter().take(REASONS_LISTED).map(|reason| format!("\n  - {reason}")).collect();
+    if reasons.len() > REASONS_LISTED {
+        list += &format!("\n  - and {} more", reasons.len() - REASONS_LISTED);
+    }
+    list
 }
 
 impl ModelError {
@@ -156,12 +193,13 @@ impl ModelError {
 #[derive(Debug, Default)]
 pub struct Reasons {
     list: Vec<Reason>,
+    seen: HashSet<Reason>,
 }
 
 impl Reasons {
     /// Notes one; the same reason twice counts once.
     pub fn push(&mut self, reason: Reason) {
-        if !self.list.contains(&reason) {
+        if self.seen.insert(reason.clone()) {
             self.list.push(reason);
         }
     }
@@ -177,5 +215,46 @@ impl Reasons {
             return outcome;
         }
         Err(ModelError::Unsupported { file: file.to_path_buf(), reasons: self.list })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unsupported(n: usize) -> String {
+        let mut reasons = Reasons::default();
+        for i in 0..2 * n {
+            reasons.push(Reason::new(format!("tensor {}", i % n), "unknown", "known"));
+        }
+        reasons.settle(Path::new("m"), Ok(())).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn each_reason_counts_once_and_only_the_first_are_listed() {
+        assert_eq!(unsupported(REASONS_LISTED).lines().count(), 1 + REASONS_LISTED);
+        let message = unsupported(100_000);
+        assert_eq!(message.lines().count(), 2 + REASONS_LISTED, "{message}");
+        assert!(message.ends_with("\n  - and 99968 more"), "{message}");
+    }
+
+    #[test]
+    fn names_from_a_file_reach_no_terminal_raw_or_at_any_length() {
+        let name = "\u{1b}[31mred\n\u{1b}]0;x\u{7}\u{202e} \"é\"\\";
+        let shown = r#"\u{1b}[31mred\n\u{1b}]0;x\u{7}\u{202e} "é"\"#;
+        let file = Path::new("m");
+        let all = [
+            ModelError::damaged(file, name, name, name),
+            ModelError::missing(file, name, name),
+            ModelError::Unsupported { file: file.into(), reasons: vec![Reason::new(name, name, name)] },
+            ModelError::Tokenizer { file: file.into(), problem: name.into() },
+        ];
+        for e in all {
+            let message = e.to_string();
+            assert!(message.contains(shown) && !message.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{message}");
+        }
+        let long = "x".repeat(1 << 20);
+        let message = ModelError::damaged(file, &long, "y", &long).to_string();
+        assert_eq!(message.len(), "m: : needs y, found ".len() + 2 * (SHOWN_CHARS + "...".len()));
     }
 }

@@ -66,7 +66,7 @@ impl<'a> Gguf<'a> {
             Some(&Value::Unsigned(n)) if n.is_power_of_two() && (8..=1 << 20).contains(&n) => n,
             Some(other) => {
                 let need = "a power of two, 8 to 1048576";
-                return Err(ModelError::damaged(path, "general.alignment", need, format!("{other:?}")));
+                return Err(ModelError::damaged(path, "general.alignment", need, other));
             }
         };
         // A position in a mapped file plus at most 2^20.
@@ -88,7 +88,6 @@ impl<'a> Gguf<'a> {
     }
 
     fn wrong(&self, key: &str, need: &str, have: Value) -> ModelError {
-        let have: String = format!("{have:?}").chars().take(80).collect();
         ModelError::damaged(&self.path, key, need, have)
     }
 

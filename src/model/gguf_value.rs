@@ -4,9 +4,13 @@
 //! and are walked on demand, so nothing is allocated on the word of a count.
 //! Called by `gguf`.
 
+use std::fmt;
 use std::path::Path;
 
 use super::error::ModelError;
+
+/// Characters of a text that a message shows.
+const TEXT_SHOWN: usize = 80;
 
 /// A metadata value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +27,20 @@ pub enum Value<'a> {
     Text(&'a str),
     /// Elements of one kind.
     Array(Array<'a>),
+}
+
+impl fmt::Display for Value<'_> {
+    /// For messages: an array by its length, a text by its beginning.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsigned(n) => write!(f, "{n}"),
+            Self::Signed(n) => write!(f, "{n}"),
+            Self::Float(x) => write!(f, "{x:?}"),
+            Self::Bool(flag) => write!(f, "{flag}"),
+            Self::Text(text) => write!(f, "{:?}", text.chars().take(TEXT_SHOWN).collect::<String>()),
+            Self::Array(array) => write!(f, "an array of {} elements", array.count),
+        }
+    }
 }
 
 /// Elements of one kind, checked once, decoded when walked.
@@ -149,5 +167,22 @@ impl<'a> Cursor<'a> {
             self.scalar(kind)?;
         }
         Ok(Value::Array(Array { kind, count, bytes: &self.bytes[start..self.at] }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_any_length_is_short_in_a_message() {
+        let bytes = vec![1; 1 << 20];
+        let array = Value::Array(Array { kind: 0, count: bytes.len(), bytes: &bytes });
+        assert_eq!(array.to_string(), "an array of 1048576 elements");
+        let text = "\u{1b}".repeat(1 << 20);
+        assert_eq!(Value::Text(&text).to_string(), format!("{:?}", &text[..TEXT_SHOWN]));
+        let shown =
+            [Value::Unsigned(7), Value::Signed(-7), Value::Float(7.0), Value::Bool(true)].map(|v| v.to_string());
+        assert_eq!(shown, ["7", "-7", "7.0", "true"]);
     }
 }
