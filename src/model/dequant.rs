@@ -1,8 +1,9 @@
 //! Element formats of model files and how their bytes become f16, bf16 or f32.
 //!
 //! Invariant: `bytes` of a quantised tensor is a whole number of blocks of 32 elements (checked at the header).
-//! Formulas: Q8_0 `x = d q`; Q4_0 `x = d (q - 8)`; Q4_1 `x = d q + m`; d, m in f16, products exact in f32, one
-//! rounding to f16 at the end. Element `i < 16` of a 4-bit block is the low nibble of byte i, `16 + i` the high one.
+//! Formulas: Q8_0 `x = d q`; Q4_0 `x = d (q - 8)`; Q4_1 `x = d q + m`; d, m in f16, computed in f32, then rounded to
+//! f16. The products are exact in f32; the sum of Q4_1 is rounded to f32 first, as in llama.cpp, so it rounds twice.
+//! Element `i < 16` of a 4-bit block is the low nibble of byte i, `16 + i` the high one.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -159,18 +160,31 @@ mod tests {
         }
     }
 
+    fn q4_1_block(scale: f16, minimum: f16, nibbles: [u8; 16]) -> Vec<u8> {
+        [scale.to_le_bytes().as_slice(), &minimum.to_le_bytes(), &nibbles].concat()
+    }
+
     #[test]
-    fn q4_1_adds_the_minimum_and_rounds_once() {
+    fn q4_1_adds_the_minimum_in_f32_and_then_rounds_to_f16() {
         let (scale, minimum) = (f16::from_f32(0.1), f16::from_f32(-0.7));
-        let mut block = scale.to_le_bytes().to_vec();
-        block.extend(minimum.to_le_bytes());
-        block.extend((0..16u8).map(|i| i | ((i ^ 5) << 4)));
-        let got = values(Element::Q4_1, &block);
-        let want = |q: u8| f16::from_f64(scale.to_f64() * f64::from(q) + minimum.to_f64()).to_f32();
+        let nibbles = std::array::from_fn(|i| i as u8 | ((i as u8 ^ 5) << 4));
+        let got = values(Element::Q4_1, &q4_1_block(scale, minimum, nibbles));
+        let want = |q: u8| f16::from_f32(scale.to_f32() * f32::from(q) + minimum.to_f32()).to_f32();
         for i in 0..16u8 {
             assert_eq!(got[usize::from(i)], want(i));
             assert_eq!(got[usize::from(i) + 16], want(i ^ 5));
         }
+    }
+
+    #[test]
+    fn q4_1_rounds_a_sum_to_f32_before_it_rounds_to_f16() {
+        // 3 (1 + 2^-10) - 2^-24 lies just below the middle of 0x4201 and 0x4202; in f32 it is the middle.
+        let (scale, minimum) = (f16::from_bits(0x3c01), f16::from_bits(0x8001));
+        let bits = to_u16(Element::Q4_1, &q4_1_block(scale, minimum, [0x33; 16]));
+        assert_eq!(bits, [0x4202; BLOCK]);
+        let exact = scale.to_f64() * 3.0 + minimum.to_f64();
+        let middle = (f16::from_bits(0x4201).to_f64() + f16::from_bits(0x4202).to_f64()) / 2.0;
+        assert!(exact < middle && f64::from(exact as f32) == middle);
     }
 
     #[test]
