@@ -147,9 +147,7 @@ fn refuse_variants(
     if config.get("quantization_config").is_some() {
         reasons.push(Reason::new("quantization_config", "present", "F32, F16 or BF16 weights"));
     }
-    if let Some(part) = config.number("partial_rotary_factor")?.filter(|&part| part != 1.0) {
-        reasons.push(Reason::new("partial_rotary_factor", part.to_string(), "1"));
-    }
+    refuse_partial_rotation(config, reasons)?;
     let window = match architecture {
         Architecture::Qwen2 if config.flag("use_sliding_window")? != Some(true) => None,
         Architecture::Mistral if !config.map.contains_key("sliding_window") => Some(MISTRAL_WINDOW),
@@ -159,12 +157,21 @@ fn refuse_variants(
         let have = format!("{window} (of {context} positions)");
         reasons.push(Reason::new("sliding_window", have, "null, or at least the context"));
     }
-    for (i, layer) in config.get("layer_types").and_then(Value::as_array).into_iter().flatten().enumerate() {
+    let layers = config.typed("layer_types", "a list of full_attention", Value::as_array)?;
+    for (i, layer) in layers.into_iter().flatten().enumerate() {
         if layer.as_str() != Some("full_attention") {
             let have: String = layer.to_string().chars().take(80).collect();
             reasons.push(Reason::new(format!("layer_types[{i}]"), have, "full_attention"));
             break;
         }
+    }
+    Ok(())
+}
+
+fn refuse_partial_rotation(fields: &Fields, reasons: &mut Reasons) -> Result<(), ModelError> {
+    let name = "partial_rotary_factor";
+    if let Some(part) = fields.number(name)?.filter(|&part| part != 1.0) {
+        reasons.push(Reason::new(format!("{}{name}", fields.prefix), part.to_string(), "1"));
     }
     Ok(())
 }
@@ -175,6 +182,9 @@ fn rope(config: &Fields, context: usize, reasons: &mut Reasons) -> Result<(f64, 
     let older = config.object("rope_scaling", "rope_scaling.")?;
     let inner = newer.as_ref().map(|fields| fields.number("rope_theta")).transpose()?.flatten();
     let theta = inner.or(config.number("rope_theta")?).unwrap_or(10_000.0);
+    for fields in newer.iter().chain(&older) {
+        refuse_partial_rotation(fields, reasons)?;
+    }
     let Some(fields) = newer.or(older) else {
         return Ok((theta, RopeScaling::None));
     };
@@ -274,4 +284,49 @@ pub fn add_generation(file: &Path, value: &Value, config: &mut ModelConfig) -> R
     config.add_eos(fields.ids("eos_token_id")?);
     config.bos = config.bos.or(fields.ids("bos_token_id")?.first().copied());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The refusal of a small config.json with one more field, if any.
+    fn refusal(name: &str, value: Value) -> Option<String> {
+        let mut config = json!({
+            "model_type": "llama", "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "vocab_size": 32
+        });
+        config[name] = value;
+        let (file, mut reasons) = (Path::new("config.json"), Reasons::default());
+        let outcome = read(file, &config, true, &mut reasons);
+        reasons.settle(file, outcome).err().map(|e| e.to_string())
+    }
+
+    #[test]
+    fn a_part_of_the_rotations_is_refused_wherever_it_stands() {
+        for name in ["rope_parameters", "rope_scaling"] {
+            let rope = |part: f64| json!({"rope_type": "default", "partial_rotary_factor": part});
+            let message = refusal(name, rope(0.5)).unwrap_or_default();
+            assert!(message.contains(&format!("{name}.partial_rotary_factor is 0.5, supported: 1")), "{message}");
+            assert_eq!(refusal(name, rope(1.0)), None);
+        }
+        let message = refusal("partial_rotary_factor", json!(0.25)).unwrap_or_default();
+        assert!(message.contains("- partial_rotary_factor is 0.25"), "{message}");
+    }
+
+    #[test]
+    fn layer_types_are_a_list_of_full_attention() {
+        for (value, words) in [
+            (json!("sliding_attention"), "layer_types: needs a list of full_attention, found \"sliding_attention\""),
+            (json!({"0": "full_attention"}), "layer_types: needs a list"),
+            (json!(["full_attention", "linear_attention"]), "layer_types[1] is \"linear_attention\""),
+        ] {
+            let message = refusal("layer_types", value).unwrap_or_default();
+            assert!(message.contains(words), "{message}");
+        }
+        for value in [Value::Null, json!(["full_attention", "full_attention"])] {
+            assert_eq!(refusal("layer_types", value), None);
+        }
+    }
 }
