@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::chat::{ChatTemplate, from_tokenizer_config};
 use super::checkpoint::{Model, Parts};
 use super::error::{ModelError, Reason, Reasons};
+use super::files::read_text;
 use super::hf_config::{add_generation, parse, read};
 use super::names::Naming;
 use super::rope::RopePairing;
@@ -71,12 +72,12 @@ pub fn open(root: &Path, weights: Option<&Path>, reasons: &mut Reasons) -> Resul
     let mut files = BTreeMap::new();
     for name in TEXT_FILES {
         let path = root.join(name);
-        match std::fs::read(&path) {
+        match read_text(&path) {
             Ok(bytes) => {
                 files.insert(name, bytes);
             }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(ModelError::io(&path, e)),
+            Err(ModelError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
         }
     }
     let texts = Texts { root: root.to_path_buf(), files };
@@ -202,7 +203,7 @@ fn find_weights(root: &Path, reasons: &mut Reasons) -> Result<Weights, ModelErro
 }
 
 fn sharded(root: &Path, index: &Path, reasons: &mut Reasons) -> Result<Weights, ModelError> {
-    let bytes = std::fs::read(index).map_err(|e| ModelError::io(index, e))?;
+    let bytes = read_text(index)?;
     let json = parse(index, &bytes)?;
     let map = json["weight_map"]
         .as_object()

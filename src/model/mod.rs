@@ -10,6 +10,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod dequant;
 pub mod error;
+mod files;
 pub mod gguf;
 pub mod gguf_config;
 pub mod gguf_tokenizer;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::config::ModelConfig;
 use super::error::{ModelError, Reasons};
+use super::files::read_text;
 use super::hf_config::{parse, read};
 use crate::math::checkpoint::WeightFormat;
 
@@ -74,7 +75,7 @@ impl Sizes {
     /// Names the file, the field, what was needed and what was found.
     pub fn from_file(path: &Path) -> Result<Self, ModelError> {
         let file = if path.is_dir() { path.join("config.json") } else { path.to_path_buf() };
-        let bytes = std::fs::read(&file).map_err(|e| ModelError::io(&file, e))?;
+        let bytes = read_text(&file)?;
         Self::from_json(&path.display().to_string(), &file, &bytes)
     }
 

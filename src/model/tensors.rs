@@ -5,7 +5,6 @@
 //! Filled by `safetensors` and `gguf`; read by `checkpoint`.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +12,7 @@ use memmap2::Mmap;
 
 use super::dequant::{BLOCK, Element, block_values, copy_u16, to_f32, to_u16};
 use super::error::{ModelError, WeightFault};
+use super::files::open_regular;
 use crate::math::checkpoint::WeightFormat;
 
 /// The smallest f32 magnitude that rounds to infinity in f16: half way between 65504 and 65536.
@@ -34,9 +34,9 @@ pub struct SourceFile {
 }
 
 impl SourceFile {
-    /// Maps a file.
+    /// Maps a regular file.
     pub fn map(path: &Path) -> Result<Self, ModelError> {
-        let file = File::open(path).map_err(|e| ModelError::io(path, e))?;
+        let file = open_regular(path)?;
         // SAFETY: the map is read-only and every byte pattern is a valid u8; only another process that shortens the
         // file while it is in use could fault, which is the documented price of mapping.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| ModelError::io(path, e))?;
