@@ -15,6 +15,7 @@ pub mod gguf;
 pub mod gguf_config;
 pub mod gguf_tokenizer;
 pub mod gguf_value;
+mod growth;
 pub mod hf_config;
 pub mod huggingface;
 pub mod names;

@@ -1,14 +1,17 @@
 //! What the tokenizer crate takes on trust: it panics, or stumbles later, on a file that breaks these rules.
 //!
-//! Invariant: a file passes only with parts that are known not to panic, with merges of tokens that are there, and with
-//! a template that names one sequence and special tokens that are there. Called by `tokenizer` and `gguf_tokenizer`.
+//! Invariant: a file passes only with parts that are known not to panic or to lengthen a text without bound, with one
+//! spelling of each id, with merges of tokens that are there, and with a template that names one sequence and special
+//! tokens that are there. Called by `tokenizer` and `gguf_tokenizer`.
 
 use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::Value;
+use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper};
 
 use super::error::{ModelError, Reason, Reasons};
+use super::growth::{PARTS_MAX, check_growth};
 use super::text_stream::Spelling;
 
 /// Section of the file, what its sequences call their list, and the parts that are supported there.
@@ -37,9 +40,19 @@ pub(super) fn check(file: &Path, json: &Value, reasons: &mut Reasons) -> Result<
             return Ok(None);
         }
     }
+    let dropout = &model["dropout"];
+    if !dropout.is_null() && dropout.as_f64() != Some(0.0) {
+        let have: String = dropout.to_string().chars().take(80).collect();
+        reasons.push(Reason::new("tokenizer.json model.dropout", have, "null, 0"));
+        return Ok(None);
+    }
     let Some(vocab) = model["vocab"].as_object() else {
         return Err(ModelError::missing(file, "model.vocab", "an object of tokens"));
     };
+    let added = json["added_tokens"].as_array().into_iter().flatten();
+    let added = added.filter_map(|token| Some((token["id"].as_u64()?, token["content"].as_str()?)));
+    let listed = vocab.iter().filter_map(|(text, id)| Some((id.as_u64()?, text.as_str())));
+    check_spellings(file, listed.chain(added))?;
     let tokens: HashSet<&str> = vocab.keys().map(String::as_str).collect();
     for (i, merge) in model["merges"].as_array().into_iter().flatten().enumerate() {
         let pair = match merge {
@@ -50,6 +63,11 @@ pub(super) fn check(file: &Path, json: &Value, reasons: &mut Reasons) -> Result<
     }
     if !only_known_parts(json, reasons) {
         return Ok(None);
+    }
+    for (section, key, _) in SECTIONS {
+        let mut parts = Vec::new();
+        flatten(&json[section], key, &mut parts);
+        check_growth(file, section, &parts)?;
     }
     check_template(file, json)?;
     let mut decoders = Vec::new();
@@ -110,12 +128,54 @@ fn check_template(file: &Path, json: &Value) -> Result<(), ModelError> {
     let Some(single) = template["single"].as_array() else {
         return damaged(format!("{section}.single"), "a list", &template["single"]);
     };
+    let sequences = single.iter().filter(|piece| !piece["Sequence"].is_null()).count();
+    if sequences != 1 || single.len() > PARTS_MAX {
+        let need = format!("one sequence among at most {PARTS_MAX} pieces");
+        let have = format!("{sequences} among {}", single.len());
+        return Err(ModelError::damaged(file, format!("{section}.single"), need, have));
+    }
     for (i, piece) in single.iter().enumerate() {
         let special = piece["SpecialToken"]["id"].as_str();
         let is_defined = special.is_some_and(|id| template["special_tokens"].get(id).is_some());
         if !is_defined && piece["Sequence"]["id"] != "A" {
             let need = "sequence A, or a special token that special_tokens defines";
             return damaged(format!("{section}.single[{i}]"), need, piece);
+        }
+    }
+    Ok(())
+}
+
+/// No id is spelled in two ways: which of them a text would get is not said.
+pub(super) fn check_spellings<'a>(file: &Path, tokens: impl Iterator<Item = (u64, &'a str)>) -> Result<(), ModelError> {
+    let mut tokens: Vec<(u64, &str)> = tokens.collect();
+    tokens.sort_unstable();
+    tokens.dedup();
+    match tokens.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        None => Ok(()),
+        Some(pair) => {
+            let [one, other] = [pair[0].1, pair[1].1].map(|text| text.chars().take(40).collect::<String>());
+            let (place, have) = (format!("token id {}", pair[0].0), format!("{one:?} and {other:?}"));
+            Err(ModelError::damaged(file, place, "one spelling", have))
+        }
+    }
+}
+
+/// The crate finds added tokens that are normalized in the normalized text: there must be something to find.
+pub(super) fn check_normalized(file: &Path, json: &Value) -> Result<(), ModelError> {
+    let failed = |e: &dyn std::fmt::Display| ModelError::damaged(file, "normalizer", "a valid normalizer", e);
+    let normalizer: Option<NormalizerWrapper> =
+        serde_json::from_value(json["normalizer"].clone()).map_err(|e| failed(&e))?;
+    let Some(normalizer) = normalizer else { return Ok(()) };
+    for (i, token) in json["added_tokens"].as_array().into_iter().flatten().enumerate() {
+        let Some(content) = token["content"].as_str().filter(|_| token["normalized"] == true) else {
+            continue;
+        };
+        let mut normalized = NormalizedString::from(content);
+        normalizer.normalize(&mut normalized).map_err(|e| failed(&e))?;
+        if normalized.is_empty() && !content.is_empty() {
+            let need = "a text of which the normalizer leaves something";
+            let have: String = content.chars().take(40).collect();
+            return Err(ModelError::damaged(file, format!("added_tokens[{i}].content"), need, format!("{have:?}")));
         }
     }
     Ok(())
