@@ -17,6 +17,7 @@ use super::error::{ModelError, Reason, Reasons};
 use super::gguf::Gguf;
 use super::gguf_config::as_id;
 use super::gguf_value::Value;
+use super::guarded::guarded;
 use super::spm::SentencePiece;
 use super::text_stream::{Pieces, Spelling};
 use super::tokenizer::{Begin, Engine, Tokenizer};
@@ -58,7 +59,7 @@ pub fn read(file: &Gguf, bos: Option<u32>, reasons: &mut Reasons) -> Result<Opti
     let key = "tokenizer.ggml.model";
     let model = file.need(key, file.text(key)?)?;
     match model {
-        "gpt2" => merges(file, bos, reasons),
+        "gpt2" => guarded(&file.path, || merges(file, bos, reasons)),
         "llama" => scores(file, bos).map(Some),
         other => {
             reasons.push(Reason::new(key, other, "gpt2, llama"));

@@ -16,6 +16,7 @@ pub mod gguf_config;
 pub mod gguf_tokenizer;
 pub mod gguf_value;
 mod growth;
+mod guarded;
 pub mod hf_config;
 pub mod huggingface;
 pub mod names;

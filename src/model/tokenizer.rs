@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::error::{ModelError, Reasons};
+use super::guarded::guarded;
 use super::spm::SentencePiece;
 use super::text_stream::{Pieces, Spelling, TextStream};
 use super::tokenizer_check::{check, check_normalized, check_spellings};
@@ -72,9 +73,9 @@ impl Tokenizer {
     fn ids(&self, text: &str, post_process: bool) -> Result<Vec<u32>, ModelError> {
         let wrong = |problem: String| ModelError::Tokenizer { file: self.file.clone(), problem };
         let ids = match &self.engine {
-            Engine::Merges(inner) => {
-                inner.encode_fast(text, post_process).map_err(|e| wrong(e.to_string()))?.get_ids().to_vec()
-            }
+            Engine::Merges(inner) => guarded(&self.file, || {
+                Ok(inner.encode_fast(text, post_process).map_err(|e| wrong(e.to_string()))?.get_ids().to_vec())
+            })?,
             Engine::Scores(inner) => inner
                 .encode(text)
                 .map_err(|byte| wrong(format!("no token for byte {byte:#04x} and no unknown token")))?,
@@ -132,11 +133,14 @@ pub fn from_json(file: &Path, bytes: &[u8], reasons: &mut Reasons) -> Result<Opt
     let Some(spelling) = check(file, &json, reasons)? else {
         return Ok(None);
     };
-    check_normalized(file, &json)?;
-    let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
-        .map_err(|e| ModelError::damaged(file, "tokenizer", "a valid tokenizer", e))?;
-    inner.with_padding(None);
-    inner.with_truncation(None).map_err(|e| ModelError::damaged(file, "truncation", "a valid tokenizer", e))?;
+    let inner = guarded(file, || {
+        check_normalized(file, &json)?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)
+            .map_err(|e| ModelError::damaged(file, "tokenizer", "a valid tokenizer", e))?;
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| ModelError::damaged(file, "truncation", "a valid tokenizer", e))?;
+        Ok(inner)
+    })?;
     let added = inner.get_added_tokens_decoder();
     let tokens = inner.get_vocab(true);
     // The crate chooses the ids of added tokens that the vocabulary lacks.
