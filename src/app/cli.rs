@@ -118,17 +118,18 @@ pub struct PlaceArgs {
     #[arg(long, value_enum, default_value = "f16")]
     pub kv_type: KvTypeArg,
     /// Levels of the reduction trees.
-    #[arg(long, default_value_t = 2, value_name = "K")]
+    #[arg(long, default_value_t = 2, value_name = "K", value_parser = whole)]
     pub k_tree: usize,
     /// Their group counts along y, along x, and along x in the head, all levels but the last: 20/17/9 for K = 2,
     /// 60,8/50,7/20,4 for K = 3 [default: the fewest stages].
     #[arg(long, value_name = "Y/X/HEAD", value_parser = groups)]
     pub groups: Option<Trees>,
-    /// Pipeline stages, at least and at most one a layer [default: as few as the arenas hold].
+    /// Pipeline stages: so many or more, where the arenas need more; one a layer at most [default: as few as they
+    /// need].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub stages: Option<u32>,
-    /// Columns of the head region, at least and at most the chip's and one a token of the vocabulary [default: as few
-    /// as the arenas hold].
+    /// Columns of the head region: so many or more, where the arenas need more; at most the chip's, and one a token of
+    /// the vocabulary [default: as few as they need].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub head_cols: Option<u32>,
 }

@@ -7,6 +7,8 @@ use anyhow::{Result, bail};
 
 use super::cli::GenerateArgs;
 use super::resolve::HiArgs;
+use crate::exec::LaunchError;
+use crate::fabric::LayoutError;
 use crate::host::{Session, SessionConfig, SessionError};
 
 /// Starts the session; why it goes token by token, if not because it was asked to. Without `-c`, a context that does
@@ -14,6 +16,10 @@ use crate::host::{Session, SessionConfig, SessionError};
 pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<String>)> {
     let error = match open(args, job, &job.session) {
         Err(SessionError::Plan(error)) if !error.is_of_request() => error,
+        Err(error) if job.session.mesh.is_none() && needs_colors(&error) => {
+            let less = "--k-tree 1 and a --mesh of fewer rows take fewer colors";
+            bail!("{error}\nthe mesh is chosen by time and memory; {less}")
+        }
         other => return Ok(other?),
     };
     let fits = Session::context_max(&job.model, &job.session);
@@ -29,6 +35,12 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<S
     }
     (job.context, job.session.context) = (fits, fits);
     Ok(open(args, job, &job.session)?)
+}
+
+/// Has the chip too few colors for the ways of a launch?
+fn needs_colors(error: &SessionError) -> bool {
+    use LayoutError::Colors;
+    matches!(error, SessionError::Layout(Colors { .. }) | SessionError::Launch(LaunchError::Layout(Colors { .. })))
 }
 
 /// What to say of flags that draw ids where none is drawn: the best is taken, or (dry) there is none.

@@ -189,3 +189,17 @@ fn a_chip_with_few_colors_is_refused_by_all_that_plan() {
     let refused = |at: usize| sweep["points"][at]["refused"].as_str().unwrap_or_default().to_owned();
     assert!(refused(0).contains(says) && refused(1).is_empty(), "{sweep}");
 }
+
+#[test]
+fn too_few_colors_for_the_mesh_that_is_chosen_are_refused_with_what_takes_fewer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("few.toml");
+    let to = file.to_str().expect("a UTF-8 path");
+    let preset = stdout(&plummer(&["chips", "wse2"]));
+    std::fs::write(&file, preset.replace("colors = 24\n", "colors = 17\n")).expect("a file");
+    refused(&["generate", "-p", "hi", "-n", "2", "--chip", to], "--k-tree 1 and a --mesh of fewer rows");
+    for less in [["--k-tree", "1"], ["--mesh", "26x1"]] {
+        let out = plummer(&[&["generate", "-p", "hi", "-n", "2", "--quiet", "--chip", to], &less[..]].concat());
+        assert_eq!(out.status.code(), Some(0), "{less:?}: {}", stderr(&out));
+    }
+}
