@@ -103,7 +103,7 @@ pub enum ArenaArg {
 pub struct PlaceArgs {
     /// Positions to provide for [default: prompt + n; 256 in `inspect` and `check`, --tokens in `verify`; at most what
     /// the model was trained for].
-    #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX")]
+    #[arg(short = 'c', long = "ctx-size", visible_alias = "ctx", value_name = "CTX", value_parser = whole)]
     pub context: Option<usize>,
     /// Chip: a preset (see `plummer chips`) or a TOML file.
     #[arg(long, default_value = "wse2", value_name = "NAME|FILE")]
@@ -118,7 +118,7 @@ pub struct PlaceArgs {
     #[arg(long, value_enum, default_value = "f16")]
     pub kv_type: KvTypeArg,
     /// Levels of the reduction trees.
-    #[arg(long, default_value_t = 2, value_name = "K", value_parser = whole)]
+    #[arg(long, default_value_t = 2, value_name = "K", value_parser = levels)]
     pub k_tree: usize,
     /// Their group counts along y, along x, and along x in the head, all levels but the last: 20/17/9 for K = 2,
     /// 60,8/50,7/20,4 for K = 3 [default: the fewest stages].
@@ -319,6 +319,10 @@ fn groups(text: &str) -> Result<Trees, String> {
 
 fn whole(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("need a whole number from 0 to {}", usize::MAX))
+}
+
+fn levels(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|k| (1..=8).contains(k)).ok_or_else(|| "need 1 to 8 levels".to_owned())
 }
 
 fn seed(text: &str) -> Result<u64, String> {

@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A number below zero is a value, which its flag refuses by name, and no flag of its own.
+/// A number below zero is the value of the flag before it, which refuses it by name, and no flag of its own.
 fn with_negative_numbers(command: clap::Command) -> clap::Command {
     let args = command.mut_args(|arg| match arg.get_action().takes_values() {
         true => arg.allow_negative_numbers(true),

@@ -34,11 +34,7 @@ impl Progress {
     /// Work begins, of `total` steps where they are known.
     pub fn new(total: Option<u64>) -> Self {
         let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-        let template = if total.is_some() {
-            "{pos}/{len} {msg} ({elapsed}, about {eta} left)"
-        } else {
-            "{spinner} {msg} ({elapsed})"
-        };
+        let template = if total.is_some() { "{pos}/{len} {msg} ({elapsed})" } else { "{spinner} {msg} ({elapsed})" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -104,10 +100,7 @@ impl Drop for Progress {
 /// The line for a file.
 fn state(bar: &ProgressBar) -> String {
     let steps = bar.length().map(|of| format!("{}/{of}", bar.position()));
-    let (done, seconds) = (bar.position(), bar.elapsed().as_secs());
-    let left = bar.length().filter(|_| done > 0 && seconds > 0).map(|of| of.saturating_sub(done) * seconds / done);
-    let left = left.map(|left| format!(", about {left} s left")).unwrap_or_default();
-    let parts = [steps.unwrap_or_default(), bar.message(), format!("({seconds} s{left})")];
+    let parts = [steps.unwrap_or_default(), bar.message(), format!("({} s)", bar.elapsed().as_secs())];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
 }
 

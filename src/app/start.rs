@@ -17,7 +17,7 @@ pub fn start(args: &GenerateArgs, job: &mut HiArgs) -> Result<(Session, Option<S
     let error = match open(args, job, &job.session) {
         Err(SessionError::Plan(error)) if !error.is_of_request() => error,
         Err(error) if job.session.mesh.is_none() && needs_colors(&error) => {
-            let less = "--k-tree 1 and a --mesh of fewer rows take fewer colors";
+            let less = "a --mesh of fewer rows and a lower --k-tree take fewer colors";
             bail!("{error}\nthe mesh is chosen by time and memory; {less}")
         }
         other => return Ok(other?),

@@ -79,7 +79,7 @@ const LINKS_MAX: usize = 40;
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_path_buf();
     let wrong = |found| Err(io::Error::new(io::ErrorKind::InvalidInput, format!("need a regular file, found {found}")));
-    for _ in 0..LINKS_MAX {
+    for _ in 0..=LINKS_MAX {
         if !path.is_symlink() {
             return Ok(path);
         }
@@ -90,7 +90,7 @@ fn behind_links(path: &Path) -> io::Result<PathBuf> {
         }
         path = parent.join(fs::read_link(&path)?);
     }
-    wrong("a ring of links")
+    wrong("a ring of links, or more than 40")
 }
 
 impl Write for Whole {

@@ -48,11 +48,14 @@ pub enum Work {
     Moved,
 }
 
+/// Payloads that are kept for the next messages that find a ring full.
+const SPARE_MAX: usize = 16;
+
 pub(super) struct Outbox {
     producer: Producer,
     /// What found the ring full.
     spill: VecDeque<([u32; HEADER_WORDS], Vec<u32>)>,
-    /// Payloads of messages that have left `spill`, for the next ones.
+    /// Payloads of messages that have left `spill`.
     spare: Vec<Vec<u32>>,
 }
 
@@ -281,7 +284,7 @@ impl<S: Store> Net<S> {
         let payload = if words == 0 { &[][..] } else { self.store.words(place, words) };
         let outbox = self.outboxes[usize::from(to)].as_mut().expect("a ring to every peer");
         if !outbox.spill.is_empty() || !outbox.producer.push(&header, payload) {
-            let mut kept = outbox.spare.pop().unwrap_or_default();
+            let mut kept = if words == 0 { Vec::new() } else { outbox.spare.pop().unwrap_or_default() };
             kept.extend_from_slice(payload);
             outbox.spill.push_back((header, kept));
         }
@@ -296,7 +299,10 @@ impl<S: Store> Net<S> {
                     clean = false;
                     break;
                 }
-                if let Some((_, mut payload)) = outbox.spill.pop_front() {
+                if let Some((_, mut payload)) = outbox.spill.pop_front()
+                    && payload.capacity() > 0
+                    && outbox.spare.len() < SPARE_MAX
+                {
                     payload.clear();
                     outbox.spare.push(payload);
                 }

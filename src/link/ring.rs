@@ -10,7 +10,7 @@
 //! ```
 //! Invariant: a line is written only while `written - read < capacity`, so never while the reader may look at it.
 //! Stamps come again after 2^32 lines: the reader would take an old one for a new one only in a line in which no header
-//! was written in all that time, one of 2^21 and more turns of a ring.
+//! was written in all that time, 2^18 turns of a ring and more.
 
 use crate::sync::{Arc, AtomicU32, Ordering, UnsafeCell};
 

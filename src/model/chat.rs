@@ -149,6 +149,8 @@ mod tests {
             ("{{ ([1] + [2, 3])[1:] }}{{ (messages[1:] or ['n'])[0] }}{{ '=' * 3 }}", "[2, 3]n==="),
             ("{% set a = ['x', 'y'] %}{{ a | join(',') }}{{ '%s%s' | format(*a) }}{{ '{}'.format('z') }}", "x,yxyz"),
             ("{{ 'b' in 'abc' and 1 < 2 < 3 and 'q' not in ['r'] }}{% block b %}c{% endblock %}", "Truec"),
+            ("{{ messages[0].role[0] * 2 }}{{ '%d-20260101, {}' | format(*[7][0:]) }}", "uu7-20260101, {}"),
+            ("{{ 'in 20260101, {}'.format('x') }}", "in 20260101, x"),
             ("{{ {'a': [1]} | tojson(indent=1) }}", "{\n \"a\": [\n  1\n ]\n}"),
         ];
         for (source, want) in cases {

@@ -33,6 +33,30 @@ const INDENT_MAX: usize = 16;
 /// Words and signs of one `{{ }}` or `{% %}`; published templates use some hundred.
 const BLOCK_TOKENS_MAX: usize = 2048;
 
+/// Words behind which a value begins.
+const WORDS: [&str; 20] = [
+    "and",
+    "call",
+    "do",
+    "elif",
+    "else",
+    "extends",
+    "filter",
+    "for",
+    "from",
+    "if",
+    "import",
+    "in",
+    "include",
+    "is",
+    "macro",
+    "not",
+    "or",
+    "recursive",
+    "set",
+    "with",
+];
+
 /// Names of the calls that are put in; no template can spell them.
 const WEIGH: &str = "weigh operands";
 const WRITE_OUT: &str = "write out";
@@ -43,15 +67,23 @@ pub(super) fn check_blocks(source: &str, syntax: &SyntaxConfig) -> Result<(), Er
         Err(Error::new(ErrorKind::SyntaxError, format!("line {}: {problem}", span.start_line)))
     };
     let (mut tokens, mut lists, mut products) = (0, false, false);
+    // May an operand end before this token? Then `[` is an index, and `*` a product.
+    let mut is_behind_operand = false;
     for token in tokenize(source, false, syntax.clone()) {
         let (token, span) = token?;
         tokens += 1;
         match token {
             Token::BlockStart | Token::VariableStart => (tokens, lists, products) = (0, false, false),
-            Token::BracketOpen => lists = true,
-            Token::Mul => products = true,
+            Token::BracketOpen => lists |= !is_behind_operand,
+            Token::Mul => products |= is_behind_operand,
             _ => {}
         }
+        is_behind_operand = match token {
+            Token::Ident(name) => !WORDS.contains(&name),
+            Token::BracketClose | Token::ParenClose | Token::BraceClose => true,
+            Token::Str(_) | Token::String(_) | Token::Int(_) | Token::Int128(_) | Token::Float(_) => true,
+            _ => false,
+        };
         if tokens > BLOCK_TOKENS_MAX {
             return refuse(format!("a block of more than {BLOCK_TOKENS_MAX} words and signs"), span);
         }
@@ -209,7 +241,8 @@ fn weigh_all(state: &State<'_, '_>, values: &[Value]) -> Result<(), Error> {
 /// Charges for a text that each of its conversions may hold in full, padded.
 fn weigh_format(state: &State<'_, '_>, text: &Value, args: &[Value]) -> Result<(), Error> {
     let Some(text) = text.as_str() else { return Ok(()) };
-    if text.split(|c: char| !c.is_numeric()).any(|digits| digits.chars().count() > WIDTH_DIGITS_MAX) {
+    let is_long = |spec: &str| spec.split(|c: char| !c.is_numeric()).any(|n| n.chars().count() > WIDTH_DIGITS_MAX);
+    if conversions(text).any(is_long) {
         let problem = format!("a format with a number of more than {WIDTH_DIGITS_MAX} digits");
         return Err(Error::new(ErrorKind::InvalidOperation, problem));
     }
@@ -218,6 +251,18 @@ fn weigh_format(state: &State<'_, '_>, text: &Value, args: &[Value]) -> Result<(
         weigh_all(state, args)?;
     }
     Ok(())
+}
+
+/// What may be the widths of a format's conversions: behind `{` up to `}`, behind `%` and a name up to a letter.
+fn conversions(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices(['%', '{']).filter_map(|(at, sign)| {
+        let rest = &text[at + 1..];
+        if sign == "{" {
+            return rest.split('}').next();
+        }
+        let rest = rest.strip_prefix('(').and_then(|named| named.split_once(')')).map_or(rest, |named| named.1);
+        rest.split(char::is_alphabetic).next()
+    })
 }
 
 fn format(state: &mut State<'_, '_>, text: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {

@@ -17,7 +17,9 @@ const REASONS_LISTED: usize = 32;
 /// A text without what would act on a terminal: control characters and marks that reorder a line are escaped.
 fn escaped(text: impl Iterator<Item = char>) -> String {
     let acts = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        let reorders =
+            matches!(c, '\u{61c}' | '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        c.is_control() || reorders || matches!(c, '\u{2028}' | '\u{2029}')
     };
     let mut shown = String::new();
     for c in text {

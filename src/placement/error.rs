@@ -50,8 +50,8 @@ pub enum PlanError {
     Colors { cols: usize, rows: usize, bands: usize, tracks: usize, need: usize, have: usize },
     /// Not even trees of one level.
     #[error(
-        "routing resource exhaustion: the ways of a layer need {need} colors with trees of one level, the chip has \
-         {have} usable"
+        "routing resource exhaustion: plans provide {need} colors for a layer with trees of one level, the chip has \
+         {have} usable (a mesh of one row may take fewer: generate --k-tree 1 --mesh Nx1)"
     )]
     FewColors { need: usize, have: usize },
     /// More rows or columns than the chip has, or a zero.

@@ -87,7 +87,7 @@ impl Ask {
         if matches!(error, SessionError::PrefillMesh(_) | SessionError::PrefillRows { .. } | SessionError::Prefill(_)) {
             return Advice { prefill_mesh: self.nearest_prefill_mesh().map(Sides::from), ..Advice::default() };
         }
-        // No mesh, no number of wafers gives colors.
+        // A smaller part of the model takes as many colors.
         if matches!(error, SessionError::Plan(PlanError::FewColors { .. })) {
             return Advice::default();
         }

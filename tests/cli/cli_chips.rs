@@ -177,13 +177,19 @@ fn a_chip_with_few_colors_is_refused_by_all_that_plan() {
     let file = dir.path().join("few.toml");
     let to = file.to_str().expect("a UTF-8 path");
     let preset = stdout(&plummer(&["chips", "wse2"]));
-    let says = "routing resource exhaustion: the ways of a layer need 14 colors with trees of one level";
+    let says = "routing resource exhaustion: plans provide 14 colors for a layer with trees of one level";
     for colors in [4, 15, 16] {
         std::fs::write(&file, preset.replace("colors = 24\n", &format!("colors = {colors}\n"))).expect("a file");
         refused(&["generate", "--auto", "-p", "hi", "--chip", to], says);
-        let out = plummer(&["plan", "--chip", to]);
-        assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
-        assert!((stdout(&out) + &stderr(&out)).contains(says), "{} {}", stdout(&out), stderr(&out));
+        for more in [&[][..], &["--prefill-mesh", "6x8"]] {
+            let out = plummer(&[&["plan", "--chip", to], more].concat());
+            assert_eq!(out.status.code(), Some(2), "{}", stderr(&out));
+            let text = stdout(&out) + &stderr(&out);
+            assert!(text.contains(says) && !text.contains("prefill mesh"), "{text}");
+        }
+        // What the refusal names.
+        let one_row = ["generate", "-p", "hi", "-n", "1", "--quiet", "--k-tree", "1", "--mesh", "26x1", "--chip", to];
+        assert_eq!(plummer(&one_row).status.code(), Some(if colors > 4 { 0 } else { 2 }), "{colors}");
     }
     let sweep = json_of(&["sweep", "--vary", "colors=16,24", "--json"], 0);
     let refused = |at: usize| sweep["points"][at]["refused"].as_str().unwrap_or_default().to_owned();
@@ -197,7 +203,7 @@ fn too_few_colors_for_the_mesh_that_is_chosen_are_refused_with_what_takes_fewer(
     let to = file.to_str().expect("a UTF-8 path");
     let preset = stdout(&plummer(&["chips", "wse2"]));
     std::fs::write(&file, preset.replace("colors = 24\n", "colors = 17\n")).expect("a file");
-    refused(&["generate", "-p", "hi", "-n", "2", "--chip", to], "--k-tree 1 and a --mesh of fewer rows");
+    refused(&["generate", "-p", "hi", "-n", "2", "--chip", to], "a --mesh of fewer rows and a lower --k-tree");
     for less in [["--k-tree", "1"], ["--mesh", "26x1"]] {
         let out = plummer(&[&["generate", "-p", "hi", "-n", "2", "--quiet", "--chip", to], &less[..]].concat());
         assert_eq!(out.status.code(), Some(0), "{less:?}: {}", stderr(&out));

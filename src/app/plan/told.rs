@@ -106,7 +106,9 @@ fn refused_text(text: &mut String, ask: &Ask, error: &SessionError) {
     if let Some(Sides { cols, rows }) = advice.prefill_mesh {
         row("nearest", format!("--prefill-mesh {cols}x{rows} holds it; without it the best way is chosen"));
     }
-    if ask.prefill_mesh.is_some() && advice == Advice::default() {
+    let of_prefill =
+        matches!(error, SessionError::PrefillMesh(_) | SessionError::PrefillRows { .. } | SessionError::Prefill(_));
+    if of_prefill && advice == Advice::default() {
         row("nearest", "no prefill mesh of its own has room; without --prefill-mesh the best way is chosen".to_owned());
     }
     let Some(fit) = advice.sizes else { return };
