@@ -118,7 +118,7 @@ pub struct PlaceArgs {
     #[arg(long, value_enum, default_value = "f16")]
     pub kv_type: KvTypeArg,
     /// Levels of the reduction trees.
-    #[arg(long, default_value_t = 2, value_name = "K", value_parser = levels)]
+    #[arg(long, default_value_t = 2, value_name = "K", value_parser = whole)]
     pub k_tree: usize,
     /// Their group counts along y, along x, and along x in the head, all levels but the last: 20/17/9 for K = 2,
     /// 60,8/50,7/20,4 for K = 3 [default: the fewest stages].
@@ -319,10 +319,6 @@ fn groups(text: &str) -> Result<Trees, String> {
 
 fn whole(text: &str) -> Result<usize, String> {
     text.parse().map_err(|_| format!("need a whole number from 0 to {}", usize::MAX))
-}
-
-fn levels(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|k| (1..=8).contains(k)).ok_or_else(|| "need 1 to 8 levels".to_owned())
 }
 
 fn seed(text: &str) -> Result<u64, String> {

@@ -64,6 +64,11 @@ impl From<Mesh> for Sides {
     }
 }
 
+/// Is it the prefill, or the mesh of its own that it was given, that has no room?
+pub fn is_of_prefill_mesh(error: &SessionError) -> bool {
+    matches!(error, SessionError::PrefillMesh(_) | SessionError::PrefillRows { .. } | SessionError::Prefill(_))
+}
+
 impl Ask {
     /// Is there a mesh for it whose ways can be laid, with the trees that take the fewest colors?
     fn holds(&self) -> bool {
@@ -84,7 +89,7 @@ impl Ask {
 
     /// What would do, after `error`.
     pub fn advice(&self, error: &SessionError) -> Advice {
-        if matches!(error, SessionError::PrefillMesh(_) | SessionError::PrefillRows { .. } | SessionError::Prefill(_)) {
+        if is_of_prefill_mesh(error) {
             return Advice { prefill_mesh: self.nearest_prefill_mesh().map(Sides::from), ..Advice::default() };
         }
         // A smaller part of the model takes as many colors.

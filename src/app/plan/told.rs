@@ -15,7 +15,7 @@ use crate::math::work;
 use crate::model::sizes::Sizes;
 use crate::placement::capacity::Capacity;
 use crate::placement::{Plan, Spread};
-use crate::plan::advice::{Advice, Sides};
+use crate::plan::advice::{Advice, Sides, is_of_prefill_mesh};
 use crate::plan::ask::{Ask, Objective};
 use crate::plan::confirm::Choice;
 use crate::plan::draw;
@@ -106,9 +106,7 @@ fn refused_text(text: &mut String, ask: &Ask, error: &SessionError) {
     if let Some(Sides { cols, rows }) = advice.prefill_mesh {
         row("nearest", format!("--prefill-mesh {cols}x{rows} holds it; without it the best way is chosen"));
     }
-    let of_prefill =
-        matches!(error, SessionError::PrefillMesh(_) | SessionError::PrefillRows { .. } | SessionError::Prefill(_));
-    if of_prefill && advice == Advice::default() {
+    if is_of_prefill_mesh(error) && advice == Advice::default() {
         row("nearest", "no prefill mesh of its own has room; without --prefill-mesh the best way is chosen".to_owned());
     }
     let Some(fit) = advice.sizes else { return };
